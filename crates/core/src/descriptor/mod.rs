@@ -1,0 +1,86 @@
+//! The descriptor (`runtime.toml`): what a package says of itself.
+
+use crate::name::{HandlerName, HostPath, PackagePath, RuntimeName, Version};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A valid descriptor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descriptor {
+    /// The runtime's name.
+    pub name: RuntimeName,
+    /// The runtime's version.
+    pub version: Version,
+    /// Its handlers, at least one, with distinct names, in the order of the file.
+    pub handlers: Vec<Handler>,
+    /// Another runtime whose files this package needs.
+    pub base: Option<RuntimeName>,
+    /// Files whose absolute paths follow the installation.
+    pub relocate: Option<Relocate>,
+}
+
+/// One configuration of a runtime, under the name by which an engine knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handler {
+    /// What `RuntimeClass.handler` names.
+    pub name: HandlerName,
+    /// How an engine calls the runtime.
+    pub call: Call,
+    /// The runtime's own configuration file (shims only).
+    pub config: Option<PackagePath>,
+    /// Pod annotations passed to the runtime (patterns).
+    pub pod_annotations: Vec<String>,
+    /// Container annotations passed to the runtime (patterns).
+    pub container_annotations: Vec<String>,
+    /// Whether privileged containers get no host devices.
+    pub privileged_without_host_devices: bool,
+    /// A snapshotter of its own, where one is needed.
+    pub snapshotter: Option<String>,
+    /// What a sandbox costs beside its containers (Kubernetes quantities).
+    pub overhead: Option<Overhead>,
+    /// Named checks that this handler needs.
+    pub requires: Vec<String>,
+    /// Overrides for containerd: verbatim keys of the runtime's entry or its options.
+    pub containerd: ContainerdOverrides,
+}
+
+/// The two ways in which an engine calls a runtime.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Call {
+    /// A containerd shim (shim API v2).
+    Shim(PackagePath),
+    /// An OCI runtime (runc's command line).
+    OciRuntime(PackagePath),
+}
+
+/// A sandbox's overhead, as Kubernetes quantities.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overhead {
+    /// CPU, e.g. `250m`.
+    pub cpu: Option<String>,
+    /// Memory, e.g. `320Mi`.
+    pub memory: Option<String>,
+}
+
+/// `[handler.engine.containerd]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerdOverrides {
+    /// `runtime-type`: replaces the derived `runtime_type`.
+    pub runtime_type: Option<String>,
+    /// `config-type-url`: the `TypeUrl` beside `ConfigPath` in the entry's options.
+    pub config_type_url: Option<String>,
+    /// `entry`: further keys of the runtime's table (strings, booleans, integers, arrays of strings).
+    pub entry: BTreeMap<String, crate::engine::Value>,
+    /// `options`: further keys of the entry's `options` table.
+    pub options: BTreeMap<String, crate::engine::Value>,
+}
+
+/// `[relocate]`: in `files`, text that begins with `from` is made to begin with the installed tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relocate {
+    /// Patterns of package paths; `*` stands for any run of characters but `/`.
+    pub files: Vec<String>,
+    /// The absolute path for which the package was built.
+    pub from: HostPath,
+}

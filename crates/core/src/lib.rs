@@ -1,0 +1,18 @@
+//! What Cofferdam knows and decides, without touching a machine.
+//!
+//! ```text
+//! descriptor   runtime.toml, presets: what a package says of itself
+//! engine       dialects: configuration text -> splices, one folder per engine
+//! observation  what was found on a machine (filled in by `cofferdam-host`)
+//! plan         observation + desired -> ordered steps
+//! record       ledger and journal: what is installed, what is being done
+//! ```
+//!
+//! Nothing here does I/O, reads a clock or spawns a task: every function is a function of its arguments.
+
+pub mod class;
+pub mod descriptor;
+pub mod engine;
+pub mod name;
+pub mod observation;
+pub mod splice;

@@ -1,0 +1,1 @@
+//! One machine: observe, stage, transact, verify, recover.
