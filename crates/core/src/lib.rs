@@ -15,4 +15,6 @@ pub mod descriptor;
 pub mod engine;
 pub mod name;
 pub mod observation;
+pub mod plan;
+pub mod record;
 pub mod splice;

@@ -1,0 +1,124 @@
+//! The planner: what was observed and what is wanted, to ordered steps. Pure: equal inputs give equal plans.
+
+mod engine;
+mod error;
+mod folders;
+mod install;
+mod remove;
+mod units;
+
+pub use error::PlanError;
+pub use install::install;
+pub use remove::{Force, remove};
+pub use units::{RECOVER_UNIT, WORKER_UNIT};
+
+use crate::descriptor::Descriptor;
+use crate::name::{Digest, HostPath};
+use crate::observation::{EngineObservation, PathState, TargetObservation, TreeUses};
+use crate::record::{Change, Ledger, Step, StepKind};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Everything that a plan depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct World<'a> {
+    /// What is installed. None: nothing ever was.
+    pub ledger: Option<&'a Ledger>,
+    /// The engine.
+    pub engine: &'a EngineObservation,
+    /// Where trees go.
+    pub target: &'a TargetObservation,
+    /// Who uses the installed trees.
+    pub uses: &'a TreeUses,
+    /// The state of paths. What is missing is asked for with [`PlanError::Unobserved`].
+    pub paths: &'a BTreeMap<HostPath, PathState>,
+    /// The kept texts that the ledger's files name as `before`.
+    pub kept: &'a BTreeMap<Digest, String>,
+    /// The worker's binary. None: no systemd here, so no recovery unit either.
+    pub worker: Option<WorkerBinary>,
+}
+
+impl World<'_> {
+    fn state(&self, path: &HostPath) -> Result<&PathState, PlanError> {
+        self.paths.get(path).ok_or_else(|| PlanError::Unobserved(path.clone()))
+    }
+}
+
+/// The binary that is copied to the host to carry on after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerBinary {
+    /// Its content's digest.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// A package that was read and found valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Package {
+    /// What it says of itself.
+    pub descriptor: Descriptor,
+    /// The digest of its files.
+    pub digest: Digest,
+    /// The size of its files in bytes.
+    pub bytes: u64,
+    /// How many files, links and folders it has.
+    pub entries: u64,
+    /// Where it came from, for people.
+    pub source: String,
+}
+
+/// The bytes of a file that a plan writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blob {
+    /// A text.
+    Text(String),
+    /// The worker's own binary.
+    Worker,
+}
+
+/// How a file changes, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FileChange {
+    /// Which file.
+    pub path: HostPath,
+    /// A unified diff; for the worker's binary, one line that says so.
+    pub diff: String,
+}
+
+/// The ordered steps from what a node has to what it should have. Without steps there is nothing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// What it does.
+    pub change: Change,
+    /// Its steps.
+    pub steps: Vec<Step>,
+    /// The bytes of the files that it writes, and of those that it replaces.
+    pub blobs: BTreeMap<Digest, Blob>,
+    /// The ledger that commits it.
+    pub after: Ledger,
+    /// How files change.
+    pub files: Vec<FileChange>,
+    /// Bytes that will be written to the host.
+    pub bytes: u64,
+}
+
+impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// The units that it restarts.
+    pub fn restarts(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Restart { unit } => Some(unit.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Whether it has a step of this kind.
+    pub fn has(&self, kind: StepKind) -> bool {
+        self.steps.iter().any(|step| step.kind() == kind)
+    }
+}

@@ -1,0 +1,140 @@
+//! What a transaction says while it runs, and how it ended. JSON lines in the worker's event file.
+
+use cofferdam_core::class::Class;
+use cofferdam_core::record::{StepKind, Verdict};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Event {
+    /// It began.
+    Started {
+        /// The transaction's id.
+        id: String,
+        /// What it does, for people.
+        change: String,
+        /// How many steps it has.
+        steps: usize,
+    },
+    /// A step begins.
+    Step {
+        /// Which one, from 1.
+        index: usize,
+        /// Its kind.
+        kind: StepKind,
+        /// What it does, for people.
+        text: String,
+    },
+    /// Bytes were staged.
+    Staged {
+        /// So far.
+        bytes: u64,
+        /// Of how many.
+        total: u64,
+    },
+    /// Something worth knowing.
+    Note {
+        /// For people.
+        text: String,
+    },
+    /// It is being taken back.
+    RollingBack {
+        /// Why.
+        reason: String,
+    },
+    /// It ended. Always the last event.
+    Finished(Outcome),
+}
+
+/// How a transaction ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// In one word.
+    pub result: Ending,
+    /// The class of what went wrong, if something did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
+    /// For people.
+    pub message: String,
+    /// What to do next, if there is something to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// What the probe said, after an installation.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub verdict: Option<Verdict>,
+    /// The ledger's generation now.
+    pub generation: u64,
+    /// How long its parts took, in milliseconds.
+    #[serde(default)]
+    pub millis: BTreeMap<String, u64>,
+}
+
+/// How a transaction ended, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// The host is as it was asked to be.
+    Committed,
+    /// It was so before: nothing was written, nothing restarted.
+    Unchanged,
+    /// Refused before anything was changed.
+    Refused,
+    /// The host is as it was before.
+    RolledBack,
+    /// Someone else's change stands in the way of taking it back.
+    Conflict,
+    /// The files are as before; the engine will be asked once it is up.
+    Mended,
+}
+
+impl Outcome {
+    /// An outcome with nothing but a result and a message.
+    pub fn new(result: Ending, generation: u64, message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self { result, class: None, message, hint: None, verdict: None, generation, millis: BTreeMap::new() }
+    }
+
+    /// An error before anything was changed.
+    pub fn refused(error: &crate::error::HostError, generation: u64) -> Self {
+        Self {
+            class: Some(error.class()),
+            hint: error.hint(),
+            ..Self::new(Ending::Refused, generation, error.chain())
+        }
+    }
+
+    /// The exit code of a command that ended so.
+    pub fn exit_code(&self) -> u8 {
+        self.class.map_or(0, Class::exit_code)
+    }
+}
+
+/// Where events go.
+pub trait Sink {
+    /// Takes one event.
+    fn take(&mut self, event: Event);
+}
+
+impl<F: FnMut(Event)> Sink for F {
+    fn take(&mut self, event: Event) {
+        self(event);
+    }
+}
+
+/// How long the parts of a transaction took.
+#[derive(Debug, Default)]
+pub(crate) struct Stopwatch(BTreeMap<String, u64>);
+
+impl Stopwatch {
+    pub(crate) fn add(&mut self, part: &str, took: Duration) {
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        *self.0.entry(part.to_owned()).or_default() += millis;
+    }
+
+    pub(crate) fn into_millis(self) -> BTreeMap<String, u64> {
+        self.0
+    }
+}

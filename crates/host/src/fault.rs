@@ -1,0 +1,108 @@
+//! Failpoints, for tests: kill the process around a step, fail a step, or fail the n-th change of a file.
+//!
+//! Compiled in with the feature `failpoints` only. One failpoint at a time, from the environment variable
+//! `COFFERDAM_FAULT` or the file `/run/cofferdam.fault` (which is deleted when it strikes, so that the
+//! recovery runs through):
+//!
+//! ```text
+//! kill:before:write-file:2    SIGKILL before the second step of that kind; or kill:after:...
+//! fail:verify:1               the first step of that kind reports a failure
+//! error:ENOSPC:7              the seventh change of a file fails with that errno; changes are counted from 1
+//! ```
+
+use cofferdam_core::record::StepKind;
+
+/// On which side of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Before it.
+    Before,
+    /// After it.
+    After,
+}
+
+/// Strikes if a `kill` failpoint names this step.
+#[cfg(not(feature = "failpoints"))]
+pub(crate) const fn step(_: StepKind, _: Side) {}
+
+/// Whether a `fail` failpoint names this step.
+#[cfg(not(feature = "failpoints"))]
+pub(crate) const fn fails(_: StepKind) -> bool {
+    false
+}
+
+/// Fails if an `error` failpoint names this change.
+#[cfg(not(feature = "failpoints"))]
+#[allow(clippy::unnecessary_wraps, reason = "the same signature as with failpoints")]
+pub(crate) const fn change() -> Result<(), rustix::io::Errno> {
+    Ok(())
+}
+
+#[cfg(feature = "failpoints")]
+pub(crate) use armed::{change, fails, step};
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    use super::{Side, StepKind};
+    use rustix::io::Errno;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    const FILE: &str = "/run/cofferdam.fault";
+    static SEEN: AtomicU32 = AtomicU32::new(0);
+
+    fn armed() -> Option<String> {
+        if let Ok(text) = std::env::var("COFFERDAM_FAULT") {
+            return Some(text);
+        }
+        std::fs::read_to_string(FILE).ok()
+    }
+
+    fn disarm() {
+        let _ = std::fs::remove_file(FILE);
+    }
+
+    /// Whether the armed failpoint is `prefix:<n>` and this is the n-th time that it is asked for.
+    fn strikes(prefix: &str) -> bool {
+        let Some(text) = armed() else { return false };
+        let Some(count) = text.trim().strip_prefix(prefix).and_then(|rest| rest.strip_prefix(':')) else { return false };
+        count.parse() == Ok(SEEN.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+
+    pub(crate) fn step(kind: StepKind, side: Side) {
+        let side = match side {
+            Side::Before => "before",
+            Side::After => "after",
+        };
+        if strikes(&format!("kill:{side}:{}", kind.as_str())) {
+            disarm();
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+
+    pub(crate) fn fails(kind: StepKind) -> bool {
+        let strikes = strikes(&format!("fail:{}", kind.as_str()));
+        if strikes {
+            disarm();
+        }
+        strikes
+    }
+
+    pub(crate) fn change() -> Result<(), Errno> {
+        for (name, errno) in [
+            ("ENOSPC", Errno::NOSPC),
+            ("EROFS", Errno::ROFS),
+            ("EACCES", Errno::ACCESS),
+            ("EXDEV", Errno::XDEV),
+            ("EBUSY", Errno::BUSY),
+            ("EIO", Errno::IO),
+        ] {
+            if armed().is_some_and(|text| text.starts_with(&format!("error:{name}:"))) {
+                return if strikes(&format!("error:{name}")) { Err(errno) } else { Ok(()) };
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,316 @@
+//! Carries a plan out.
+
+use super::{Candidate, EngineControl, Expectation, Host, generation, recover, staging, undo};
+use crate::error::{HostError, Result};
+use crate::event::{Ending, Event, Outcome, Sink, Stopwatch};
+use crate::fault::{self, Side};
+use crate::package::PackageDir;
+use crate::root::HostRoot;
+use crate::store::Store;
+use crate::survey::Survey;
+use cofferdam_core::class::Class;
+use cofferdam_core::name::HostPath;
+use cofferdam_core::observation::CriObservation;
+use cofferdam_core::plan::{Blob, Plan};
+use cofferdam_core::preset::Preset;
+use cofferdam_core::record::{Change, Journal, Phase, SCHEMA, Step, StepKind, Verdict};
+use std::time::Instant;
+
+/// Carries `plan` out, and takes it back if it fails before the commit.
+pub(super) fn execute(
+    host: &mut Host<'_>,
+    store: &Store<'_>,
+    survey: Survey<'_>,
+    plan: Plan,
+    package: Option<(&PackageDir, Option<&Preset>)>,
+    made: &[HostPath],
+) -> Result<Outcome> {
+    let mut journal = open_journal(host, &survey, &plan, made)?;
+    host.sink.take(Event::Started {
+        id: journal.id.clone(),
+        change: plan.change.to_string(),
+        steps: plan.steps.len(),
+    });
+    let mut watch = Stopwatch::default();
+    let mut run = Run { host, store, journal: &mut journal, watch: &mut watch, verdict: None };
+    let result = run.all(&plan, package);
+    let verdict = run.verdict.take();
+    let mut outcome = match result {
+        Ok(()) => Outcome {
+            verdict: match &plan.change {
+                Change::Install { .. } => verdict.or(Some(Verdict::Offline)),
+                Change::Remove { .. } => None,
+            },
+            ..Outcome::new(Ending::Committed, plan.after.generation, format!("{}: done", plan.change))
+        },
+        // The ledger is in place: from here on there is only forward, and recovery goes on.
+        Err(error) if journal.is_committed(store.ledger()?.as_ref()) => {
+            let mut outcome = Outcome::refused(&error, generation(store));
+            outcome.result = Ending::Committed;
+            outcome.hint = Some("the change holds; cofferdam recover clears away what is left".to_owned());
+            outcome
+        }
+        Err(error) => recover::roll_back(host, store, &mut journal, &error)?,
+    };
+    outcome.millis = watch.into_millis();
+    Ok(outcome)
+}
+
+fn open_journal(host: &mut Host<'_>, survey: &Survey<'_>, plan: &Plan, made: &[HostPath]) -> Result<Journal> {
+    let (handlers, sandboxes) = match &survey.engine.cri {
+        CriObservation::Ready(cri) => (cri.handlers.clone(), cri.sandboxes.clone()),
+        CriObservation::Unavailable { .. } | CriObservation::Offline => Default::default(),
+    };
+    let mut journal = Journal {
+        schema: SCHEMA,
+        id: transaction_id(),
+        change: plan.change.clone(),
+        phase: Phase::Staging,
+        steps: plan.steps.clone(),
+        before: survey.ledger.clone(),
+        after: plan.after.clone(),
+        engine: survey.engine.process.clone(),
+        unit: survey.engine.unit.as_ref().map(|unit| unit.name.clone()),
+        boot: boot_id(),
+        handlers,
+        proven: Vec::new(),
+        sandboxes,
+        restarted: false,
+        reason: None,
+        made: made.to_vec(),
+    };
+    // What a restart could break is proven before it, so that a later failure is known to be ours.
+    if plan.has(StepKind::Restart)
+        && let Some(engine) = host.engine.as_deref_mut()
+    {
+        for handler in survey.handlers_to_keep(plan.change.runtime()) {
+            if matches!(engine.probe(&handler), Ok(Verdict::Proven)) {
+                journal.proven.push(handler);
+            }
+        }
+    }
+    Ok(journal)
+}
+
+struct Run<'r, 'h> {
+    host: &'r mut Host<'h>,
+    store: &'r Store<'r>,
+    journal: &'r mut Journal,
+    watch: &'r mut Stopwatch,
+    verdict: Option<Verdict>,
+}
+
+impl Run<'_, '_> {
+    fn all(&mut self, plan: &Plan, package: Option<(&PackageDir, Option<&Preset>)>) -> Result<()> {
+        self.store.put_journal(self.journal)?;
+        let started = Instant::now();
+        self.stage(package)?;
+        self.keep_blobs(plan)?;
+        self.watch.add("stage", started.elapsed());
+        self.enter(Phase::Applying)?;
+        for (index, step) in plan.steps.iter().enumerate() {
+            self.host.sink.take(Event::Step { index: index + 1, kind: step.kind(), text: step.to_string() });
+            fault::step(step.kind(), Side::Before);
+            if fault::fails(step.kind()) {
+                return Err(HostError::new(Class::Internal, format!("failpoint: {step}")));
+            }
+            let started = Instant::now();
+            self.step(step, plan)?;
+            self.watch.add(part(step), started.elapsed());
+            fault::step(step.kind(), Side::After);
+        }
+        recover::finish(self.store, self.journal)
+    }
+
+    fn enter(&mut self, phase: Phase) -> Result<()> {
+        self.journal.phase = phase;
+        self.store.put_journal(self.journal)
+    }
+
+    /// Copies the package beside the live trees, if the plan places one.
+    fn stage(&mut self, package: Option<(&PackageDir, Option<&Preset>)>) -> Result<()> {
+        let steps = self.journal.steps.clone();
+        let Some(tree) = steps.iter().find_map(|step| match step {
+            Step::PlaceTree { tree } => Some(tree),
+            _ => None,
+        }) else {
+            return Ok(());
+        };
+        let (package, preset) =
+            package.ok_or_else(|| HostError::new(Class::Internal, "a tree is to be placed, but there is no package"))?;
+        for step in &steps {
+            match step {
+                Step::MakeFolder { path } if tree.is_within(path) => self.host.root.make_folder(path, 0o755)?,
+                _ => {}
+            }
+        }
+        let total = package.package.bytes;
+        let sink = &mut *self.host.sink;
+        package.stage(self.host.root, &staging(self.journal)?, tree, preset, &mut |bytes| {
+            sink.take(Event::Staged { bytes, total });
+        })
+    }
+
+    /// All bytes of after and of before are durable before the first visible change.
+    fn keep_blobs(&self, plan: &Plan) -> Result<()> {
+        for (digest, blob) in &plan.blobs {
+            match blob {
+                Blob::Text(text) => self.store.keep(digest, text.as_bytes(), &self.journal.id)?,
+                Blob::Worker => self.store.keep(digest, &worker_bytes()?, &self.journal.id)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, step: &Step, plan: &Plan) -> Result<()> {
+        let root = self.host.root;
+        match step {
+            Step::MakeFolder { path } => root.make_folder(path, 0o755),
+            Step::PlaceTree { tree } => root.move_new(&staging(self.journal)?, tree),
+            Step::Rehearse => self.rehearse(plan),
+            Step::WriteFile { path, before, after, mode } => {
+                undo::expect_digest(root, path, before.as_ref())?;
+                let bytes = self.store.kept(after)?;
+                root.write_file(path, bytes.as_slice(), *mode, &self.journal.id)
+            }
+            Step::MakeLink { path, target } => root.make_link(path, target),
+            Step::Restart { unit } => {
+                self.journal.restarted = true;
+                self.enter(Phase::Restarting)?;
+                self.engine()?.restart(unit)
+            }
+            Step::Verify { handlers } => {
+                self.verify()?;
+                for handler in handlers {
+                    let started = Instant::now();
+                    let verdict = self.engine()?.probe(handler.as_str())?;
+                    self.watch.add("probe", started.elapsed());
+                    if !matches!(self.verdict, Some(Verdict::Unproven { .. })) {
+                        self.verdict = Some(verdict);
+                    }
+                }
+                Ok(())
+            }
+            Step::StopSandboxes { handlers } => {
+                let handlers: Vec<String> = handlers.iter().map(ToString::to_string).collect();
+                self.engine()?.stop_sandboxes(&handlers)
+            }
+            Step::Commit => self.commit(),
+            Step::ReloadSystemd => match self.host.engine.as_deref_mut() {
+                Some(engine) => engine.reload_systemd(),
+                None => Ok(()),
+            },
+            Step::RemoveFile { path, before, .. } => {
+                undo::expect_digest(root, path, Some(before))?;
+                root.delete(path)
+            }
+            Step::RemoveLink { path, .. } => root.delete(path),
+            Step::RemoveTree { tree } => root.delete_all(tree),
+            Step::RemoveFolder { path } => root.delete_folder(path).map(drop),
+            Step::Forget => recover::forget_ledger(self.store),
+        }
+    }
+
+    fn engine(&mut self) -> Result<&mut dyn EngineControl> {
+        match self.host.engine.as_deref_mut() {
+            Some(engine) => Ok(engine),
+            None => Err(HostError::new(Class::Internal, "the plan needs an engine, but this is an offline tree")),
+        }
+    }
+
+    fn rehearse(&mut self, plan: &Plan) -> Result<()> {
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for step in plan.steps.iter().skip_while(|step| step.kind() != StepKind::Rehearse) {
+            match step {
+                Step::WriteFile { path, after, .. } => candidates.push((path.clone(), Some(self.store.kept(after)?))),
+                Step::RemoveFile { path, .. } => candidates.push((path.clone(), None)),
+                Step::Commit => break,
+                _ => {}
+            }
+        }
+        let ours = handlers_of_ours(self.journal);
+        for text in self.engine()?.rehearse(&candidates, &ours)? {
+            self.host.sink.take(Event::Note { text });
+        }
+        Ok(())
+    }
+
+    fn verify(&mut self) -> Result<()> {
+        let journal = self.journal.clone();
+        let gone = removed_handlers(&journal);
+        let mut handlers: Vec<String> = journal.handlers.iter().filter(|h| !gone.contains(h)).cloned().collect();
+        handlers.extend(journal.after.runtimes.values().flat_map(|r| r.handlers().map(ToString::to_string)));
+        let engine = self.engine()?;
+        engine.health(&Expectation { handlers: &handlers, sandboxes: &journal.sandboxes, except: &gone })?;
+        for handler in &journal.proven {
+            if let Verdict::Unproven { reason } = engine.probe(handler)? {
+                return Err(HostError::new(
+                    Class::RolledBack,
+                    format!("handler {handler:?} started sandboxes before, and cannot be proven now: {reason}"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        if let (Some(verdict), Change::Install { name, .. }) = (&self.verdict, &self.journal.change)
+            && let Some(installed) = self.journal.after.runtimes.get_mut(name)
+        {
+            installed.verdict = verdict.clone();
+        }
+        let mut after = self.journal.after.clone();
+        for folder in self.journal.made.iter().rev().filter(|folder| !after.folders.contains(folder)).cloned().collect::<Vec<_>>() {
+            after.folders.insert(0, folder);
+        }
+        self.journal.after = after;
+        self.store.put_ledger(&self.journal.after, &self.journal.id)?;
+        self.enter(Phase::Cleaning)
+    }
+}
+
+/// Handlers of ours, before or after: the only ones that may differ in the engine's configuration.
+fn handlers_of_ours(journal: &Journal) -> Vec<String> {
+    let ledgers = journal.before.iter().chain(std::iter::once(&journal.after));
+    ledgers.flat_map(|ledger| ledger.runtimes.values()).flat_map(|r| r.handlers().map(ToString::to_string)).collect()
+}
+
+/// Handlers that a removal takes away.
+pub(super) fn removed_handlers(journal: &Journal) -> Vec<String> {
+    match (&journal.change, &journal.before) {
+        (Change::Remove { name }, Some(before)) => before
+            .runtimes
+            .get(name)
+            .map(|runtime| runtime.handlers().map(ToString::to_string).collect())
+            .unwrap_or_default(),
+        _ => Vec::new(),
+    }
+}
+
+const fn part(step: &Step) -> &'static str {
+    match step {
+        Step::Rehearse => "rehearsal",
+        Step::Restart { .. } => "restart",
+        Step::Verify { .. } => "verify",
+        Step::PlaceTree { .. } => "stage",
+        Step::RemoveTree { .. } | Step::RemoveFolder { .. } | Step::Forget => "clean",
+        _ => "apply",
+    }
+}
+
+fn worker_bytes() -> Result<Vec<u8>> {
+    let path = HostPath::new("/proc/self/exe").map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
+    let root = HostRoot::open(std::path::Path::new("/"))?;
+    root.read(&path)?.ok_or_else(|| HostError::new(Class::Internal, "/proc/self/exe cannot be read"))
+}
+
+/// Unique on this host: the time and the process.
+fn transaction_id() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{:x}-{:x}", now.as_nanos(), std::process::id())
+}
+
+/// This boot's id; empty where /proc has none.
+pub(super) fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,194 @@
+//! The transaction engine: the only way in which anything on a host changes.
+//!
+//! ```text
+//! journal(staging) -> stage -> journal(applying) -> steps -> journal(restarting) -> restart, verify
+//!                                                        -> ledger of the next generation = committed
+//!                  -> journal(cleaning) -> clear away -> no journal
+//! any failure before the commit: journal(rolling-back) -> undo in reverse -> engine as before -> no journal
+//! ```
+//!
+//! The executor makes no choices: a [`Plan`](cofferdam_core::plan::Plan) says all there is to do, and each step
+//! can be carried out again or taken back by looking at what is on disk.
+
+mod execute;
+mod live;
+mod recover;
+mod undo;
+
+pub use live::LiveEngine;
+pub use recover::{Conflicts, When, recover};
+
+use crate::error::{HostError, Result};
+use crate::event::{Ending, Outcome, Sink};
+use crate::package::PackageDir;
+use crate::root::HostRoot;
+use crate::store::Store;
+use crate::survey::{Survey, SurveyOptions};
+use cofferdam_core::name::{HostPath, RuntimeName};
+use cofferdam_core::observation::{EngineProcess, Sandbox};
+use cofferdam_core::plan::{self, Force, Plan};
+use cofferdam_core::preset::Preset;
+use cofferdam_core::record::{Journal, Verdict};
+
+/// What a transaction needs of the engine. Offline trees have none.
+pub trait EngineControl {
+    /// Starts the engine's own binary on the candidate files (none: deleted), isolated. Returns notes.
+    ///
+    /// # Errors
+    /// If the engine refuses them, or something of others' would be lost.
+    fn rehearse(&mut self, candidates: &[Candidate], ours: &[String]) -> Result<Vec<String>>;
+
+    /// Restarts the unit and waits until the engine serves CRI.
+    ///
+    /// # Errors
+    /// If it does not come up in time.
+    fn restart(&mut self, unit: &str) -> Result<()>;
+
+    /// systemd reads its units again.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    fn reload_systemd(&mut self) -> Result<()>;
+
+    /// The engine's process now.
+    ///
+    /// # Errors
+    /// If that cannot be found out.
+    fn process(&mut self) -> Result<Option<EngineProcess>>;
+
+    /// Whether the engine serves what it served before.
+    ///
+    /// # Errors
+    /// What is missing.
+    fn health(&mut self, expect: &Expectation<'_>) -> Result<()>;
+
+    /// Starts a sandbox and a container in it under `handler`, and removes both.
+    ///
+    /// # Errors
+    /// If they do not start.
+    fn probe(&mut self, handler: &str) -> Result<Verdict>;
+
+    /// Stops and removes the sandboxes that run under `handlers`.
+    ///
+    /// # Errors
+    /// If one cannot be stopped or removed.
+    fn stop_sandboxes(&mut self, handlers: &[String]) -> Result<()>;
+}
+
+/// One file as it would be: its bytes, or none if it would not exist.
+pub type Candidate = (HostPath, Option<Vec<u8>>);
+
+/// What must hold of a healthy engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Expectation<'a> {
+    /// Handlers that it must list.
+    pub handlers: &'a [String],
+    /// Sandboxes whose containers must be the same, with the same restart counts.
+    pub sandboxes: &'a [Sandbox],
+    /// The handler whose sandboxes may be gone (a forced removal).
+    pub except: &'a [String],
+}
+
+/// How a transaction is to be carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Leave the rehearsal out.
+    pub skip_rehearsal: bool,
+    /// Stop the sandboxes that use what is removed.
+    pub force: bool,
+}
+
+/// A host with whatever runs on it, ready for a transaction.
+pub struct Host<'a> {
+    /// Its root.
+    pub root: &'a HostRoot,
+    /// What to look at, and where things go.
+    pub survey: &'a SurveyOptions,
+    /// Its engine; none on an offline tree.
+    pub engine: Option<&'a mut dyn EngineControl>,
+    /// Where events go.
+    pub sink: &'a mut dyn Sink,
+}
+
+/// Installs the package, unless it is installed already.
+pub fn install(mut host: Host<'_>, package: &PackageDir, preset: Option<&Preset>, options: Options) -> Outcome {
+    run(&mut host, Some((package, preset)), |survey| {
+        Ok(survey.plan(|world| plan::install(world, &package.package, !options.skip_rehearsal))?)
+    })
+}
+
+/// Removes a runtime.
+pub fn remove(mut host: Host<'_>, name: &RuntimeName, options: Options) -> Outcome {
+    let force = if options.force { Force::Yes } else { Force::No };
+    run(&mut host, None, |survey| Ok(survey.plan(|world| plan::remove(world, name, force, !options.skip_rehearsal))?))
+}
+
+/// Lock, finish what a crash left, look, plan, execute.
+fn run(
+    host: &mut Host<'_>,
+    package: Option<(&PackageDir, Option<&Preset>)>,
+    make_plan: impl FnOnce(&mut Survey<'_>) -> Result<Plan>,
+) -> Outcome {
+    let store = match Store::new(host.root) {
+        Ok(store) => store,
+        Err(error) => return Outcome::refused(&error, 0),
+    };
+    let (_lock, made) = match store.lock() {
+        Ok(locked) => locked,
+        Err(error) => return Outcome::refused(&error, 0),
+    };
+    let outcome = match run_locked(host, &store, &made, package, make_plan) {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::refused(&error, generation(&store)),
+    };
+    if outcome.result == Ending::Refused {
+        let _ = leave_nothing(&store, &made);
+    }
+    outcome
+}
+
+fn run_locked(
+    host: &mut Host<'_>,
+    store: &Store<'_>,
+    made: &[HostPath],
+    package: Option<(&PackageDir, Option<&Preset>)>,
+    make_plan: impl FnOnce(&mut Survey<'_>) -> Result<Plan>,
+) -> Result<Outcome> {
+    if let Some(journal) = store.journal()? {
+        let outcome = recover::resume(host, store, journal, When::Running, Conflicts::Report)?;
+        if outcome.result == Ending::Conflict {
+            return Ok(outcome);
+        }
+    }
+    store.sweep()?;
+    let mut survey = Survey::take(host.root, host.survey)?;
+    let plan = make_plan(&mut survey)?;
+    if plan.is_empty() {
+        leave_nothing(store, made)?;
+        let generation = survey.ledger.as_ref().map_or(0, |ledger| ledger.generation);
+        return Ok(Outcome::new(Ending::Unchanged, generation, format!("{}: nothing to do", plan.change)));
+    }
+    execute::execute(host, store, survey, plan, package, made)
+}
+
+/// After a run that did nothing, a host without a ledger keeps nothing of ours.
+fn leave_nothing(store: &Store<'_>, made: &[HostPath]) -> Result<()> {
+    if store.ledger()?.is_none() && store.journal()?.is_none() {
+        store.forget(made)?;
+    }
+    Ok(())
+}
+
+fn generation(store: &Store<'_>) -> u64 {
+    store.ledger().ok().flatten().map_or(0, |ledger| ledger.generation)
+}
+
+/// Where the tree is put together before it is moved to its place.
+fn staging(journal: &Journal) -> Result<HostPath> {
+    journal
+        .after
+        .prefix
+        .join(&format!("runtimes/.staging-{}", journal.id))
+        .map_err(|error| HostError::new(cofferdam_core::class::Class::Internal, error.to_string()))
+}

@@ -1,0 +1,223 @@
+//! Finishes what a crash or a failure left: forward if it was committed, back if it was not.
+
+use super::execute::{boot_id, removed_handlers};
+use super::{Expectation, Host, generation, undo};
+use crate::error::{HostError, Result};
+use crate::event::{Ending, Event, Outcome};
+use crate::store::Store;
+use cofferdam_core::class::Class;
+use cofferdam_core::name::HostPath;
+use cofferdam_core::record::{Journal, Phase, STATE, Step, StepKind};
+
+/// When recovery runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// The host is up: the engine is brought back to what it was, too.
+    Running,
+    /// Early at boot, before engines: files only. An engine ordered after us would wait for us if we restarted it.
+    Boot,
+}
+
+/// What to do where someone else changed a file that should be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conflicts {
+    /// Leave all as it is and say what to do.
+    Report,
+    /// Their content stays, and the transaction ends.
+    KeepTheirs,
+}
+
+/// Recovers the host, if there is something to recover.
+pub fn recover(mut host: Host<'_>, when: When, conflicts: Conflicts) -> Outcome {
+    let store = match Store::new(host.root) {
+        Ok(store) => store,
+        Err(error) => return Outcome::refused(&error, 0),
+    };
+    recover_store(&mut host, &store, when, conflicts)
+        .unwrap_or_else(|error| Outcome::refused(&error, generation(&store)))
+}
+
+fn recover_store(host: &mut Host<'_>, store: &Store<'_>, when: When, conflicts: Conflicts) -> Result<Outcome> {
+    let (_lock, made) = store.lock()?;
+    let Some(journal) = store.journal()? else {
+        store.sweep()?;
+        let ledger = store.ledger()?;
+        store.prune(ledger.as_ref())?;
+        if ledger.is_none() {
+            store.forget(&made)?;
+        }
+        return Ok(Outcome::new(Ending::Unchanged, generation(store), "nothing to recover"));
+    };
+    resume(host, store, journal, when, conflicts)
+}
+
+/// Finishes the transaction of `journal`.
+pub(super) fn resume(
+    host: &mut Host<'_>,
+    store: &Store<'_>,
+    mut journal: Journal,
+    when: When,
+    conflicts: Conflicts,
+) -> Result<Outcome> {
+    if journal.is_committed(store.ledger()?.as_ref()) {
+        clean(host, store, &journal)?;
+        let text = format!("{}: was committed, and is finished now", journal.change);
+        return Ok(Outcome::new(Ending::Committed, generation(store), text));
+    }
+    let reason = journal.reason.clone().unwrap_or_else(|| "it was interrupted".to_owned());
+    take_back(host, store, &mut journal, reason, when, conflicts)
+}
+
+/// Takes a transaction back because of `error`.
+pub(super) fn roll_back(
+    host: &mut Host<'_>,
+    store: &Store<'_>,
+    journal: &mut Journal,
+    error: &HostError,
+) -> Result<Outcome> {
+    let mut outcome = take_back(host, store, journal, error.chain(), When::Running, Conflicts::Report)?;
+    if outcome.result == Ending::RolledBack {
+        outcome.hint = error.hint().or(outcome.hint);
+        // What no engine saw failed for a reason of its own; say that one.
+        if !journal.restarted && error.class() != Class::Internal {
+            outcome.class = Some(error.class());
+        }
+    }
+    Ok(outcome)
+}
+
+fn take_back(
+    host: &mut Host<'_>,
+    store: &Store<'_>,
+    journal: &mut Journal,
+    reason: String,
+    when: When,
+    conflicts: Conflicts,
+) -> Result<Outcome> {
+    host.sink.take(Event::RollingBack { reason: reason.clone() });
+    let settled = journal.phase == Phase::Mended;
+    journal.reason = Some(reason.clone());
+    if !settled {
+        journal.phase = Phase::RollingBack;
+        // On a full disk the old journal says enough: not committed.
+        let _ = store.put_journal(journal);
+        let undone = undo::undo(store, journal)?;
+        if !undone.conflicts.is_empty() && conflicts == Conflicts::Report {
+            return Ok(conflict(store, &undone.conflicts));
+        }
+    }
+    if when == When::Boot {
+        return mend(host, store, journal);
+    }
+    let engine = settle_engine(host, journal, settled);
+    finish(store, journal)?;
+    let mut message = format!("{}: taken back: {reason}", journal.change);
+    if let Err(error) = engine {
+        message.push_str(&format!("; the files are as before, but the engine is not well: {}", error.chain()));
+    }
+    let mut outcome = Outcome::new(Ending::RolledBack, generation(store), message);
+    outcome.class = Some(Class::RolledBack);
+    Ok(outcome)
+}
+
+fn conflict(store: &Store<'_>, conflicts: &[String]) -> Outcome {
+    let mut outcome = Outcome::new(Ending::Conflict, generation(store), conflicts.join("; "));
+    outcome.class = Some(Class::Conflict);
+    outcome.hint = Some(
+        "nothing of theirs was touched. Put the file right and run cofferdam recover, or accept it as it is with \
+         cofferdam recover --keep-theirs"
+            .to_owned(),
+    );
+    outcome
+}
+
+/// Files are as before; what is left is to ask the engine, once it is up.
+fn mend(host: &mut Host<'_>, store: &Store<'_>, journal: &mut Journal) -> Result<Outcome> {
+    let running = match host.engine.as_deref_mut() {
+        Some(engine) => engine.process().ok().flatten().is_some(),
+        None => false,
+    };
+    journal.phase = Phase::Mended;
+    // An engine that runs already may have read the files of the change.
+    journal.restarted = running;
+    store.put_journal(journal)?;
+    let text = format!("{}: its files are as before; the engine is asked once it is up", journal.change);
+    Ok(Outcome::new(Ending::Mended, generation(store), text))
+}
+
+/// Brings the engine back to what it served before.
+fn settle_engine(host: &mut Host<'_>, journal: &Journal, settled: bool) -> Result<()> {
+    let Some(engine) = host.engine.as_deref_mut() else { return Ok(()) };
+    if journal.steps.iter().any(|step| step.kind() == StepKind::ReloadSystemd) {
+        engine.reload_systemd()?;
+    }
+    let reread = !settled && journal.engine.is_some() && engine.process()? != journal.engine;
+    let has_restart = journal.steps.iter().any(|step| step.kind() == StepKind::Restart);
+    if let Some(unit) = journal.unit.as_ref().filter(|_| has_restart && (journal.restarted || reread)) {
+        engine.restart(unit)?;
+    }
+    let same_boot = journal.boot == boot_id();
+    let sandboxes = if same_boot { journal.sandboxes.as_slice() } else { &[] };
+    let except = removed_handlers(journal);
+    engine.health(&Expectation { handlers: &journal.handlers, sandboxes, except: &except })
+}
+
+/// Carries out what comes after the commit. Each of these steps may have been done already.
+fn clean(host: &mut Host<'_>, store: &Store<'_>, journal: &Journal) -> Result<()> {
+    let root = host.root;
+    for step in journal.steps.iter().skip_while(|step| !matches!(step, Step::Commit)) {
+        match step {
+            Step::RemoveFile { path, before, .. } => {
+                if root.digest(path)?.as_ref() == Some(before) {
+                    root.delete(path)?;
+                }
+            }
+            Step::RemoveLink { path, .. } => root.delete(path)?,
+            Step::RemoveTree { tree } => root.delete_all(tree)?,
+            Step::RemoveFolder { path } => root.delete_folder(path).map(drop)?,
+            Step::Forget => forget_ledger(store)?,
+            Step::ReloadSystemd => {
+                if let Some(engine) = host.engine.as_deref_mut() {
+                    // At boot systemd may not answer yet; it reads its units again at the next change anyway.
+                    let _ = engine.reload_systemd();
+                }
+            }
+            Step::MakeFolder { .. }
+            | Step::PlaceTree { .. }
+            | Step::Rehearse
+            | Step::WriteFile { .. }
+            | Step::MakeLink { .. }
+            | Step::Restart { .. }
+            | Step::Verify { .. }
+            | Step::StopSandboxes { .. }
+            | Step::Commit => {}
+        }
+    }
+    finish(store, journal)
+}
+
+/// Deletes the ledger: the last runtime is gone.
+pub(super) fn forget_ledger(store: &Store<'_>) -> Result<()> {
+    store.root().delete(&store.path("ledger.json")?)
+}
+
+/// Ends a transaction: its temporary files and bytes go, then its journal; without a ledger, everything of ours.
+pub(super) fn finish(store: &Store<'_>, journal: &Journal) -> Result<()> {
+    store.sweep()?;
+    for step in &journal.steps {
+        if let Step::WriteFile { path, .. } | Step::RemoveFile { path, .. } = step {
+            store.root().sweep_temporary(path, &journal.id)?;
+        }
+    }
+    let ledger = store.ledger()?;
+    store.prune(ledger.as_ref())?;
+    store.delete_journal()?;
+    if ledger.is_none() {
+        let state = HostPath::new(STATE).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
+        let owned = journal.before.iter().flat_map(|ledger| ledger.folders.iter());
+        let mut folders: Vec<HostPath> = owned.filter(|folder| state.is_within(folder)).cloned().collect();
+        folders.extend(journal.made.iter().filter(|folder| !folders.contains(folder)).cloned().collect::<Vec<_>>());
+        store.forget(&folders)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! Takes steps back, in reverse, by looking at what is on disk: each state between two steps is recognised.
+
+use super::staging;
+use crate::error::{HostError, Result};
+use crate::root::HostRoot;
+use crate::store::Store;
+use cofferdam_core::class::Class;
+use cofferdam_core::engine::containerd;
+use cofferdam_core::name::{Digest, HostPath};
+use cofferdam_core::observation::PathState;
+use cofferdam_core::record::{Journal, OwnedFile, Part, Step};
+use cofferdam_core::splice;
+
+/// What could not be taken back because someone else changed it since.
+#[derive(Debug, Default)]
+pub(super) struct Undone {
+    pub(super) conflicts: Vec<String>,
+}
+
+/// Takes back all steps of a transaction that is not committed. Doing it twice does no harm.
+pub(super) fn undo(store: &Store<'_>, journal: &Journal) -> Result<Undone> {
+    let root = store.root();
+    let mut undone = Undone::default();
+    for step in journal.steps.iter().rev().skip_while(|step| !matches!(step, Step::Commit)) {
+        match step {
+            Step::WriteFile { path, before, after, mode } => {
+                root.sweep_temporary(path, &journal.id)?;
+                if let Err(conflict) = undo_write(store, journal, path, before.as_ref(), after, *mode)? {
+                    undone.conflicts.push(conflict);
+                }
+            }
+            Step::RemoveFile { path, before, mode } => {
+                root.sweep_temporary(path, &journal.id)?;
+                if root.state(path)? == PathState::Absent {
+                    root.write_file(path, store.kept(before)?.as_slice(), *mode, &journal.id)?;
+                }
+            }
+            Step::MakeLink { path, target } => {
+                if matches!(root.state(path)?, PathState::Link { target: found } if found == *target) {
+                    root.delete(path)?;
+                }
+            }
+            Step::RemoveLink { path, target } => {
+                if root.state(path)? == PathState::Absent {
+                    root.make_link(path, target)?;
+                }
+            }
+            // A tree that a conflicting file may still name stays: nothing that runs may lose its files.
+            Step::PlaceTree { tree } if undone.conflicts.is_empty() => root.delete_all(tree)?,
+            Step::MakeFolder { path } if undone.conflicts.is_empty() => {
+                if root.state(path)? == PathState::Folder {
+                    discard_staging(root, journal)?;
+                    root.delete_folder(path)?;
+                }
+            }
+            Step::PlaceTree { .. } | Step::MakeFolder { .. } => {}
+            Step::Rehearse
+            | Step::ReloadSystemd
+            | Step::Restart { .. }
+            | Step::Verify { .. }
+            | Step::StopSandboxes { .. }
+            | Step::Commit
+            | Step::RemoveTree { .. }
+            | Step::RemoveFolder { .. }
+            | Step::Forget => {}
+        }
+    }
+    discard_staging(root, journal)?;
+    Ok(undone)
+}
+
+fn discard_staging(root: &HostRoot, journal: &Journal) -> Result<()> {
+    root.delete_all(&staging(journal)?)
+}
+
+/// Puts the bytes of before back. If someone else edited the file since, only what is ours is cut out of it; if
+/// that cannot be told apart, the inner error says so.
+fn undo_write(
+    store: &Store<'_>,
+    journal: &Journal,
+    path: &HostPath,
+    before: Option<&Digest>,
+    after: &Digest,
+    mode: u32,
+) -> Result<std::result::Result<(), String>> {
+    let root = store.root();
+    let present = root.digest(path)?;
+    if present.as_ref() == before {
+        return Ok(Ok(()));
+    }
+    if present.as_ref() == Some(after) {
+        match before {
+            Some(before) => root.write_file(path, store.kept(before)?.as_slice(), mode, &journal.id)?,
+            None => root.delete(path)?,
+        }
+        return Ok(Ok(()));
+    }
+    match cut(root, journal, path)? {
+        Some(text) => root.write_file(path, text.as_bytes(), mode, &journal.id).map(Ok),
+        None => Ok(Err(conflict_text(journal, path, before))),
+    }
+}
+
+fn conflict_text(journal: &Journal, path: &HostPath, before: Option<&Digest>) -> String {
+    let way_back = before.map_or_else(
+        || "it did not exist before".to_owned(),
+        |digest| format!("its bytes of before are kept in /var/lib/cofferdam/backup/{}", digest.hex()),
+    );
+    format!("{path} was changed by someone else during \"{}\"; {way_back}", journal.change)
+}
+
+/// The present text without what this transaction put there. None: there is more of ours in it than that, or it
+/// cannot be found again.
+fn cut(root: &HostRoot, journal: &Journal, path: &HostPath) -> Result<Option<String>> {
+    let Some(OwnedFile { part: Part::Containerd(owned), .. }) = journal.after.files.get(path) else { return Ok(None) };
+    if journal.before.as_ref().is_some_and(|ledger| ledger.files.contains_key(path)) {
+        return Ok(None);
+    }
+    let Some(bytes) = root.read(path)? else { return Ok(None) };
+    let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
+    let Ok(splices) = containerd::cut_root(path, &text, owned) else { return Ok(None) };
+    Ok(splice::apply(&text, &splices).ok())
+}
+
+/// Refuses to write over something that is not what the plan saw.
+pub(super) fn expect_digest(root: &HostRoot, path: &HostPath, expected: Option<&Digest>) -> Result<()> {
+    if root.digest(path)?.as_ref() == expected {
+        return Ok(());
+    }
+    Err(HostError::new(Class::Conflict, format!("{path} was changed by someone else since the change was planned"))
+        .with_hint("try again: the new content will be taken into account"))
+}
