@@ -15,4 +15,5 @@ pub mod descriptor;
 pub mod engine;
 pub mod name;
 pub mod observation;
+pub mod preset;
 pub mod splice;
