@@ -16,5 +16,6 @@ pub mod engine;
 pub mod name;
 pub mod observation;
 pub mod plan;
+pub mod preset;
 pub mod record;
 pub mod splice;
