@@ -1,1 +1,3 @@
 //! One machine: observe, stage, transact, verify, recover.
+
+pub mod cri;
