@@ -1,1 +1,5 @@
 //! One machine: observe, stage, transact, verify, recover.
+
+pub mod cri;
+pub mod process;
+pub mod systemd;
