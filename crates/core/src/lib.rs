@@ -11,6 +11,7 @@
 //! Nothing here does I/O, reads a clock or spawns a task: every function is a function of its arguments.
 
 pub mod class;
+pub mod continuity;
 pub mod descriptor;
 pub mod diff;
 pub mod engine;

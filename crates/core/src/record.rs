@@ -27,6 +27,10 @@ pub const PREFIX: &str = "/opt/cofferdam";
 /// Where ledger, journal and backups live.
 pub const STATE: &str = "/var/lib/cofferdam";
 
+/// Beneath it, each OCI runtime keeps its state in a folder of its own (runc and every runsc would share one).
+/// Engines make it; it lies on a tmpfs.
+pub const RUNTIME_ROOT: &str = "/run/cofferdam/oci";
+
 /// What is installed, and every object on the host that we own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -105,6 +105,18 @@ impl HostError {
     }
 }
 
+macro_rules! from_error {
+    ($($error:ty),*) => {
+        $(impl From<$error> for HostError {
+            fn from(error: $error) -> Self {
+                Self::new(error.class(), error.to_string())
+            }
+        })*
+    };
+}
+
+from_error!(crate::cri::CriError, crate::process::ProcessError, crate::systemd::SystemdError);
+
 fn errno_hint(errno: Errno) -> Option<&'static str> {
     Some(match errno {
         Errno::NOSPC | Errno::DQUOT => "make room on that file system, then try again",

@@ -1,5 +1,30 @@
 //! One machine: observe, stage, transact, verify, recover.
+//!
+//! ```text
+//! root, write     the host's root as a capability; the one place that changes files
+//! process         the one place that runs other programs
+//! cri, systemd    clients
+//! observe         what is there;  survey: one look at all of it
+//! package         a package directory: read, checked, staged
+//! rehearse        the engine's own binary on candidate files, isolated
+//! store           ledger, journal, backups, lock
+//! transact        the transaction engine;  worker: who carries it out
+//! doctor          named checks
+//! ```
 
+mod config_files;
 pub mod cri;
+pub mod error;
+pub mod event;
+mod fault;
+pub mod observe;
+pub mod package;
 pub mod process;
+pub mod rehearse;
+pub mod root;
+pub mod store;
+pub mod survey;
 pub mod systemd;
+pub mod transact;
+pub mod worker;
+mod write;

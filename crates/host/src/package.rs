@@ -3,10 +3,10 @@
 use crate::error::{HostError, Result};
 use crate::root::{HostRoot, digest_of, list_fd};
 use cofferdam_core::class::Class;
-use cofferdam_core::descriptor::{self, Descriptor, FileKind, Relocate};
+use cofferdam_core::descriptor::{self, Descriptor, FileKind, Findings, PackageFiles, Relocate};
 use cofferdam_core::name::{Digest, HostPath, PackagePath};
 use cofferdam_core::plan::Package;
-use cofferdam_core::preset::{self, Preset};
+use cofferdam_core::preset::{self, Preset, PresetError, PresetFile};
 use rustix::fs::{FileType, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -22,11 +22,22 @@ pub const DESCRIPTOR: &str = "runtime.toml";
 /// The manifest's name in an installed tree.
 pub const MANIFEST: &str = ".cofferdam.json";
 
+/// A preset to use for a package, and the version if the package does not say it.
+#[derive(Clone, Copy, Debug)]
+pub struct Using<'a> {
+    /// Which.
+    pub preset: &'static Preset,
+    /// The package's version, as given by the user.
+    pub version: Option<&'a str>,
+}
+
 /// A package directory that was read and found valid. Holding one means that every file was looked at once;
 /// copying it checks that nothing changed since.
 #[derive(Debug)]
 pub struct PackageDir {
     folder: PathBuf,
+    /// Files that the preset adds.
+    added: BTreeMap<PackagePath, &'static PresetFile>,
     /// What the planner needs to know.
     pub package: Package,
     items: BTreeMap<PackagePath, Item>,
@@ -74,18 +85,36 @@ impl PackageDir {
     ///
     /// # Errors
     /// If it is not a package: no or a bad descriptor, missing files, links that leave it, special files.
-    pub fn read(folder: &Path, preset: Option<&Preset>) -> Result<Self> {
+    pub fn read(folder: &Path, using: Option<Using<'_>>) -> Result<Self> {
         let fd = rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| HostError::io("open the package", folder.display(), errno))?;
         let mut items = BTreeMap::new();
         walk(fd.as_fd(), "", &mut items)?;
-        if let Some(preset) = preset {
-            overlay_preset(preset, &mut items)?;
+        let kinds: PackageFiles = items.iter().map(|(path, item)| (path.clone(), kind_of(item))).collect();
+        let (descriptor, text, findings, added) = match (read_text(&fd, DESCRIPTOR, folder)?, using) {
+            (Some(text), _) => {
+                let name = folder.join(DESCRIPTOR).display().to_string();
+                let descriptor = descriptor::parse(&name, &text).map_err(|findings| invalid(findings.to_string()))?;
+                let findings = descriptor::check_files(&descriptor, &name, &text, &kinds);
+                (descriptor, text, findings, BTreeMap::new())
+            }
+            (None, Some(Using { preset, version })) => {
+                let file = read_text(&fd, preset::VERSION_FILE, folder)?;
+                let version = preset.version(version, file.as_deref()).map_err(|error| of_preset(&error))?;
+                let descriptor = preset::descriptor(preset, &version).map_err(|error| of_preset(&error))?;
+                let findings = preset.check_files(&descriptor, &kinds);
+                let text = format!("{version}\n{}", preset.text);
+                (descriptor, text, findings, preset.added(&kinds).collect())
+            }
+            (None, None) => return Err(no_descriptor(folder)),
+        };
+        Findings::check(findings).map_err(|findings| invalid(findings.to_string()))?;
+        for (path, file) in &added {
+            let bytes = file.text.as_bytes();
+            let (size, digest) = (bytes.len() as u64, Digest::of(bytes));
+            items.insert(path.clone(), Item::File { size, digest, executable: file.executable });
+            add_folders(path, &mut items)?;
         }
-        let (name, text, descriptor) = read_descriptor(&fd, folder, preset)?;
-        let kinds = items.iter().map(|(path, item)| (path.clone(), kind_of(item))).collect();
-        let findings = descriptor::check_files(&descriptor, &name, &text, &kinds);
-        descriptor::Findings::check(findings).map_err(|findings| invalid(findings.to_string()))?;
         let package = Package {
             digest: digest(&items, &text),
             bytes: items.values().map(Item::size).sum(),
@@ -93,7 +122,7 @@ impl PackageDir {
             source: format!("dir:{}", folder.display()),
             descriptor,
         };
-        Ok(Self { folder: folder.to_owned(), package, items })
+        Ok(Self { folder: folder.to_owned(), added, package, items })
     }
 
     /// Copies it to `staging`, as it will be at `tree`, durably. `progress` gets the bytes copied so far.
@@ -105,7 +134,6 @@ impl PackageDir {
         root: &HostRoot,
         staging: &HostPath,
         tree: &HostPath,
-        preset: Option<&Preset>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<()> {
         root.make_folder(staging, 0o755)?;
@@ -117,7 +145,7 @@ impl PackageDir {
                 Item::Folder => root.make_folder(&target, 0o755)?,
                 Item::Link { target: to } => root.make_link(&target, to)?,
                 Item::File { size, digest, executable } => {
-                    let bytes = self.file_bytes(path, preset)?;
+                    let bytes = self.file_bytes(path)?;
                     if Digest::of(&bytes) != *digest {
                         return Err(invalid(format!("{path} changed while the package was read"))
                             .with_hint("install again once nobody writes to the package"));
@@ -140,9 +168,9 @@ impl PackageDir {
         sync(root, staging)
     }
 
-    fn file_bytes(&self, path: &PackagePath, preset: Option<&Preset>) -> Result<Vec<u8>> {
-        if let Some(text) = preset.and_then(|preset| shipped(preset, path)) {
-            return Ok(text.as_bytes().to_vec());
+    fn file_bytes(&self, path: &PackagePath) -> Result<Vec<u8>> {
+        if let Some(file) = self.added.get(path) {
+            return Ok(file.text.as_bytes().to_vec());
         }
         let from = self.folder.join(path.as_str());
         let mut bytes = Vec::new();
@@ -173,44 +201,25 @@ impl Item {
     }
 }
 
-fn shipped(preset: &Preset, path: &PackagePath) -> Option<&'static str> {
-    preset.files.iter().find(|file| file.path == path.as_str()).map(|file| file.text)
-}
-
-/// Adds the files that a preset ships where the package has none of that name.
-fn overlay_preset(preset: &Preset, items: &mut BTreeMap<PackagePath, Item>) -> Result<()> {
-    for file in preset.files {
-        let path = PackagePath::new(file.path).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
-        let item = Item::File {
-            size: file.text.len() as u64,
-            digest: Digest::of(file.text.as_bytes()),
-            executable: file.executable,
-        };
-        items.insert(path, item);
+/// The folders above a file that a preset adds.
+fn add_folders(path: &PackagePath, items: &mut BTreeMap<PackagePath, Item>) -> Result<()> {
+    let mut at = path.as_str();
+    while let Some((folder, _)) = at.rsplit_once('/') {
+        let folder_path = PackagePath::new(folder).map_err(|error| invalid(error.to_string()))?;
+        items.entry(folder_path).or_insert(Item::Folder);
+        at = folder;
     }
     Ok(())
 }
 
-fn read_descriptor(fd: &OwnedFd, folder: &Path, preset: Option<&Preset>) -> Result<(String, String, Descriptor)> {
-    let own = read_text(fd, DESCRIPTOR, folder)?;
-    let name = folder.join(DESCRIPTOR).display().to_string();
-    match (own, preset) {
-        (Some(text), _) => {
-            let descriptor = descriptor::parse(&name, &text).map_err(|findings| invalid(findings.to_string()))?;
-            Ok((name, text, descriptor))
-        }
-        (None, Some(preset)) => {
-            let version = read_text(fd, preset::VERSION_FILE, folder)?.ok_or_else(|| {
-                invalid(format!("{} has no file {} with the runtime's version", folder.display(), preset::VERSION_FILE))
-                    .with_hint(format!("write the version into {}", folder.join(preset::VERSION_FILE).display()))
-            })?;
-            let descriptor = preset::descriptor(preset, version.trim()).map_err(|error| invalid(error.to_string()))?;
-            Ok((format!("preset {}", preset.name), preset.text.to_owned(), descriptor))
-        }
-        (None, None) => Err(invalid(format!("{} has no {DESCRIPTOR}", folder.display())).with_hint(
-            "write one (docs/descriptor.md), or name a preset: --preset NAME (cofferdam catalog lists them)",
-        )),
-    }
+fn of_preset(error: &PresetError) -> HostError {
+    HostError::new(error.class(), error.to_string())
+}
+
+fn no_descriptor(folder: &Path) -> HostError {
+    invalid(format!("{} has no {DESCRIPTOR}", folder.display())).with_hint(
+        "write one (docs/descriptor.md), or name a preset: --preset NAME (cofferdam catalog lists them)",
+    )
 }
 
 fn read_text(fd: &OwnedFd, name: &str, folder: &Path) -> Result<Option<String>> {

@@ -3,10 +3,11 @@
 use super::{Blob, FileChange, Plan, PlanError, World, folders};
 use crate::diff;
 use crate::engine::containerd::{self, ConfigInput, Effective, Layout, Placement, Registrations};
-use crate::name::{Digest, HostPath};
+use crate::name::{Digest, HandlerName, HostPath};
 use crate::observation::PathState;
 use crate::record::{Ledger, OwnedFile, Part, Step};
-use std::collections::BTreeMap;
+use crate::splice;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The permission bits of configuration files that we create.
 const MODE: u32 = 0o644;
@@ -18,6 +19,8 @@ pub(super) struct ConfigChange {
     writes: Vec<Write>,
     /// Files of ours that go.
     removals: Vec<(HostPath, String)>,
+    /// Files of ours that are gone already.
+    forgotten: Vec<HostPath>,
 }
 
 #[derive(Debug)]
@@ -65,123 +68,141 @@ impl ConfigChange {
             plan.blobs.insert(before, Blob::Text(present));
             plan.after.files.remove(&path);
         }
+        for path in self.forgotten {
+            plan.after.files.remove(&path);
+        }
         Ok(())
     }
 }
 
 /// Compares what the configuration holds with `want`.
 pub(super) fn change(world: &World<'_>, ledger: &Ledger, want: &Registrations) -> Result<ConfigChange, PlanError> {
-    let effective = world.engine.dump.as_deref().map(Effective::parse).transpose()?;
-    let root = &world.engine.config_resolved;
-    let present = world.engine.files.get(root);
-    let record = ledger.files.get(root);
-    let unchanged = is_unchanged(ledger, want, present, record);
-    let base = base_text(world, root, present, record)?;
-
-    let mut files = world.engine.files.clone();
-    for (path, owned) in &ledger.files {
-        if owned.part == Part::DropIn {
-            files.remove(path);
-        }
-    }
-    match &base {
-        Some(text) => files.insert(root.clone(), text.clone()),
-        None => files.remove(root),
-    };
-    let input = ConfigInput { engine: world.engine.version, root, files: &files, effective: effective.as_ref() };
-
+    let bases = bases(world, ledger)?;
+    let layout = if want.is_empty() { None } else { Some(decide(world, ledger, &bases, want)?) };
     let mut change = ConfigChange::default();
-    let layout = if want.is_empty() { None } else { Some(containerd::layout(&input)?) };
-    if let Some(layout) = &layout {
-        containerd::check(&input, layout, want, &ledger.registrations())?;
-    }
-    let drop_ins = layout.as_ref().map(|layout| drop_ins(layout, want)).unwrap_or_default();
-    drop_in_changes(world, ledger, drop_ins, &mut change)?;
-    if unchanged {
+    let wanted = layout.as_ref().map(|layout| drop_ins(layout, want)).unwrap_or_default();
+    drop_in_changes(world, ledger, wanted, &mut change)?;
+
+    let untouched = !bases.is_empty() && !want.is_empty() && ledger.registrations() == *want;
+    if untouched && bases.values().all(|base| base.holds) {
         return Ok(change);
     }
-    root_change(root, present, base, record, layout.as_ref(), want, &mut change)?;
+    let edited = layout.as_ref().map(|layout| &layout.file);
+    if let Some(layout) = &layout {
+        edit(world, ledger, layout, bases.get(&layout.file), want, &mut change)?;
+    }
+    for (path, base) in bases.into_iter().filter(|(path, _)| Some(path) != edited) {
+        restore(world, path, base, &mut change);
+    }
     Ok(change)
 }
 
-/// Whether the root file holds all that `want` asks of it, whatever others did to it since.
-fn is_unchanged(ledger: &Ledger, want: &Registrations, present: Option<&String>, record: Option<&OwnedFile>) -> bool {
-    if ledger.registrations() != *want || want.is_empty() {
-        return false;
-    }
-    match (present, record) {
-        (Some(text), Some(OwnedFile { part: Part::Containerd(owned), .. })) => containerd::holds(text, owned),
-        // Drop-ins under an import that was there before: the root holds nothing of ours.
-        (_, None) => true,
-        _ => false,
-    }
+/// A file that the dialect edited before.
+struct Base {
+    /// Its text without anything of ours. None: no file.
+    text: Option<String>,
+    /// Whether all that we wrote stands in it.
+    holds: bool,
 }
 
-/// The root file without anything of ours. If nobody touched it since, the kept bytes; else ours is cut out.
-fn base_text(
+/// Where entries go, looking at the files as they are without us.
+fn decide(
     world: &World<'_>,
-    root: &HostPath,
-    present: Option<&String>,
-    record: Option<&OwnedFile>,
-) -> Result<Option<String>, PlanError> {
-    let (Some(present), Some(record)) = (present, record) else { return Ok(present.cloned()) };
-    if Digest::of(present.as_bytes()) == record.after {
-        let Some(before) = record.before else { return Ok(None) };
-        let kept = world.kept.get(&before).ok_or_else(|| PlanError::KeptMissing(root.clone()))?;
-        return Ok(Some(kept.clone()));
+    ledger: &Ledger,
+    bases: &BTreeMap<HostPath, Base>,
+    want: &Registrations,
+) -> Result<Layout, PlanError> {
+    let effective = world.engine.dump.as_deref().map(Effective::parse).transpose()?;
+    let mut files = world.engine.files.clone();
+    files.retain(|path, _| ledger.files.get(path).is_none_or(|owned| owned.part != Part::DropIn));
+    for (path, base) in bases {
+        match &base.text {
+            Some(text) => files.insert(path.clone(), text.clone()),
+            None => files.remove(path),
+        };
     }
-    match &record.part {
-        Part::Whole | Part::DropIn => Err(PlanError::Changed(root.clone())),
-        Part::Containerd(owned) => {
-            let cut = containerd::cut_root(root.as_str(), present, owned)?;
-            let text = crate::splice::apply(present, &cut).map_err(|error| PlanError::Internal(error.to_string()))?;
-            Ok(Some(text))
-        }
-    }
+    let ours: BTreeSet<HandlerName> = ledger.runtimes.values().flat_map(|r| r.handlers().cloned()).collect();
+    let input = ConfigInput {
+        engine: world.engine.version,
+        config: &world.engine.config,
+        root: &world.engine.config_resolved,
+        files: &files,
+        effective: effective.as_ref(),
+        ours: &ours,
+    };
+    let layout = containerd::layout(&input)?;
+    containerd::foreign_handlers(&input, want)?;
+    Ok(layout)
 }
 
-fn root_change(
-    root: &HostPath,
-    present: Option<&String>,
-    base: Option<String>,
-    record: Option<&OwnedFile>,
-    layout: Option<&Layout>,
+/// The files that the dialect edited, without anything of ours. If nobody touched one since, that is the kept bytes;
+/// else ours is cut out.
+fn bases(world: &World<'_>, ledger: &Ledger) -> Result<BTreeMap<HostPath, Base>, PlanError> {
+    let mut bases = BTreeMap::new();
+    for (path, record) in &ledger.files {
+        let Part::Containerd(owned) = &record.part else { continue };
+        let base = match world.engine.files.get(path) {
+            None => Base { text: None, holds: false },
+            Some(present) if Digest::of(present.as_bytes()) == record.after => {
+                let kept = |digest| world.kept.get(&digest).cloned().ok_or_else(|| PlanError::KeptMissing(path.clone()));
+                Base { text: record.before.map(kept).transpose()?, holds: true }
+            }
+            Some(present) => {
+                let cut = containerd::cut_root(present, owned)?;
+                let text = splice::apply(present, &cut.splices)
+                    .map_err(|error| PlanError::Internal(format!("{path}: {error}")))?;
+                let gone = owned.created && text.trim().is_empty();
+                Base { text: (!gone).then_some(text), holds: containerd::holds(present, owned) }
+            }
+        };
+        bases.insert(path.clone(), base);
+    }
+    Ok(bases)
+}
+
+/// Writes what `want` asks of the file that the layout names.
+fn edit(
+    world: &World<'_>,
+    ledger: &Ledger,
+    layout: &Layout,
+    base: Option<&Base>,
     want: &Registrations,
     change: &mut ConfigChange,
 ) -> Result<(), PlanError> {
-    let written = match layout {
-        Some(layout) => containerd::write_root(layout, base.as_deref(), want)?,
-        None => None,
-    };
-    match (written, present) {
-        (Some((wanted, owned)), present) => {
-            if present == Some(&wanted) && record.is_some() {
-                return Ok(());
-            }
-            let before = base.as_ref().map(|text| Digest::of(text.as_bytes()));
-            let after = Digest::of(wanted.as_bytes());
-            change.writes.push(Write {
-                path: root.clone(),
-                present: present.cloned(),
-                wanted,
-                owned: Some(OwnedFile { before, after, part: Part::Containerd(owned) }),
-                base,
-            });
-        }
-        (None, Some(present)) => match base {
-            Some(base) if base != *present => change.writes.push(Write {
-                path: root.clone(),
-                present: Some(present.clone()),
-                wanted: base,
-                owned: None,
-                base: None,
-            }),
-            Some(_) => {}
-            None => change.removals.push((root.clone(), present.clone())),
-        },
-        (None, None) => {}
+    let path = &layout.file;
+    let present = world.engine.files.get(path);
+    let text = base.map_or_else(|| present.cloned(), |base| base.text.clone());
+    let (wanted, owned) = containerd::write_root(layout, text.as_deref(), want)?;
+    let ours = !owned.pieces.is_empty();
+    if !ours && text.is_none() || present == Some(&wanted.text) && ours == ledger.files.contains_key(path) {
+        return Ok(());
     }
+    let before = text.as_ref().map(|text| Digest::of(text.as_bytes()));
+    let after = Digest::of(wanted.text.as_bytes());
+    change.writes.push(Write {
+        path: path.clone(),
+        present: present.cloned(),
+        wanted: wanted.text,
+        owned: ours.then_some(OwnedFile { before, after, part: Part::Containerd(owned) }),
+        base: text,
+    });
     Ok(())
+}
+
+/// Leaves a file as it is without us.
+fn restore(world: &World<'_>, path: HostPath, base: Base, change: &mut ConfigChange) {
+    match (base.text, world.engine.files.get(&path)) {
+        (Some(wanted), Some(present)) => change.writes.push(Write {
+            present: Some(present.clone()),
+            wanted,
+            owned: None,
+            base: None,
+            path,
+        }),
+        (None, Some(present)) => change.removals.push((path, present.clone())),
+        // Someone deleted it: there is nothing to restore.
+        (_, None) => change.forgotten.push(path),
+    }
 }
 
 fn drop_ins(layout: &Layout, want: &Registrations) -> BTreeMap<HostPath, String> {
@@ -233,7 +254,7 @@ fn drop_in_changes(
                 change.removals.push((path.clone(), present.clone()));
             }
             Some(_) => return Err(PlanError::Changed(path.clone())),
-            None => {}
+            None => change.forgotten.push(path.clone()),
         }
     }
     Ok(())

@@ -132,7 +132,6 @@ impl PlanError {
     /// What to do next, if there is more to say than the error does.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Dialect(error) => return error.hint(),
             Self::OtherVersion { name, .. } => format!("remove it first: cofferdam remove {name}"),
             Self::HandlerTaken { owner, .. } => format!("rename the handler, or remove the other: cofferdam remove {owner}"),
             Self::BaseMissing { base, .. } => format!("install {base} first"),
@@ -148,7 +147,8 @@ impl PlanError {
             Self::CriUnavailable { .. } => "mend the engine first: cofferdam doctor shows what it says".to_owned(),
             Self::InTheWay { path, .. } => format!("move {path} away"),
             Self::Changed(path) => format!("compare {path} with cofferdam status, then delete it or put it back as it was"),
-            Self::Unobserved(_) | Self::KeptMissing(_) | Self::Internal(_) => return None,
+            // A dialect's error says its way out itself.
+            Self::Dialect(_) | Self::Unobserved(_) | Self::KeptMissing(_) | Self::Internal(_) => return None,
         })
     }
 }

@@ -4,7 +4,7 @@ use super::{Package, Plan, PlanError, World, engine, folders, units};
 use crate::engine::containerd;
 use crate::name::{HandlerName, HostPath};
 use crate::observation::{CriObservation, PathState};
-use crate::record::{Change, Installed, Ledger, Step, Verdict};
+use crate::record::{Change, Installed, Ledger, RUNTIME_ROOT, Step, Verdict};
 use std::collections::BTreeMap;
 
 /// Space that a transaction needs beside the package: records, the worker's copy, file system blocks.
@@ -24,11 +24,13 @@ pub fn install(world: &World<'_>, package: &Package, rehearse: bool) -> Result<P
         return Err(PlanError::BaseMissing { name: name.clone(), base: base.clone() });
     }
 
+    let runtime_root = HostPath::new(RUNTIME_ROOT).map_err(|error| PlanError::Internal(error.to_string()))?;
+    let entry = |handler| containerd::entry(handler, &tree, &runtime_root);
     let installed = Installed {
         version: package.descriptor.version.clone(),
         digest: package.digest,
         tree: tree.clone(),
-        entries: package.descriptor.handlers.iter().map(|handler| containerd::entry(handler, &tree)).collect(),
+        entries: package.descriptor.handlers.iter().map(entry).collect(),
         source: package.source.clone(),
         verdict: Verdict::Offline,
     };

@@ -12,7 +12,6 @@ use cofferdam_core::class::Class;
 use cofferdam_core::name::HostPath;
 use cofferdam_core::observation::CriObservation;
 use cofferdam_core::plan::{Blob, Plan};
-use cofferdam_core::preset::Preset;
 use cofferdam_core::record::{Change, Journal, Phase, SCHEMA, Step, StepKind, Verdict};
 use std::time::Instant;
 
@@ -22,7 +21,7 @@ pub(super) fn execute(
     store: &Store<'_>,
     survey: Survey<'_>,
     plan: Plan,
-    package: Option<(&PackageDir, Option<&Preset>)>,
+    package: Option<&PackageDir>,
     made: &[HostPath],
 ) -> Result<Outcome> {
     let mut journal = open_journal(host, &survey, &plan, made)?;
@@ -101,7 +100,7 @@ struct Run<'r, 'h> {
 }
 
 impl Run<'_, '_> {
-    fn all(&mut self, plan: &Plan, package: Option<(&PackageDir, Option<&Preset>)>) -> Result<()> {
+    fn all(&mut self, plan: &Plan, package: Option<&PackageDir>) -> Result<()> {
         self.store.put_journal(self.journal)?;
         let started = Instant::now();
         self.stage(package)?;
@@ -128,7 +127,7 @@ impl Run<'_, '_> {
     }
 
     /// Copies the package beside the live trees, if the plan places one.
-    fn stage(&mut self, package: Option<(&PackageDir, Option<&Preset>)>) -> Result<()> {
+    fn stage(&mut self, package: Option<&PackageDir>) -> Result<()> {
         let steps = self.journal.steps.clone();
         let Some(tree) = steps.iter().find_map(|step| match step {
             Step::PlaceTree { tree } => Some(tree),
@@ -136,7 +135,7 @@ impl Run<'_, '_> {
         }) else {
             return Ok(());
         };
-        let (package, preset) =
+        let package =
             package.ok_or_else(|| HostError::new(Class::Internal, "a tree is to be placed, but there is no package"))?;
         for step in &steps {
             match step {
@@ -146,7 +145,7 @@ impl Run<'_, '_> {
         }
         let total = package.package.bytes;
         let sink = &mut *self.host.sink;
-        package.stage(self.host.root, &staging(self.journal)?, tree, preset, &mut |bytes| {
+        package.stage(self.host.root, &staging(self.journal)?, tree, &mut |bytes| {
             sink.take(Event::Staged { bytes, total });
         })
     }

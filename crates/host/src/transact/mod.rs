@@ -27,7 +27,6 @@ use crate::survey::{Survey, SurveyOptions};
 use cofferdam_core::name::{HostPath, RuntimeName};
 use cofferdam_core::observation::{EngineProcess, Sandbox};
 use cofferdam_core::plan::{self, Force, Plan};
-use cofferdam_core::preset::Preset;
 use cofferdam_core::record::{Journal, Verdict};
 
 /// What a transaction needs of the engine. Offline trees have none.
@@ -112,8 +111,8 @@ pub struct Host<'a> {
 }
 
 /// Installs the package, unless it is installed already.
-pub fn install(mut host: Host<'_>, package: &PackageDir, preset: Option<&Preset>, options: Options) -> Outcome {
-    run(&mut host, Some((package, preset)), |survey| {
+pub fn install(mut host: Host<'_>, package: &PackageDir, options: Options) -> Outcome {
+    run(&mut host, Some(package), |survey| {
         Ok(survey.plan(|world| plan::install(world, &package.package, !options.skip_rehearsal))?)
     })
 }
@@ -127,7 +126,7 @@ pub fn remove(mut host: Host<'_>, name: &RuntimeName, options: Options) -> Outco
 /// Lock, finish what a crash left, look, plan, execute.
 fn run(
     host: &mut Host<'_>,
-    package: Option<(&PackageDir, Option<&Preset>)>,
+    package: Option<&PackageDir>,
     make_plan: impl FnOnce(&mut Survey<'_>) -> Result<Plan>,
 ) -> Outcome {
     let store = match Store::new(host.root) {
@@ -152,7 +151,7 @@ fn run_locked(
     host: &mut Host<'_>,
     store: &Store<'_>,
     made: &[HostPath],
-    package: Option<(&PackageDir, Option<&Preset>)>,
+    package: Option<&PackageDir>,
     make_plan: impl FnOnce(&mut Survey<'_>) -> Result<Plan>,
 ) -> Result<Outcome> {
     if let Some(journal) = store.journal()? {

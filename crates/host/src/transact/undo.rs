@@ -118,8 +118,8 @@ fn cut(root: &HostRoot, journal: &Journal, path: &HostPath) -> Result<Option<Str
     }
     let Some(bytes) = root.read(path)? else { return Ok(None) };
     let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
-    let Ok(splices) = containerd::cut_root(path, &text, owned) else { return Ok(None) };
-    Ok(splice::apply(&text, &splices).ok())
+    let Ok(cut) = containerd::cut_root(&text, owned) else { return Ok(None) };
+    Ok(splice::apply(&text, &cut.splices).ok())
 }
 
 /// Refuses to write over something that is not what the plan saw.

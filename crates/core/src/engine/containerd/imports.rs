@@ -22,8 +22,7 @@ pub(super) fn load<'a>(input: &ConfigInput<'a>) -> Result<Vec<Loaded<'a>>, Diale
     let mut next = 0;
     while let Some(file) = loaded.get(next) {
         let named = if next == 0 { input.config } else { file.path };
-        let listed = file.scan.tree.get(&["imports"]).map(Tree::texts).unwrap_or_default();
-        let patterns: Vec<String> = listed.into_iter().map(|import| resolve(named, import)).collect();
+        let patterns = import_patterns(named, file.scan.text);
         for pattern in &patterns {
             for (path, text) in input.files.iter().filter(|(path, _)| glob(pattern, path.as_str())) {
                 if loaded.iter().all(|known| known.path != path) {
@@ -34,6 +33,19 @@ pub(super) fn load<'a>(input: &ConfigInput<'a>) -> Result<Vec<Loaded<'a>>, Diale
         next += 1;
     }
     Ok(loaded)
+}
+
+/// The absolute patterns that `text`, the configuration file `named`, imports. Only `*` is special in them. A text that
+/// is no configuration imports nothing.
+pub fn import_patterns(named: &HostPath, text: &str) -> Vec<String> {
+    let Ok(scan) = Scan::new(named, text) else { return Vec::new() };
+    let listed = scan.tree.get(&["imports"]).map(Tree::texts).unwrap_or_default();
+    listed.into_iter().map(|import| resolve(named, import)).collect()
+}
+
+/// Whether `name`, one component of a path, is meant by one component of a pattern.
+pub fn import_matches(pattern: &str, name: &str) -> bool {
+    glob(pattern, name)
 }
 
 /// The folder whose `.toml` files `import` loads, among them any name that we might choose.

@@ -27,6 +27,7 @@ pub use compare::{Difference, compare};
 pub use cut::{Cut, cut_root, holds};
 pub use effective::{Effective, HandlerView};
 pub use error::{DialectError, Place};
+pub use imports::{import_matches, import_patterns};
 pub use layout::{ConfigInput, Import, Layout, Placement, foreign_handlers, layout};
 pub use render::drop_in;
 pub use tree::Tree;

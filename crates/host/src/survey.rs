@@ -1,0 +1,169 @@
+//! One look at a host: everything that a plan depends on.
+
+use crate::config_files;
+use crate::error::{HostError, Result};
+use crate::observe;
+use crate::root::HostRoot;
+use crate::store::Store;
+use cofferdam_core::class::Class;
+use cofferdam_core::engine::EngineVersion;
+use cofferdam_core::name::{Digest, HostPath, RuntimeName};
+use cofferdam_core::observation::{
+    ConfigOrigin, CriObservation, EngineObservation, PathState, TargetObservation, TreeUses,
+};
+use cofferdam_core::plan::{Plan, PlanError, WorkerBinary, World};
+use cofferdam_core::record::{Ledger, Verdict};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// containerd's root configuration file, unless it is told otherwise.
+const DEFAULT_CONFIG: &str = "/etc/containerd/config.toml";
+
+/// What to look at, and where things go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SurveyOptions {
+    /// Where trees go, unless the ledger says already.
+    pub prefix: HostPath,
+    /// The engine.
+    pub engine: EngineChoice,
+    /// Whether the host runs (or will run) systemd: then recovery at boot is installed, too.
+    pub systemd: bool,
+}
+
+/// The engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "engine")]
+pub enum EngineChoice {
+    /// The containerd that runs under this unit.
+    Running {
+        /// The unit's name.
+        unit: String,
+    },
+    /// containerd's files on an offline tree.
+    Offline {
+        /// Its release, if it is known.
+        version: Option<EngineVersion>,
+    },
+}
+
+/// One look at a host.
+#[derive(Debug)]
+pub struct Survey<'a> {
+    root: &'a HostRoot,
+    /// What is installed.
+    pub ledger: Option<Ledger>,
+    /// The engine.
+    pub engine: EngineObservation,
+    /// Where trees go.
+    pub target: TargetObservation,
+    /// Who uses the installed trees.
+    pub uses: TreeUses,
+    paths: BTreeMap<HostPath, PathState>,
+    kept: BTreeMap<Digest, String>,
+    worker: Option<WorkerBinary>,
+}
+
+impl<'a> Survey<'a> {
+    /// Looks at the host.
+    ///
+    /// # Errors
+    /// If there is no engine, or something cannot be read.
+    pub fn take(root: &'a HostRoot, options: &SurveyOptions) -> Result<Self> {
+        let store = Store::new(root)?;
+        let ledger = store.ledger()?;
+        let prefix = ledger.as_ref().map_or(&options.prefix, |ledger| &ledger.prefix).clone();
+        let trees: Vec<HostPath> =
+            ledger.iter().flat_map(|ledger| ledger.runtimes.values()).map(|runtime| runtime.tree.clone()).collect();
+        let (engine, uses) = match &options.engine {
+            EngineChoice::Running { unit } => {
+                let engine = observe::containerd(root, unit)?;
+                let uses = observe::uses(&engine, &trees)?;
+                (engine, uses)
+            }
+            EngineChoice::Offline { version } => (offline(root, *version)?, TreeUses::new()),
+        };
+        Ok(Self {
+            target: observe::target(root, &prefix)?,
+            kept: kept_texts(&store, ledger.as_ref())?,
+            worker: if options.systemd { Some(worker_binary()?) } else { None },
+            paths: BTreeMap::new(),
+            root,
+            ledger,
+            engine,
+            uses,
+        })
+    }
+
+    /// Plans with `planner`, looking up each path that it asks for.
+    ///
+    /// # Errors
+    /// What the planner says, or if a path cannot be looked at.
+    pub fn plan(&mut self, planner: impl Fn(&World<'_>) -> std::result::Result<Plan, PlanError>) -> Result<Plan> {
+        loop {
+            let world = World {
+                ledger: self.ledger.as_ref(),
+                engine: &self.engine,
+                target: &self.target,
+                uses: &self.uses,
+                paths: &self.paths,
+                kept: &self.kept,
+                worker: self.worker,
+            };
+            match planner(&world) {
+                Err(PlanError::Unobserved(path)) => {
+                    let state = self.root.state(&path)?;
+                    self.paths.insert(path, state);
+                }
+                result => return Ok(result?),
+            }
+        }
+    }
+
+    /// Handlers that must work after a change if they work before it: the engine's default, and those of our
+    /// other runtimes that were proven once.
+    pub fn handlers_to_keep(&self, changing: &RuntimeName) -> Vec<String> {
+        let CriObservation::Ready(cri) = &self.engine.cri else { return Vec::new() };
+        let others = self.ledger.iter().flat_map(|ledger| &ledger.runtimes);
+        let proven = others.filter(|(name, runtime)| *name != changing && runtime.verdict == Verdict::Proven);
+        let ours = proven.flat_map(|(_, runtime)| runtime.handlers().map(ToString::to_string));
+        std::iter::once(cri.default_handler.clone()).chain(ours).filter(|handler| !handler.is_empty()).collect()
+    }
+}
+
+/// containerd as the files of an offline tree describe it.
+fn offline(root: &HostRoot, version: Option<EngineVersion>) -> Result<EngineObservation> {
+    let config =
+        HostPath::new(DEFAULT_CONFIG).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
+    let (config_resolved, files) = config_files::read(root, &config)?;
+    Ok(EngineObservation {
+        version,
+        version_text: version.map(|version| version.to_string()).unwrap_or_default(),
+        process: None,
+        config,
+        config_resolved,
+        config_origin: ConfigOrigin::Default,
+        files,
+        dump: None,
+        unit: None,
+        cri: CriObservation::Offline,
+    })
+}
+
+fn kept_texts(store: &Store<'_>, ledger: Option<&Ledger>) -> Result<BTreeMap<Digest, String>> {
+    let mut kept = BTreeMap::new();
+    for digest in ledger.iter().flat_map(|ledger| ledger.files.values()).filter_map(|file| file.before) {
+        let text = String::from_utf8(store.kept(&digest)?)
+            .map_err(|_| HostError::new(Class::Internal, format!("the kept text {digest} is not UTF-8")))?;
+        kept.insert(digest, text);
+    }
+    Ok(kept)
+}
+
+fn worker_binary() -> Result<WorkerBinary> {
+    let path = std::path::Path::new("/proc/self/exe");
+    let fail = |error| HostError::std_io("read", path.display(), error);
+    let file = std::fs::File::open(path).map_err(fail)?;
+    let size = file.metadata().map_err(fail)?.len();
+    Ok(WorkerBinary { digest: crate::root::digest_of(file).map_err(fail)?, size })
+}

@@ -1,0 +1,160 @@
+//! The running engine, for transactions: containerd under systemd.
+
+use super::{Candidate, EngineControl, Expectation};
+use crate::cri::{self, ContainerRun, Cri, ProbeOutcome};
+use crate::error::{HostError, Result};
+use crate::observe;
+use crate::rehearse;
+use crate::root::HostRoot;
+use crate::systemd::Manager;
+use cofferdam_core::class::Class;
+use cofferdam_core::continuity;
+use cofferdam_core::engine::containerd::{Effective, compare};
+use cofferdam_core::name::HandlerName;
+use cofferdam_core::observation::{CriObservation, CriReady, EngineObservation, EngineProcess};
+use cofferdam_core::record::Verdict;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A restart takes a quarter of a second; an engine that needs longer than this hangs.
+const RESTART_LIMIT: Duration = Duration::from_secs(30);
+
+/// With stuck containers CRI needs some seconds after the unit is active.
+const CRI_LIMIT: Duration = Duration::from_secs(30);
+
+/// A sandbox that boots a guest kernel needs seconds, on a busy node tens of them.
+const PROBE_LIMIT: Duration = Duration::from_secs(60);
+
+const POLL: Duration = Duration::from_millis(50);
+
+/// containerd under a systemd unit.
+#[derive(Debug)]
+pub struct LiveEngine<'a> {
+    root: &'a HostRoot,
+    unit: String,
+    probes: u32,
+}
+
+impl<'a> LiveEngine<'a> {
+    /// The containerd that runs under `unit`.
+    pub fn new(root: &'a HostRoot, unit: impl Into<String>) -> Self {
+        Self { root, unit: unit.into(), probes: 0 }
+    }
+
+    fn observe(&self) -> Result<EngineObservation> {
+        observe::containerd(self.root, &self.unit)
+    }
+
+    fn ready(&self) -> Result<CriReady> {
+        match self.observe()?.cri {
+            CriObservation::Ready(ready) if ready.runtime_ready => Ok(ready),
+            CriObservation::Ready(_) => Err(unavailable("containerd's CRI says that its runtime is not ready")),
+            CriObservation::Unavailable { reason, .. } => {
+                Err(unavailable(format!("containerd does not serve CRI: {reason}")))
+            }
+            CriObservation::Offline => Err(unavailable("there is no engine on an offline tree")),
+        }
+    }
+
+    /// Waits until CRI answers and is ready.
+    fn wait_ready(&self) -> Result<CriReady> {
+        let deadline = Instant::now() + CRI_LIMIT;
+        loop {
+            match self.ready() {
+                Ok(ready) => return Ok(ready),
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(_) => std::thread::sleep(POLL),
+            }
+        }
+    }
+
+    fn connect(&self) -> Result<(Cri, CriReady)> {
+        let ready = self.ready()?;
+        let cri = Cri::connect(Path::new(ready.socket.as_str()))?;
+        Ok((cri, ready))
+    }
+}
+
+fn unavailable(message: impl Into<String>) -> HostError {
+    HostError::new(Class::Unavailable, message)
+}
+
+impl EngineControl for LiveEngine<'_> {
+    fn rehearse(&mut self, candidates: &[Candidate], ours: &[String]) -> Result<Vec<String>> {
+        let engine = self.observe()?;
+        let rehearsal = rehearse::rehearse(&engine, candidates)?;
+        let before = Effective::parse(engine.dump.as_deref().unwrap_or_default())
+            .map_err(|error| HostError::new(error.class(), error.to_string()))?;
+        let after = Effective::parse(&rehearsal.dump)
+            .map_err(|error| HostError::new(error.class(), error.to_string()))?;
+        let ours: BTreeSet<HandlerName> = ours.iter().filter_map(|name| HandlerName::new(name.as_str()).ok()).collect();
+        let lost: Vec<String> = compare(&before, &after, &ours).iter().map(ToString::to_string).collect();
+        if !lost.is_empty() {
+            let message = format!("the new configuration would change what is not ours: {}", lost.join("; "));
+            return Err(HostError::new(Class::Conflict, message)
+                .with_hint("nothing was changed. Put these settings where they count, or report this"));
+        }
+        Ok(rehearsal.notes)
+    }
+
+    fn restart(&mut self, unit: &str) -> Result<()> {
+        let mut manager = Manager::connect()?;
+        // An engine that hangs in its start would be waited for until its stop limit; its shims are not touched.
+        if matches!(manager.unit(unit)?.active_state.as_str(), "activating" | "deactivating") {
+            let _ = manager.kill_main(unit);
+        }
+        manager.restart(unit, RESTART_LIMIT)?;
+        self.wait_ready().map(drop)
+    }
+
+    fn reload_systemd(&mut self) -> Result<()> {
+        Ok(Manager::connect()?.reload()?)
+    }
+
+    fn process(&mut self) -> Result<Option<EngineProcess>> {
+        observe::process(&self.unit)
+    }
+
+    fn health(&mut self, expect: &Expectation<'_>) -> Result<()> {
+        let state = Manager::connect()?.unit(&self.unit)?;
+        if state.active_state != "active" {
+            return Err(unavailable(format!("{} is {} ({})", self.unit, state.active_state, state.result)));
+        }
+        let ready = self.wait_ready()?;
+        let missing: Vec<&str> =
+            expect.handlers.iter().filter(|h| !ready.handlers.contains(h)).map(String::as_str).collect();
+        if !missing.is_empty() {
+            return Err(unavailable(format!("containerd does not list the handlers {}", missing.join(", "))));
+        }
+        let cri = Cri::connect(Path::new(ready.socket.as_str()))?;
+        let ended_well = |id: &str| matches!(cri.container_run(id), Ok(ContainerRun::Exited { code: 0, .. }));
+        let probes = |namespace: &str| namespace == cri::PROBE_NAMESPACE;
+        let losses = continuity::losses(expect.sandboxes, &ready.sandboxes, expect.except, probes, ended_well);
+        if losses.is_empty() {
+            return Ok(());
+        }
+        Err(unavailable(format!("the restart cost running sandboxes: {}", losses.join("; "))))
+    }
+
+    fn probe(&mut self, handler: &str) -> Result<Verdict> {
+        let (cri, ready) = self.connect()?;
+        self.probes += 1;
+        let seed = format!("{}-{}", std::process::id(), self.probes);
+        match cri::probe(&cri, handler, &ready.sandbox_image, &seed, Instant::now() + PROBE_LIMIT) {
+            ProbeOutcome::Proven { .. } => Ok(Verdict::Proven),
+            ProbeOutcome::Unproven { reason } => Ok(Verdict::Unproven { reason }),
+            ProbeOutcome::Failed { step, reason } => {
+                Err(unavailable(format!("a sandbox under the handler {handler} did not start: {step}: {reason}")))
+            }
+        }
+    }
+
+    fn stop_sandboxes(&mut self, handlers: &[String]) -> Result<()> {
+        let (cri, ready) = self.connect()?;
+        for sandbox in ready.sandboxes.iter().filter(|sandbox| handlers.contains(&sandbox.handler)) {
+            cri.remove_pod_sandbox(&sandbox.id, PROBE_LIMIT)?;
+        }
+        Ok(())
+    }
+}
