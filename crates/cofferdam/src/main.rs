@@ -1,2 +1,7 @@
-//! The `cofferdam` command.
-fn main() {}
+//! The `cofferdam` command: CLI and host worker in one static binary.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cofferdam::run()
+}

@@ -14,6 +14,7 @@
 
 mod config_files;
 pub mod cri;
+pub mod doctor;
 pub mod error;
 pub mod event;
 mod fault;

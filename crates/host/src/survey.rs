@@ -11,8 +11,8 @@ use cofferdam_core::name::{Digest, HostPath, RuntimeName};
 use cofferdam_core::observation::{
     ConfigOrigin, CriObservation, EngineObservation, PathState, TargetObservation, TreeUses,
 };
-use cofferdam_core::plan::{Plan, PlanError, WorkerBinary, World};
-use cofferdam_core::record::{Ledger, Verdict};
+use cofferdam_core::plan::{self, Plan, PlanError, WorkerBinary, World};
+use cofferdam_core::record::{Installed, Ledger, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -95,6 +95,11 @@ impl<'a> Survey<'a> {
         })
     }
 
+    /// The root that was looked at.
+    pub const fn root(&self) -> &'a HostRoot {
+        self.root
+    }
+
     /// Plans with `planner`, looking up each path that it asks for.
     ///
     /// # Errors
@@ -118,6 +123,11 @@ impl<'a> Survey<'a> {
                 result => return Ok(result?),
             }
         }
+    }
+
+    /// Who uses a runtime, in people's words.
+    pub fn users(&self, installed: &Installed) -> Vec<String> {
+        plan::users(&self.engine.cri, &self.uses, installed)
     }
 
     /// Handlers that must work after a change if they work before it: the engine's default, and those of our

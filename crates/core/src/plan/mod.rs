@@ -9,7 +9,7 @@ mod units;
 
 pub use error::PlanError;
 pub use install::install;
-pub use remove::{Force, remove};
+pub use remove::{Force, remove, users};
 pub use units::{RECOVER_UNIT, WORKER_UNIT};
 
 use crate::descriptor::Descriptor;

@@ -3,7 +3,7 @@
 use super::install::{ledger, prove};
 use super::{Plan, PlanError, World, engine, folders, units};
 use crate::name::RuntimeName;
-use crate::observation::{CriObservation, PathState, TreeUse};
+use crate::observation::{CriObservation, PathState, TreeUse, TreeUses};
 use crate::record::{Change, Installed, Step};
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub enum Force {
 pub fn remove(world: &World<'_>, name: &RuntimeName, force: Force, rehearse: bool) -> Result<Plan, PlanError> {
     let before = ledger(world);
     let installed = before.runtimes.get(name).ok_or_else(|| PlanError::NotInstalled(name.clone()))?;
-    let users = users(world, installed);
+    let users = users(&world.engine.cri, world.uses, installed);
     if force == Force::No && !users.is_empty() {
         return Err(PlanError::InUse { name: name.clone(), users });
     }
@@ -58,10 +58,10 @@ pub fn remove(world: &World<'_>, name: &RuntimeName, force: Force, rehearse: boo
 }
 
 /// Everyone who uses the runtime, in people's words: pods by name, then whatever else names its tree.
-pub(crate) fn users(world: &World<'_>, installed: &Installed) -> Vec<String> {
+pub fn users(cri: &CriObservation, uses: &TreeUses, installed: &Installed) -> Vec<String> {
     let mut users = Vec::new();
     let mut known = Vec::new();
-    if let CriObservation::Ready(cri) = &world.engine.cri {
+    if let CriObservation::Ready(cri) = cri {
         for sandbox in &cri.sandboxes {
             if installed.handlers().any(|handler| handler.as_str() == sandbox.handler) {
                 users.push(format!("pod {}/{}", sandbox.namespace, sandbox.name));
@@ -71,7 +71,7 @@ pub(crate) fn users(world: &World<'_>, installed: &Installed) -> Vec<String> {
         }
     }
     let found_pods = !users.is_empty();
-    for usage in world.uses.get(&installed.tree).into_iter().flatten() {
+    for usage in uses.get(&installed.tree).into_iter().flatten() {
         match usage {
             TreeUse::Bundle { id, .. } if known.contains(&id.as_str()) => {}
             TreeUse::Bundle { id, namespace } => users.push(format!("container {id} (namespace {namespace})")),

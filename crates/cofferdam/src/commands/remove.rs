@@ -1,0 +1,49 @@
+//! `cofferdam remove`.
+
+use super::carry_out;
+use crate::cli::RemoveArgs;
+use crate::show;
+use cofferdam_core::class::Class;
+use cofferdam_core::plan::{self, Force, Plan};
+use cofferdam_host::error::Result;
+use cofferdam_host::survey::Survey;
+use cofferdam_host::transact::Options;
+use cofferdam_host::worker::{Job, Wish};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How often pods are looked at while waiting for them.
+const POLL: Duration = Duration::from_secs(1);
+
+pub(crate) fn run(args: &RemoveArgs) -> Result<ExitCode> {
+    args.node.require_root()?;
+    let plan = wait_for_plan(args)?;
+    if args.dry_run {
+        return show::plan(&plan, args.node.json);
+    }
+    let options = Options { skip_rehearsal: args.skip_rehearsal, force: args.force };
+    let wish = Wish::Remove { name: args.name.clone() };
+    carry_out(&Job { wish, survey: args.node.survey(), options }, &args.node)
+}
+
+/// The plan, once nothing uses the runtime or the wait is over.
+fn wait_for_plan(args: &RemoveArgs) -> Result<Plan> {
+    let deadline = args.wait.map(|wait| Instant::now() + wait);
+    let force = if args.force { Force::Yes } else { Force::No };
+    let root = args.node.open_root()?;
+    let mut said = String::new();
+    loop {
+        let mut survey = Survey::take(&root, &args.node.survey())?;
+        match survey.plan(|world| plan::remove(world, &args.name, force, !args.skip_rehearsal)) {
+            Err(error) if error.class() == Class::InUse && deadline.is_some_and(|end| Instant::now() < end) => {
+                let text = format!("waiting: {error}");
+                if said != text && !args.node.json {
+                    show::note(&text);
+                    said = text;
+                }
+                std::thread::sleep(POLL);
+            }
+            result => return result,
+        }
+    }
+}

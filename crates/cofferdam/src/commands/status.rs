@@ -1,0 +1,122 @@
+//! `cofferdam status`.
+
+use crate::cli::NodeArgs;
+use crate::show;
+use cofferdam_core::observation::{CriObservation, EngineObservation};
+use cofferdam_core::record::{Installed, Verdict};
+use cofferdam_host::error::Result;
+use cofferdam_host::store::Store;
+use cofferdam_host::survey::Survey;
+use serde::Serialize;
+use std::process::ExitCode;
+
+#[derive(Serialize)]
+struct Status<'a> {
+    generation: u64,
+    /// The change under way, or interrupted.
+    journal: Option<String>,
+    engine: &'a EngineObservation,
+    runtimes: Vec<Runtime<'a>>,
+}
+
+#[derive(Serialize)]
+struct Runtime<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    installed: &'a Installed,
+    /// Handlers that the engine lists.
+    served: Vec<&'a str>,
+    /// Who uses it.
+    users: Vec<String>,
+}
+
+pub(crate) fn run(args: &NodeArgs) -> Result<ExitCode> {
+    args.require_root()?;
+    let root = args.open_root()?;
+    let journal = Store::new(&root)?.journal()?.map(|journal| journal.change.to_string());
+    let survey = Survey::take(&root, &args.survey())?;
+    let status = Status {
+        generation: survey.ledger.as_ref().map_or(0, |ledger| ledger.generation),
+        journal,
+        engine: &survey.engine,
+        runtimes: runtimes(&survey),
+    };
+    if args.json {
+        return show::json(&status);
+    }
+    print(&status);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn runtimes<'s>(survey: &'s Survey<'_>) -> Vec<Runtime<'s>> {
+    let listed: &[String] = match &survey.engine.cri {
+        CriObservation::Ready(ready) => &ready.handlers,
+        CriObservation::Unavailable { .. } | CriObservation::Offline => &[],
+    };
+    let runtimes = survey.ledger.iter().flat_map(|ledger| &ledger.runtimes);
+    runtimes
+        .map(|(name, installed)| Runtime {
+            name: name.as_str(),
+            served: installed.handlers().map(|h| h.as_str()).filter(|h| listed.iter().any(|l| l == h)).collect(),
+            users: survey.users(installed),
+            installed,
+        })
+        .collect()
+}
+
+fn print(status: &Status<'_>) {
+    let engine = status.engine;
+    show::line(&format!("engine      containerd {}", engine.version_text));
+    if let Some(process) = &engine.process {
+        show::line(&format!("            {} (pid {})", process.binary, process.pid));
+    }
+    show::line(&format!("config      {}", engine.config));
+    if let Some(unit) = &engine.unit {
+        show::line(&format!("unit        {} is {}, KillMode={}", unit.name, unit.active_state, unit.kill_mode));
+    }
+    match &engine.cri {
+        CriObservation::Ready(ready) => {
+            show::line(&format!("cri         {}", ready.socket));
+            show::line(&format!("handlers    {}", ready.handlers.join(", ")));
+            let containers: usize = ready.sandboxes.iter().map(|sandbox| sandbox.containers.len()).sum();
+            show::line(&format!("sandboxes   {} with {containers} containers", ready.sandboxes.len()));
+            for sandbox in &ready.sandboxes {
+                let handler = if sandbox.handler.is_empty() { &ready.default_handler } else { &sandbox.handler };
+                let restarts: u32 = sandbox.containers.iter().map(|container| container.attempt).sum();
+                show::line(&format!(
+                    "            {}/{} under {handler}, {} containers, {restarts} restarts",
+                    sandbox.namespace,
+                    sandbox.name,
+                    sandbox.containers.len()
+                ));
+            }
+        }
+        CriObservation::Unavailable { reason, .. } => show::line(&format!("cri         does not answer: {reason}")),
+        CriObservation::Offline => show::line("cri         not asked: an offline tree"),
+    }
+    show::line(&format!("generation  {}", status.generation));
+    if let Some(change) = &status.journal {
+        show::line(&format!("under way   {change} (if nothing is running: cofferdam recover)"));
+    }
+    if status.runtimes.is_empty() {
+        show::line("runtimes    none");
+    }
+    for runtime in &status.runtimes {
+        print_runtime(runtime);
+    }
+}
+
+fn print_runtime(runtime: &Runtime<'_>) {
+    let verdict = match &runtime.installed.verdict {
+        Verdict::Proven => "proven".to_owned(),
+        Verdict::Unproven { reason } => format!("unproven: {reason}"),
+        Verdict::Offline => "not verified: installed on an offline tree".to_owned(),
+    };
+    show::line(&format!("runtime     {} {}, {verdict}", runtime.name, runtime.installed.version));
+    show::line(&format!("            {}", runtime.installed.tree));
+    let handlers: Vec<_> = runtime.installed.handlers().map(ToString::to_string).collect();
+    show::line(&format!("            handlers {}, served {}", handlers.join(", "), runtime.served.join(", ")));
+    for user in &runtime.users {
+        show::line(&format!("            used by {user}"));
+    }
+}

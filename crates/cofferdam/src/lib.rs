@@ -1,0 +1,28 @@
+//! The `cofferdam` command: one file per subcommand, and how results are shown.
+
+mod cli;
+mod commands;
+mod show;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use cofferdam_host::rehearse;
+use std::process::ExitCode;
+
+/// Parses the command line, does what it says, and gives the exit code of docs/exit-codes.md.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.command.json();
+    let result = match cli.command {
+        Command::Catalog(args) => commands::catalog::run(&args),
+        Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Status(args) => commands::status::run(&args),
+        Command::Plan(args) => commands::install::plan(&args),
+        Command::Install(args) => commands::install::run(&args),
+        Command::Remove(args) => commands::remove::run(&args),
+        Command::Recover(args) => commands::recover::run(&args),
+        Command::Worker(args) => commands::worker::run(&args),
+        Command::RehearseChild => return rehearse::child_main(),
+    };
+    result.unwrap_or_else(|error| show::error(&error, json))
+}
