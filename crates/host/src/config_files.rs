@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 /// Configurations do not nest deeper; one that imports itself ends here.
 const MOST: usize = 1000;
 
-/// Reads the root file `config` and all files that it imports, by their real paths. A missing file has no key.
+/// Reads the root file `config` (its key is its real path) and all files that it imports (under the names by which they
+/// are loaded). A missing file has no key.
 ///
 /// # Errors
 /// If one cannot be read, or is not UTF-8.
-pub fn read(root: &HostRoot, config: &HostPath) -> Result<(HostPath, BTreeMap<HostPath, String>)> {
+pub(crate) fn read(root: &HostRoot, config: &HostPath) -> Result<(HostPath, BTreeMap<HostPath, String>)> {
     let resolved = root.real(config)?;
     let mut files = BTreeMap::new();
     let mut waiting = vec![(config.clone(), resolved.clone())];
@@ -26,8 +27,9 @@ pub fn read(root: &HostRoot, config: &HostPath) -> Result<(HostPath, BTreeMap<Ho
         let text = String::from_utf8(bytes).map_err(|error| not_utf8(&path, &error))?;
         for pattern in import_patterns(&named, &text) {
             for found in expand(root, &pattern)? {
-                let real = root.real(&found)?;
-                waiting.push((found, real));
+                if root.real(&found)? != resolved {
+                    waiting.push((found.clone(), found));
+                }
             }
         }
         files.insert(path, text);

@@ -115,7 +115,12 @@ macro_rules! from_error {
     };
 }
 
-from_error!(crate::cri::CriError, crate::process::ProcessError, crate::systemd::SystemdError);
+from_error!(
+    crate::cri::CriError,
+    crate::observe::ObserveError,
+    crate::process::ProcessError,
+    crate::systemd::SystemdError
+);
 
 fn errno_hint(errno: Errno) -> Option<&'static str> {
     Some(match errno {

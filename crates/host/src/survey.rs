@@ -2,7 +2,7 @@
 
 use crate::config_files;
 use crate::error::{HostError, Result};
-use crate::observe;
+use crate::observe::{self, EnginePaths};
 use crate::root::HostRoot;
 use crate::store::Store;
 use cofferdam_core::class::Class;
@@ -15,9 +15,6 @@ use cofferdam_core::plan::{self, Plan, PlanError, WorkerBinary, World};
 use cofferdam_core::record::{Installed, Ledger, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-
-/// containerd's root configuration file, unless it is told otherwise.
-const DEFAULT_CONFIG: &str = "/etc/containerd/config.toml";
 
 /// What to look at, and where things go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,8 +74,9 @@ impl<'a> Survey<'a> {
             ledger.iter().flat_map(|ledger| ledger.runtimes.values()).map(|runtime| runtime.tree.clone()).collect();
         let (engine, uses) = match &options.engine {
             EngineChoice::Running { unit } => {
-                let engine = observe::containerd(root, unit)?;
-                let uses = observe::uses(&engine, &trees)?;
+                let engine = observe::containerd(root, &observe::Options { unit: unit.clone(), ..Default::default() })?;
+                let states: Vec<HostPath> = EnginePaths::of(&engine)?.map(|paths| paths.state).into_iter().collect();
+                let uses = observe::uses(&states, &trees);
                 (engine, uses)
             }
             EngineChoice::Offline { version } => (offline(root, *version)?, TreeUses::new()),
@@ -144,7 +142,7 @@ impl<'a> Survey<'a> {
 /// containerd as the files of an offline tree describe it.
 fn offline(root: &HostRoot, version: Option<EngineVersion>) -> Result<EngineObservation> {
     let config =
-        HostPath::new(DEFAULT_CONFIG).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
+        HostPath::new(observe::DEFAULT_CONFIG).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
     let (config_resolved, files) = config_files::read(root, &config)?;
     Ok(EngineObservation {
         version,

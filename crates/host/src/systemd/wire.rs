@@ -85,7 +85,10 @@ impl Peer {
         let mut peer = Self { stream, socket: socket.to_owned(), serial: 0 };
         let uid: String =
             rustix::process::geteuid().as_raw().to_string().bytes().map(|b| format!("{b:02x}")).collect();
-        peer.send(format!("\0AUTH EXTERNAL {uid}\r\n").as_bytes(), deadline).map_err(failed)?;
+        // All at once, as libsystemd's own client does: its server reads a call that arrives together with a later
+        // BEGIN into its buffer and does not look at it until more arrives (seen on systemd 257).
+        let handshake = format!("\0AUTH EXTERNAL {uid}\r\nBEGIN\r\n");
+        peer.send(handshake.as_bytes(), deadline).map_err(failed)?;
         let line = peer.read_line(deadline).map_err(failed)?;
         if !line.starts_with("OK ") {
             return Err(SystemdError::Protocol {
@@ -93,7 +96,6 @@ impl Peer {
                 reason: format!("the answer was `{line}`"),
             });
         }
-        peer.send(b"BEGIN\r\n", deadline).map_err(failed)?;
         Ok(peer)
     }
 

@@ -43,7 +43,7 @@ impl<'a> LiveEngine<'a> {
     }
 
     fn observe(&self) -> Result<EngineObservation> {
-        observe::containerd(self.root, &self.unit)
+        Ok(observe::containerd(self.root, &observe::Options { unit: self.unit.clone(), ..Default::default() })?)
     }
 
     fn ready(&self) -> Result<CriReady> {
@@ -113,7 +113,7 @@ impl EngineControl for LiveEngine<'_> {
     }
 
     fn process(&mut self) -> Result<Option<EngineProcess>> {
-        observe::process(&self.unit)
+        Ok(observe::process(&self.unit)?)
     }
 
     fn health(&mut self, expect: &Expectation<'_>) -> Result<()> {
