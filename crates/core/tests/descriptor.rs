@@ -77,7 +77,9 @@ fn every_kind_of_finding_has_a_case() {
     }
     // A text of a mebibyte has no place among the files.
     let big = "#".repeat((1 << 20) + 1);
-    kinds.extend(parse("runtime.toml", &big).unwrap_err().into_iter().map(|finding| format!("{:?}", finding.kind)));
+    kinds.extend(
+        parse("runtime.toml", &big).unwrap_err().into_iter().map(|finding| format!("{:?}", finding.kind)),
+    );
     let all = [
         FindingKind::Syntax,
         FindingKind::TooLarge,
