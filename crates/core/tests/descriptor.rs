@@ -1,6 +1,9 @@
 //! Descriptors as a package's author meets them: every kind of mistake against its golden text, and proof that no text
 //! brings the parser down. `UPDATE_GOLDEN=1 cargo test -p cofferdam-core --test descriptor` writes the texts anew.
 
+// Helpers outside of #[test] functions fail their test by panicking, too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::{
     Call, Descriptor, FileKind, FindingKind, Findings, PackageFiles, check_files, parse,

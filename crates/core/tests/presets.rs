@@ -1,5 +1,8 @@
 //! Presets: each is a valid descriptor, documented, and complete with the files that it adds.
 
+// Helpers outside of #[test] functions fail their test by panicking, too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::{Call, FileKind, FindingKind, PackageFiles};
 use cofferdam_core::name::{PackagePath, Version};

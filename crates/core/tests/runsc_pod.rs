@@ -1,5 +1,8 @@
 //! The adapter of the preset `gvisor-oci`, run by the machine's `sh` with a stand-in for runsc that records its calls.
 
+// Helpers outside of #[test] functions fail their test by panicking, too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
