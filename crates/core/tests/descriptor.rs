@@ -205,3 +205,20 @@ proptest! {
         prop_assert_eq!(parse("runtime.toml", &text).unwrap(), parse("runtime.toml", FULL).unwrap());
     }
 }
+
+#[test]
+fn the_reference_is_true() {
+    let reference = include_str!("../../../docs/descriptor.md");
+    let sample = reference.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let descriptor = parse("docs/descriptor.md", sample).unwrap_or_else(|findings| panic!("{findings}"));
+    assert_eq!(descriptor.handlers.len(), 1);
+    // Every key of the full descriptor has its row, every preset its own.
+    for line in FULL.lines().filter(|line| !line.starts_with('#')) {
+        if let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| !["Debug", "Paths"].contains(key)) {
+            assert!(reference.contains(&format!("| `{key}` |")), "docs/descriptor.md has no row for `{key}`");
+        }
+    }
+    for preset in cofferdam_core::preset::ALL {
+        assert!(reference.contains(&format!("| `{}` |", preset.name)), "no row for preset {}", preset.name);
+    }
+}
