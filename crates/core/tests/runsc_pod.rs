@@ -27,7 +27,7 @@ case $command in
     start) echo running >"$root/$id"; echo "hello from $id" ;;
     state) [ -f "$root/$id" ] && echo "{\"status\": \"$(cat "$root/$id")\"}" ;;
     wait) while [ "$(cat "$root/$id")" = running ]; do sleep 0.02; done; echo "{\"exitStatus\": $(cat "$root/$id")}" ;;
-    kill) echo 'loading container: sandbox is not running' >&2; exit 128 ;;
+    kill) cat "${0%/*}/complaint" >&2; exit 128 ;;
     delete) rm "$root/$id" ;;
     features) echo features ;;
 esac
@@ -111,8 +111,14 @@ fn a_container_has_a_process_from_create_to_its_end() {
     let package = Package::new();
     let pid = package.create("state", "c1");
     assert!(lives(pid));
+    let log = package.path("state-c1.out");
+    fs::write(&log, "earlier\n").unwrap();
     assert!(package.call("state", &["start", "c1"]).status.success());
-    assert_eq!(package.output("state", "c1"), "hello from c1\n", "start must use the streams of create");
+    assert_eq!(
+        package.output("state", "c1"),
+        "earlier\nhello from c1\n",
+        "start must use the streams of create"
+    );
     assert!(lives(pid));
     fs::write(package.path("state/c1"), "3").unwrap();
     until("the process ends with its container", || !lives(pid));
@@ -140,9 +146,24 @@ fn several_instances_do_not_meet() {
 
 #[test]
 fn an_ended_container_is_reported_in_runcs_words() {
-    let answer = Package::new().call("state", &["kill", "--all", "c1", "9"]);
-    assert_eq!(answer.status.code(), Some(1));
-    assert_eq!(String::from_utf8(answer.stderr).unwrap(), "container not running\n");
+    let package = Package::new();
+    let kill = |complaint: &str| {
+        fs::write(package.path("tree/bin/complaint"), complaint).unwrap();
+        let answer = package.call("state", &["kill", "--all", "c1", "9"]);
+        assert_eq!(answer.status.code(), Some(1));
+        String::from_utf8(answer.stderr).unwrap()
+    };
+    for ended in [
+        "loading container: sandbox is not running\n",
+        "loading container: file does not exist\n",
+        "signaling container \"c1\": signaling process in container \"c1\" PID 0: no such process\n",
+    ] {
+        assert_eq!(kill(ended), "container not running\n", "{ended}");
+    }
+    assert_eq!(
+        kill("connecting to control server: connection refused\n"),
+        "connecting to control server: connection refused\n"
+    );
 }
 
 #[test]
