@@ -6,7 +6,10 @@
 
 use crate::class::Class;
 use crate::descriptor::spelling::nearest;
-use crate::descriptor::{Call, Descriptor, Findings, PackageFiles, VersionSource, parse_with};
+use crate::descriptor::{
+    Call, Descriptor, FileKind, Finding, FindingKind, Findings, PackageFiles, VersionSource,
+};
+use crate::descriptor::{check_files, parse_with};
 use crate::name::{NameError, PackagePath, Version};
 use serde::Serialize;
 
@@ -20,10 +23,18 @@ pub const ALL: &[Preset] = &[
     preset("crun", include_str!("../presets/crun.toml"), &[]),
 ];
 
-const GVISOR_CONFIG: PresetFile =
-    PresetFile { path: "etc/runsc.toml", executable: false, text: include_str!("../presets/gvisor/runsc.toml") };
-const RUNSC_POD: PresetFile =
-    PresetFile { path: "bin/runsc-pod", executable: true, text: include_str!("../presets/gvisor-oci/runsc-pod") };
+const GVISOR_CONFIG: PresetFile = PresetFile {
+    path: "etc/runsc.toml",
+    executable: false,
+    needs: &["bin/runsc"],
+    text: include_str!("../presets/gvisor/runsc.toml"),
+};
+const RUNSC_POD: PresetFile = PresetFile {
+    path: "bin/runsc-pod",
+    executable: true,
+    needs: &["bin/runsc"],
+    text: include_str!("../presets/gvisor-oci/runsc-pod"),
+};
 
 const fn preset(name: &'static str, text: &'static str, files: &'static [PresetFile]) -> Preset {
     Preset { name, text, files }
@@ -47,8 +58,17 @@ pub struct PresetFile {
     pub path: &'static str,
     /// Whether it gets mode 0755 instead of 0644.
     pub executable: bool,
+    /// Executables of the package that it names, and the descriptor does not.
+    pub needs: &'static [&'static str],
     /// Its content.
     pub text: &'static str,
+}
+
+impl PresetFile {
+    /// What it is in a package.
+    pub const fn kind(&self) -> FileKind {
+        FileKind::File { executable: self.executable }
+    }
 }
 
 /// Why a preset cannot be used.
@@ -134,7 +154,8 @@ impl Preset {
     /// # Errors
     /// If there is neither, or it does not have a version's form.
     pub fn version(&self, given: Option<&str>, version_file: Option<&str>) -> Result<Version, PresetError> {
-        let from_file = version_file.and_then(|text| text.lines().next()).map(str::trim).filter(|v| !v.is_empty());
+        let from_file =
+            version_file.and_then(|text| text.lines().next()).map(str::trim).filter(|v| !v.is_empty());
         let (text, origin) = match (given, from_file) {
             (Some(given), _) => (given, "as given"),
             (None, Some(line)) => (line, "from the package's file `VERSION`"),
@@ -149,6 +170,38 @@ impl Preset {
             .iter()
             .filter_map(|file| Some((PackagePath::new(file.path).ok()?, file)))
             .filter(|(path, _)| !files.contains_key(path))
+    }
+
+    /// What is wrong with a package of these `files` (without those that the preset adds) for `descriptor`, which is
+    /// this preset's: see [`check_files`]. Files that only an added file needs are looked for as well.
+    pub fn check_files(&self, descriptor: &Descriptor, files: &PackageFiles) -> Vec<Finding> {
+        let mut complete = files.clone();
+        complete.extend(self.added(files).map(|(path, file)| (path, file.kind())));
+        let mut findings = check_files(descriptor, &self.source_name(), self.text, &complete);
+        for (path, file) in self.added(files) {
+            for need in file.needs {
+                let state = PackagePath::new(*need).ok().and_then(|need| files.get(&need));
+                findings.extend(self.unmet(&path, need, state));
+            }
+        }
+        findings
+    }
+
+    /// The finding about `need`, which the added file at `path` calls, if there is one.
+    fn unmet(&self, path: &PackagePath, need: &str, state: Option<&FileKind>) -> Option<Finding> {
+        let (kind, what) = match state {
+            Some(FileKind::Link | FileKind::File { executable: true }) => return None,
+            Some(FileKind::File { executable: false }) => (FindingKind::NotExecutable, "is not executable"),
+            Some(FileKind::Folder) => (FindingKind::NotAFile, "is a folder"),
+            None => (FindingKind::MissingFile, "is not in the package"),
+        };
+        Some(Finding {
+            kind,
+            file: self.source_name(),
+            place: None,
+            message: format!("`{need}`, which the preset's `{path}` calls, {what}"),
+            hint: Some(format!("`cofferdam catalog show {}` tells what the package must hold", self.name)),
+        })
     }
 
     /// The comment at the head of its text, line by line.
@@ -169,7 +222,7 @@ pub struct CatalogEntry {
     pub description: String,
     /// The handlers that it gives.
     pub handlers: Vec<String>,
-    /// Files that the descriptor names and the package must have.
+    /// Files that the package must have.
     pub needs: Vec<String>,
     /// Files that the preset adds if the package lacks them.
     pub adds: Vec<&'static str>,
@@ -190,17 +243,21 @@ pub fn catalog() -> Result<Vec<CatalogEntry>, PresetError> {
 /// # Errors
 /// If a preset's own text is wrong, which the tests exclude.
 pub fn catalog_entry(preset: &Preset) -> Result<CatalogEntry, PresetError> {
-    let version = Version::new("0")
-        .map_err(|source| PresetError::Version { preset: preset.name, origin: "a placeholder", source })?;
+    let version = Version::new("0").map_err(|source| PresetError::Version {
+        preset: preset.name,
+        origin: "a placeholder",
+        source,
+    })?;
     let descriptor = descriptor(preset, &version)?;
     let adds: Vec<&'static str> = preset.files.iter().map(|file| file.path).collect();
-    let mut needs: Vec<String> = Vec::new();
-    for handler in &descriptor.handlers {
+    let named = descriptor.handlers.iter().flat_map(|handler| {
         let (Call::Shim(call) | Call::OciRuntime(call)) = &handler.call;
-        for path in std::iter::once(call).chain(&handler.config).map(PackagePath::as_str) {
-            if !adds.contains(&path) && !needs.iter().any(|known| known == path) {
-                needs.push(path.to_owned());
-            }
+        std::iter::once(call).chain(&handler.config).map(PackagePath::as_str)
+    });
+    let mut needs: Vec<String> = Vec::new();
+    for path in named.chain(preset.files.iter().flat_map(|file| file.needs.iter().copied())) {
+        if !adds.contains(&path) && !needs.iter().any(|known| known == path) {
+            needs.push(path.to_owned());
         }
     }
     Ok(CatalogEntry {

@@ -1,6 +1,9 @@
 //! Descriptors as a package's author meets them: every kind of mistake against its golden text, and proof that no text
 //! brings the parser down. `UPDATE_GOLDEN=1 cargo test -p cofferdam-core --test descriptor` writes the texts anew.
 
+// Helpers outside of #[test] functions fail their test by panicking, too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::{
     Call, Descriptor, FileKind, FindingKind, Findings, PackageFiles, check_files, parse,
@@ -77,7 +80,9 @@ fn every_kind_of_finding_has_a_case() {
     }
     // A text of a mebibyte has no place among the files.
     let big = "#".repeat((1 << 20) + 1);
-    kinds.extend(parse("runtime.toml", &big).unwrap_err().into_iter().map(|finding| format!("{:?}", finding.kind)));
+    kinds.extend(
+        parse("runtime.toml", &big).unwrap_err().into_iter().map(|finding| format!("{:?}", finding.kind)),
+    );
     let all = [
         FindingKind::Syntax,
         FindingKind::TooLarge,
@@ -198,5 +203,22 @@ proptest! {
         let text = if crlf { FULL.replace('\n', "\r\n") } else { FULL.to_owned() };
         let text = if bom { format!("\u{feff}{text}") } else { text };
         prop_assert_eq!(parse("runtime.toml", &text).unwrap(), parse("runtime.toml", FULL).unwrap());
+    }
+}
+
+#[test]
+fn the_reference_is_true() {
+    let reference = include_str!("../../../docs/descriptor.md");
+    let sample = reference.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let descriptor = parse("docs/descriptor.md", sample).unwrap_or_else(|findings| panic!("{findings}"));
+    assert_eq!(descriptor.handlers.len(), 1);
+    // Every key of the full descriptor has its row, every preset its own.
+    for line in FULL.lines().filter(|line| !line.starts_with('#')) {
+        if let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| !["Debug", "Paths"].contains(key)) {
+            assert!(reference.contains(&format!("| `{key}` |")), "docs/descriptor.md has no row for `{key}`");
+        }
+    }
+    for preset in cofferdam_core::preset::ALL {
+        assert!(reference.contains(&format!("| `{}` |", preset.name)), "no row for preset {}", preset.name);
     }
 }

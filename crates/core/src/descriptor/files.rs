@@ -28,12 +28,19 @@ pub type PackageFiles = BTreeMap<PackagePath, FileKind>;
 
 /// Whether the files that `descriptor` names are in the package, and are what they must be. `text` is the text from
 /// which the descriptor was read: places point into it.
-pub fn check_files(descriptor: &Descriptor, source_name: &str, text: &str, files: &PackageFiles) -> Vec<Finding> {
+pub fn check_files(
+    descriptor: &Descriptor,
+    source_name: &str,
+    text: &str,
+    files: &PackageFiles,
+) -> Vec<Finding> {
     let document = Document::parse(text).ok();
     let top = document.as_ref().map(|document| Section::new(document.as_table(), "the descriptor", None));
     let mut check = Check { reader: Reader::new(Source { name: source_name, text }), files };
     let handlers = match &top {
-        Some(top) => Reader::new(Source { name: source_name, text }).sections(top, "handler", "`[[handler]]`"),
+        Some(top) => {
+            Reader::new(Source { name: source_name, text }).sections(top, "handler", "`[[handler]]`")
+        }
         None => Vec::new(),
     };
     for (index, handler) in descriptor.handlers.iter().enumerate() {
@@ -101,12 +108,16 @@ impl Check<'_> {
 
     fn missing(&mut self, key: &str, path: &PackagePath, span: &Span) {
         let message = format!("`{key}`: the package has no file `{path}`");
-        let names = || self.files.iter().filter(|(_, kind)| **kind != FileKind::Folder).map(|(path, _)| path.as_str());
+        let names = || {
+            self.files.iter().filter(|(_, kind)| **kind != FileKind::Folder).map(|(path, _)| path.as_str())
+        };
         let last = |path: &'_ str| path.rsplit('/').next().unwrap_or_default().to_owned();
         let same_name = || names().find(|other| last(other) == last(path.as_str()));
         let hint = match same_name().or_else(|| nearest(path.as_str(), names())) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => "paths are relative to the package's top folder; add the file, or correct the path".to_owned(),
+            None => {
+                "paths are relative to the package's top folder; add the file, or correct the path".to_owned()
+            }
         };
         self.reader.report(FindingKind::MissingFile, span, &message, Some(hint));
     }

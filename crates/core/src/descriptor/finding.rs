@@ -189,7 +189,9 @@ impl Source<'_> {
         let rest = self.text.get(line_start..).unwrap_or_default();
         let line = rest.split('\n').next().unwrap_or_default();
         let line = line.strip_suffix('\r').unwrap_or(line);
-        let end = self.boundary(span.end.max(start)).min(line_start + line.len()).max(start);
+        // A parser may point behind a line's text, at its `\r`: that is the line's end for a person.
+        let start = start.min(line_start + line.len());
+        let end = self.boundary(span.end).clamp(start, line_start + line.len());
         let in_line = self.text.get(line_start..start).unwrap_or_default();
         let bom = usize::from(line_start == 0 && self.text.starts_with('\u{feff}'));
         Place {
@@ -228,13 +230,18 @@ fn shown(c: char) -> char {
 
 fn is_unsafe(c: char) -> bool {
     // Beside control characters: those that reorder or hide text in a terminal (Unicode's bidirectional controls).
-    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// `text` with the characters that a terminal would obey written as escapes.
 pub(super) fn plain(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
-        if is_unsafe(c) { out.extend(c.escape_unicode()) } else { out.push(c) }
+        if is_unsafe(c) {
+            out.extend(c.escape_unicode())
+        } else {
+            out.push(c)
+        }
         out
     })
 }

@@ -13,7 +13,10 @@ const CONTAINERD: &[&str] = &["runtime-type", "config-type-url", "entry", "optio
 /// Keys of a runtime's table that follow from the descriptor, with what to write instead.
 const DERIVED_ENTRY: &[(&str, &str)] = &[
     ("runtime_type", "it follows from `shim` or `oci-runtime`; `runtime-type` replaces it"),
-    ("runtime_path", "it follows from `shim`; with it, containerd 2.x kills running containers at each restart"),
+    (
+        "runtime_path",
+        "it follows from `shim`; with it, containerd 2.x kills running containers at each restart",
+    ),
     ("options", "write them in `[handler.engine.containerd.options]`"),
     ("pod_annotations", "write `pod-annotations` in `[[handler]]`"),
     ("container_annotations", "write `container-annotations` in `[[handler]]`"),
@@ -58,7 +61,8 @@ fn containerd(reader: &mut Reader<'_>, handler: &Section<'_>, section: &Section<
         value.value.to_owned()
     });
     if config_type_url.is_some() && !handler.has("config") {
-        let hint = Some("it is the type of the file that `config` names: add `config`, or remove it".to_owned());
+        let hint =
+            Some("it is the type of the file that `config` names: add `config`, or remove it".to_owned());
         let span = section.key_span("config-type-url");
         reader.report(FindingKind::Contradiction, &span, "`config-type-url` needs a `config`", hint);
     }
@@ -72,11 +76,14 @@ fn containerd(reader: &mut Reader<'_>, handler: &Section<'_>, section: &Section<
 
 /// A name of the form `io.containerd.x.v2`, or an absolute path: containerd takes nothing else.
 fn runtime_type(reader: &mut Reader<'_>, value: &Spanned<&str>) -> String {
-    let name = |s: &str| s.split('.').count() >= 2 && s.split('.').all(|part| !part.is_empty()) && !s.contains('/');
+    let name =
+        |s: &str| s.split('.').count() >= 2 && s.split('.').all(|part| !part.is_empty()) && !s.contains('/');
     let plain = !value.value.chars().any(|c| c.is_control() || c.is_whitespace());
     if !plain || !(name(value.value) || crate::name::HostPath::new(value.value).is_ok()) {
-        let hint = Some("e.g. `io.containerd.kata.v2`; without the key it follows from the handler".to_owned());
-        let message = format!("`runtime-type`: `{}` is neither a runtime's name nor an absolute path", value.value);
+        let hint =
+            Some("e.g. `io.containerd.kata.v2`; without the key it follows from the handler".to_owned());
+        let message =
+            format!("`runtime-type`: `{}` is neither a runtime's name nor an absolute path", value.value);
         reader.report(FindingKind::BadName, &value.span, &message, hint);
     }
     value.value.to_owned()
@@ -96,14 +103,17 @@ fn values(
         if let Some((_, instead)) = derived.iter().find(|(derived, _)| *derived == name) {
             let message = format!("`{key}` cannot set `{name}`");
             reader.report(FindingKind::Contradiction, &at, &message, Some((*instead).to_owned()));
-        } else if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')) {
+        } else if name.is_empty()
+            || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+        {
             let message = format!("`{name}` is not a key of containerd's configuration");
             let hint = Some("keys there are made of A-Z, a-z, 0-9, `_` and -".to_owned());
             reader.report(FindingKind::BadName, &at, &message, hint);
         } else if let Some(value) = value(item) {
             found.insert(name.to_owned(), value);
         } else {
-            let message = format!("`{name}` must be a string, a whole number, true or false, or a list of strings");
+            let message =
+                format!("`{name}` must be a string, a whole number, true or false, or a list of strings");
             reader.report(FindingKind::WrongType, &section.value_span(name), &message, None);
         }
     }

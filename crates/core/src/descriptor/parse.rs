@@ -48,11 +48,16 @@ pub fn parse(source_name: &str, text: &str) -> Result<Descriptor, Findings> {
     parse_with(source_name, text, &VersionSource::Own)
 }
 
-pub(crate) fn parse_with(name: &str, text: &str, version: &VersionSource<'_>) -> Result<Descriptor, Findings> {
+pub(crate) fn parse_with(
+    name: &str,
+    text: &str,
+    version: &VersionSource<'_>,
+) -> Result<Descriptor, Findings> {
     let source = Source { name, text };
     if text.len() > MAX_BYTES {
         let mut finding = source.finding(FindingKind::TooLarge, None, "larger than 1 MiB: not a descriptor");
-        finding.hint = Some("runtime.toml holds a few lines for each handler; see docs/descriptor.md".to_owned());
+        finding.hint =
+            Some("runtime.toml holds a few lines for each handler; see docs/descriptor.md".to_owned());
         return Err(Findings::new(vec![finding]));
     }
     let document = Document::parse(text).map_err(|error| Findings::new(vec![syntax(&source, &error)]))?;
@@ -70,7 +75,8 @@ pub(crate) fn parse_with(name: &str, text: &str, version: &VersionSource<'_>) ->
 
 fn syntax(source: &Source<'_>, error: &toml_edit::TomlError) -> Finding {
     let message = error.message().trim().replace('\n', ", ");
-    let mut finding = source.finding(FindingKind::Syntax, error.span().as_ref(), &format!("not TOML: {message}"));
+    let mut finding =
+        source.finding(FindingKind::Syntax, error.span().as_ref(), &format!("not TOML: {message}"));
     if message.contains("duplicate key") {
         finding.kind = FindingKind::Duplicate;
         finding.hint = Some("a key may stand once in its table: remove one of the two".to_owned());
@@ -95,7 +101,12 @@ fn descriptor(reader: &mut Reader<'_>, top: &Section<'_>, version: &VersionSourc
             if top.has("version") {
                 let hint = Some("it is given, or stands in the package's file VERSION".to_owned());
                 let span = top.key_span("version");
-                reader.report(FindingKind::Contradiction, &span, "a preset has no `version` of its own", hint);
+                reader.report(
+                    FindingKind::Contradiction,
+                    &span,
+                    "a preset has no `version` of its own",
+                    hint,
+                );
             }
             Some((*version).clone())
         }
@@ -115,7 +126,11 @@ fn schema(reader: &mut Reader<'_>, top: &Section<'_>) -> Option<()> {
     if value == SCHEMA {
         return Some(());
     }
-    let hint = if value > SCHEMA { "install a newer Cofferdam, or write `schema = 1`" } else { "write `schema = 1`" };
+    let hint = if value > SCHEMA {
+        "install a newer Cofferdam, or write `schema = 1`"
+    } else {
+        "write `schema = 1`"
+    };
     let message = format!("schema {value} is not known: this release reads schema {SCHEMA}");
     reader.report(FindingKind::Schema, &span, &message, Some(hint.to_owned()));
     None
@@ -177,7 +192,8 @@ fn handler(reader: &mut Reader<'_>, section: &Section<'_>, name: Option<HandlerN
     let call = call(reader, section);
     let config = reader.named::<PackagePath>(section, "config");
     if config.is_some() && matches!(call, Some(Call::OciRuntime(_))) {
-        let hint = Some("an OCI runtime is given no configuration file by its engine: remove `config`".to_owned());
+        let hint =
+            Some("an OCI runtime is given no configuration file by its engine: remove `config`".to_owned());
         let span = section.key_span("config");
         reader.report(FindingKind::Contradiction, &span, "`config` needs a `shim`", hint);
     }
@@ -268,7 +284,12 @@ fn overhead(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Overhead> 
 fn quantity(reader: &mut Reader<'_>, table: &Section<'_>, key: &str, measure: Measure) -> Option<String> {
     let Spanned { value, span } = reader.text(table, key)?;
     if let Err(wrong) = quantity::check(value, measure) {
-        reader.report(FindingKind::BadQuantity, &span, &format!("`{key}`: {}", wrong.message), Some(wrong.hint));
+        reader.report(
+            FindingKind::BadQuantity,
+            &span,
+            &format!("`{key}`: {}", wrong.message),
+            Some(wrong.hint),
+        );
     }
     Some(value.to_owned())
 }
@@ -278,7 +299,8 @@ fn base(reader: &mut Reader<'_>, top: &Section<'_>, own: Option<&RuntimeName>) -
     reader.only(&table, BASE, |_| None);
     let base: RuntimeName = required(reader, &table, "runtime", "runtime = \"kata\"")?;
     if Some(&base) == own {
-        let hint = Some("name the other runtime whose files this package needs, or remove `[base]`".to_owned());
+        let hint =
+            Some("name the other runtime whose files this package needs, or remove `[base]`".to_owned());
         let span = table.value_span("runtime");
         reader.report(FindingKind::Contradiction, &span, "a package cannot be its own base", hint);
     }

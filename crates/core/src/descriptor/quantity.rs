@@ -38,7 +38,8 @@ pub(super) fn check(text: &str, measure: Measure) -> Result<(), NotAQuantity> {
         return refuse("it does not begin with a number", example.to_owned());
     }
     if !BINARY.contains(&suffix) && !DECIMAL.contains(&suffix) && !is_exponent(suffix) {
-        let hint = meant(suffix).map_or(example.to_owned(), |meant| format!("did you mean `{number}{meant}`?"));
+        let hint =
+            meant(suffix).map_or(example.to_owned(), |meant| format!("did you mean `{number}{meant}`?"));
         return refuse(&format!("`{suffix}` is not a unit"), hint);
     }
     if measure == Measure::Memory && matches!(suffix, "n" | "u" | "m") {
@@ -92,7 +93,9 @@ mod tests {
         for bad in ["", "-1", "m", "1.2.3", ".", "1K", "1mi", "1 Gi", "1e", "1Mi ", "0x1", "½", "1ä"] {
             assert!(check(bad, Measure::Cpu).is_err(), "{bad}");
         }
-        for (bad, meant) in [("320MB", "320M"), ("1gib", "1Gi"), ("1 Gi", "1Gi"), ("320m", "320Mi"), ("7K", "7k")] {
+        for (bad, meant) in
+            [("320MB", "320M"), ("1gib", "1Gi"), ("1 Gi", "1Gi"), ("320m", "320Mi"), ("7K", "7k")]
+        {
             let hint = check(bad, Measure::Memory).unwrap_err().hint;
             assert_eq!(hint, format!("did you mean `{meant}`?"), "{bad}");
         }

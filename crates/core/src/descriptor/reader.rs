@@ -74,7 +74,12 @@ impl<'a> Reader<'a> {
     }
 
     /// Reports every key of `section` that is not in `known`. `elsewhere` tells where else a key has a meaning.
-    pub(super) fn only(&mut self, section: &Section<'_>, known: &[&str], elsewhere: impl Fn(&str) -> Option<String>) {
+    pub(super) fn only(
+        &mut self,
+        section: &Section<'_>,
+        known: &[&str],
+        elsewhere: impl Fn(&str) -> Option<String>,
+    ) {
         for (key, _) in section.entries().filter(|(key, _)| !known.contains(key)) {
             let hint = match nearest(key, known.iter().copied()) {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -104,7 +109,8 @@ impl<'a> Reader<'a> {
         match item.as_str() {
             Some(value) => Some(Spanned { value, span }),
             None => {
-                let hint = self.scalar(item).map(|value| format!("write it in quotes: `{key} = \"{value}\"`"));
+                let hint =
+                    self.scalar(item).map(|value| format!("write it in quotes: `{key} = \"{value}\"`"));
                 self.wrong_type(&span, &format!("`{key}`"), "a string", item, hint);
                 None
             }
@@ -158,7 +164,10 @@ impl<'a> Reader<'a> {
     pub(super) fn flag(&mut self, section: &Section<'_>, key: &str) -> bool {
         let Some(item) = section.table.get(key) else { return false };
         item.as_bool().unwrap_or_else(|| {
-            let hint = item.as_str().filter(|s| matches!(*s, "true" | "false")).map(|s| format!("write `{key} = {s}`"));
+            let hint = item
+                .as_str()
+                .filter(|s| matches!(*s, "true" | "false"))
+                .map(|s| format!("write `{key} = {s}`"));
             self.wrong_type(&section.value_span(key), &format!("`{key}`"), "true or false", item, hint);
             false
         })
@@ -191,9 +200,16 @@ impl<'a> Reader<'a> {
                     let what = format!("each value in `{key}`");
                     self.wrong_type(&span, &what, "a string", &Item::Value(value.clone()), None);
                 }
-                Some("") => self.report(FindingKind::BadValue, &span, &format!("an empty string in `{key}`"), None),
+                Some("") => {
+                    self.report(FindingKind::BadValue, &span, &format!("an empty string in `{key}`"), None)
+                }
                 Some(text) if found.iter().any(|other| other.value == text) => {
-                    self.report(FindingKind::Duplicate, &span, &format!("`{text}` stands twice in `{key}`"), None);
+                    self.report(
+                        FindingKind::Duplicate,
+                        &span,
+                        &format!("`{text}` stands twice in `{key}`"),
+                        None,
+                    );
                 }
                 Some(value) => found.push(Spanned { value, span }),
             }
@@ -202,7 +218,12 @@ impl<'a> Reader<'a> {
     }
 
     /// A table, if the key is there.
-    pub(super) fn section<'t>(&mut self, parent: &Section<'t>, key: &str, title: &str) -> Option<Section<'t>> {
+    pub(super) fn section<'t>(
+        &mut self,
+        parent: &Section<'t>,
+        key: &str,
+        title: &str,
+    ) -> Option<Section<'t>> {
         let item = parent.table.get(key)?;
         let span = parent.value_span(key);
         let Some(table) = item.as_table_like() else {
