@@ -17,3 +17,5 @@ pub mod engine;
 pub mod name;
 pub mod observation;
 pub mod splice;
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -39,7 +39,7 @@ pub fn cut_root(text: &str, owned: &RootOwned) -> Result<Cut, DialectError> {
             pieces.push(piece);
         }
     }
-    keep_version(&mut expected, &mut pieces, &mut cut);
+    keep_version(owned.created, &mut expected, &mut pieces, &mut cut);
     let exact = remove_all(&owned.file, text, owned.tables, &pieces, true);
     let removed =
         match exact.and_then(|removed| verify(&owned.file, text, &removed, &expected).map(|()| removed)) {
@@ -123,10 +123,15 @@ fn present(scan: &Scan<'_>, owned: &RootOwned, piece: &Piece) -> Result<bool, Di
 }
 
 /// A `version` of ours stays once others have written something whose meaning depends on it.
-fn keep_version(rest: &mut Tree, pieces: &mut Vec<&Piece>, cut: &mut Cut) {
-    let depends = ["plugins", "disabled_plugins", "required_plugins", "imports"]
-        .iter()
-        .any(|key| rest.get(&[key]).is_some_and(|tree| !tree.is_empty()));
+fn keep_version(created: bool, rest: &mut Tree, pieces: &mut Vec<&Piece>, cut: &mut Cut) {
+    let depends = if created {
+        !rest.is_empty()
+    } else {
+        // It was added to a file that had none of these.
+        ["plugins", "disabled_plugins", "required_plugins"]
+            .iter()
+            .any(|key| rest.get(&[key]).is_some_and(|tree| !tree.is_empty()))
+    };
     let version = pieces.iter().position(|piece| matches!(piece.kind, PieceKind::Version(_)));
     let Some(at) = version.filter(|_| depends) else { return };
     let kind = &pieces.remove(at).kind;
