@@ -209,14 +209,12 @@ impl Writer {
 
     fn dotted_at_root(&mut self, tables: Tables) {
         let id = self.text(tables.plugin());
-        let at = self.lines.len();
         let name = format!("plugins.{id}.containerd");
         self.pair(0, &format!("{name}.runtimes.runc.runtime_type"), "io.containerd.runc.v2");
         self.line(0, format!("{name}.runtimes.runc.options.SystemdCgroup = true"));
         if self.random.once_in(2) {
             self.pair(0, &format!("{name}.default_runtime_name"), "runc");
         }
-        debug_assert!(at < self.lines.len());
     }
 
     fn cri(&mut self, tables: Tables, style: usize) {
@@ -285,7 +283,7 @@ impl Writer {
                 self.header(0, &["plugins", id]);
                 self.image(1, tables);
             }
-            _ => self.headers(tables, style % 2 == 0),
+            _ => self.headers(tables, style.is_multiple_of(2)),
         }
         if tables == Tables::Runtime && self.random.once_in(2) && style != 0 && style != 5 {
             let images = "io.containerd.cri.v1.images";

@@ -1,5 +1,7 @@
 //! 300 generated configurations: several runtimes come and go in random order, others edit in between.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests
+
 use cofferdam_core::engine::containerd::{
     ConfigInput, ConfigVersion, Effective, Entry, Layout, PieceKind, Placement, Registrations, RootOwned,
     compare, cut_root, drop_in, foreign_handlers, holds, layout, write_root,
