@@ -5,7 +5,7 @@
 use cofferdam_core::class::Class;
 use cofferdam_core::engine::containerd::{
     ConfigInput, ConfigVersion, Cut, DialectError, Effective, Entry, Import, Layout, Placement,
-    Registrations, RootOwned, Tables, admit, compare, cut_root, drop_in, holds, layout, write_root,
+    Registrations, RootOwned, Tables, admit, compare, cut_root, dismiss, drop_in, holds, layout, write_root,
 };
 use cofferdam_core::engine::{EngineVersion, Value};
 use cofferdam_core::name::{HandlerName, HostPath, RuntimeName};
@@ -443,4 +443,29 @@ fn an_unsound_home_is_refused() {
         let layout = layout_of(&[(ROOT, text)], Some("1.7.24")).unwrap();
         assert_eq!(write_root(&layout, Some(text), &want("crun")).unwrap_err().class(), Class::Invalid);
     }
+}
+
+#[test]
+fn a_default_that_others_depend_on_by_now_stays() {
+    let base = "version = 2\n";
+    let (text, owned) = install(base, Some("1.7.24"));
+    assert_eq!(cut(&text, &owned).0, base);
+    let (rest, report) = cut(&format!("{text}[{RUNTIMES}.theirs]\nruntime_type = 'x'\n"), &owned);
+    let effective = Effective::parse(&rest).unwrap();
+    assert_eq!(effective.handlers().into_keys().collect::<Vec<_>>(), ["runc", "theirs"]);
+    assert_eq!(report.kept, ["the handler runc"]);
+}
+
+#[test]
+fn the_default_runtime_does_not_go() {
+    let base =
+        "version = 2\n[plugins.'io.containerd.grpc.v1.cri'.containerd]\ndefault_runtime_name = 'crun'\n";
+    let going = BTreeSet::from([HandlerName::new("crun").unwrap()]);
+    let error = with_input(&[(ROOT, base)], None, None, |input| dismiss(input, &going)).unwrap_err();
+    assert_eq!(error.class(), Class::Conflict);
+    assert!(error.to_string().starts_with("/etc/containerd/config.toml:3: "), "{error}");
+    let error = with_input(&[], None, Some(base), |input| dismiss(input, &going)).unwrap_err();
+    assert_eq!(error.class(), Class::Conflict);
+    let other = BTreeSet::from([HandlerName::new("gvisor").unwrap()]);
+    assert_eq!(with_input(&[(ROOT, base)], None, Some(base), |input| dismiss(input, &other)), Ok(()));
 }

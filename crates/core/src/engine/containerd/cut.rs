@@ -30,17 +30,17 @@ pub struct Cut {
 pub fn cut_root(text: &str, owned: &RootOwned) -> Result<Cut, DialectError> {
     let scan = Scan::new(&owned.file, text)?;
     let mut cut = Cut::default();
-    let mut expected = scan.tree.clone();
     let mut pieces = Vec::new();
     for piece in &owned.pieces {
-        if !present(&scan, owned, piece)? {
-            cut.absent.push(piece.kind.describe());
-        } else {
-            piece.kind.remove_from(&mut expected, owned.tables);
+        if present(&scan, owned, piece)? {
             pieces.push(piece);
+        } else {
+            cut.absent.push(piece.kind.describe());
         }
     }
-    keep_version(owned.created, &mut expected, &mut pieces, &mut cut);
+    let kept = [keep_defaults(&scan, owned, &mut pieces), keep_version(&scan, owned, &mut pieces)];
+    cut.kept = kept.into_iter().flatten().map(|piece| piece.kind.describe()).collect();
+    let expected = rest(&scan, owned, &pieces);
     let exact = remove_all(&owned.file, text, owned.tables, &pieces, true);
     let removed =
         match exact.and_then(|removed| verify(&owned.file, text, &removed, &expected).map(|()| removed)) {
@@ -111,9 +111,28 @@ fn present(scan: &Scan<'_>, owned: &RootOwned, piece: &Piece) -> Result<bool, Di
     Ok(false)
 }
 
+/// What the file means without `pieces`.
+fn rest(scan: &Scan<'_>, owned: &RootOwned, pieces: &[&Piece]) -> Tree {
+    let mut tree = scan.tree.clone();
+    for piece in pieces {
+        piece.kind.remove_from(&mut tree, owned.tables);
+    }
+    tree
+}
+
+/// containerd's defaults that we wrote down stay once others have listed runtimes: it would forget them.
+fn keep_defaults<'p>(scan: &Scan<'_>, owned: &RootOwned, pieces: &mut Vec<&'p Piece>) -> Vec<&'p Piece> {
+    let rest = rest(scan, owned, pieces);
+    if rest.get(&owned.tables.runtimes()).is_none_or(Tree::is_empty) {
+        return Vec::new();
+    }
+    pieces.extract_if(.., |piece| matches!(piece.kind, PieceKind::Entry { runtime: None, .. })).collect()
+}
+
 /// A `version` of ours stays once others have written something whose meaning depends on it.
-fn keep_version(created: bool, rest: &mut Tree, pieces: &mut Vec<&Piece>, cut: &mut Cut) {
-    let depends = if created {
+fn keep_version<'p>(scan: &Scan<'_>, owned: &RootOwned, pieces: &mut Vec<&'p Piece>) -> Vec<&'p Piece> {
+    let rest = rest(scan, owned, pieces);
+    let depends = if owned.created {
         !rest.is_empty()
     } else {
         // It was added to a file that had none of these.
@@ -121,13 +140,10 @@ fn keep_version(created: bool, rest: &mut Tree, pieces: &mut Vec<&Piece>, cut: &
             .iter()
             .any(|key| rest.get(&[key]).is_some_and(|tree| !tree.is_empty()))
     };
-    let version = pieces.iter().position(|piece| matches!(piece.kind, PieceKind::Version(_)));
-    let Some(at) = version.filter(|_| depends) else { return };
-    let kind = &pieces.remove(at).kind;
-    cut.kept.push(kind.describe());
-    if let (PieceKind::Version(number), Tree::Table(table)) = (kind, rest) {
-        table.insert("version".to_owned(), Tree::Integer(*number));
+    if !depends {
+        return Vec::new();
     }
+    pieces.extract_if(.., |piece| matches!(piece.kind, PieceKind::Version(_))).collect()
 }
 
 /// The ranges to remove, ordered and disjoint. With `exact`, parts that stand as we wrote them are removed with the

@@ -193,6 +193,32 @@ pub fn foreign_handlers(input: &ConfigInput<'_>, wanted: &Registrations) -> Resu
     Ok(())
 }
 
+/// Refuses to take handlers away that the configuration names as the default: CRI would not start without it.
+///
+/// # Errors
+/// A conflict that names file and line.
+pub fn dismiss(input: &ConfigInput<'_>, going: &BTreeSet<HandlerName>) -> Result<(), DialectError> {
+    let goes = |name: &str| going.iter().any(|handler| handler.as_str() == name);
+    let conflict = |place, name: &str| DialectError::Conflict {
+        place,
+        what: format!("`default_runtime_name` is `{name}`, which would go"),
+        hint: "name another default runtime and restart containerd first".to_owned(),
+    };
+    for file in imports::load(input)? {
+        for tables in [Tables::Grpc, Tables::Runtime] {
+            let path = ["plugins", tables.plugin(), "containerd", "default_runtime_name"];
+            if let Some(name) = file.scan.tree.get(&path).and_then(Tree::text).filter(|name| goes(name)) {
+                let place = Place::at(file.path, file.scan.text, file.scan.offset(&path).unwrap_or_default());
+                return Err(conflict(place, name));
+            }
+        }
+    }
+    match input.effective.and_then(Effective::default_runtime_name).filter(|name| goes(name)) {
+        Some(name) => Err(conflict(Place::default(), name)),
+        None => Ok(()),
+    }
+}
+
 fn disabled(place: Place, name: &str) -> DialectError {
     DialectError::Unsupported {
         place,

@@ -28,7 +28,7 @@ pub use compare::{Difference, compare};
 pub use cut::{Cut, cut_root, holds};
 pub use effective::{Effective, HandlerView};
 pub use error::{DialectError, Place};
-pub use layout::{ConfigInput, Import, Layout, Placement, admit, foreign_handlers, layout};
+pub use layout::{ConfigInput, Import, Layout, Placement, admit, dismiss, foreign_handlers, layout};
 pub use render::drop_in;
 pub use tree::Tree;
 pub use write::{Piece, PieceKind, RootOwned, RootText, write_root};
