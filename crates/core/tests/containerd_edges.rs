@@ -110,6 +110,10 @@ fn imports_that_others_changed_keep_their_changes() {
             format!("version = 3\nimports = [\n  '/a',\n  {ours},\n  '/b',\n]\n"),
             "version = 3\nimports = [\n  '/a',\n  '/b',\n]\n",
         ),
+        (
+            format!("version = 3\nimports = ['/a' # x, y\n, {ours}]\n"),
+            "version = 3\nimports = ['/a' # x, y\n]\n",
+        ),
         (format!("version = 3\n  imports=[{ours},]  \n# tail"), "version = 3\n# tail"),
         (format!("version = 3\nimports = [{ours}] # keep me\n"), "version = 3\n # keep me\n"),
     ] {
@@ -468,4 +472,32 @@ fn the_default_runtime_does_not_go() {
     assert_eq!(error.class(), Class::Conflict);
     let other = BTreeSet::from([HandlerName::new("gvisor").unwrap()]);
     assert_eq!(with_input(&[(ROOT, base)], None, Some(base), |input| dismiss(input, &other)), Ok(()));
+}
+
+#[test]
+fn ours_goes_where_the_file_expects_it() {
+    // Behind the comments that follow the last runtime, before those that lead the next table.
+    let runc = format!("[{RUNTIMES}.runc]\nruntime_type = 'io.containerd.runc.v2'\n");
+    let ours = "\n# cofferdam: crun. Do not edit; remove with: cofferdam remove crun\n[R.crun]\nruntime_type = 'io.containerd.runc.v2'\n[R.crun.options]\nBinaryName = '/opt/x'\n"
+        .replace("R.", &format!("{}.", RUNTIMES.replace('"', "'")));
+    let runc = runc.replace('"', "'");
+    for (behind, next) in [
+        ("# last\n", "\n# next\n[debug]\n"),
+        ("", "# next\n[debug]\n"),
+        ("", "[debug]\n"),
+        ("# a\n# b\n", ""),
+    ] {
+        let (before, after) = (format!("version = 2\n{runc}{behind}"), next);
+        let (text, _) = install(&format!("{before}{after}"), Some("1.7.24"));
+        assert_eq!(text, format!("{before}{ours}{after}"));
+    }
+    // Dotted keys stay dotted: nobody defines a table in two ways.
+    let base = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\n  containerd.runtimes.runc.runtime_type = \"a\"\n  on = true\n";
+    let (text, _) = install(base, Some("1.7.24"));
+    let dotted = "  containerd.runtimes.crun.runtime_type = \"io.containerd.runc.v2\"\n  containerd.runtimes.crun.options.BinaryName = \"/opt/x\"\n";
+    assert_eq!(text, base.replace("  on", &format!("{dotted}  on")));
+    // Behind a byte order mark.
+    let (text, owned) = install("\u{feff}[grpc]\r\n", None);
+    assert!(text.starts_with("\u{feff}version = 2\r\n[grpc]\r\n\r\n# cofferdam"), "{text:?}");
+    assert_eq!(cut(&text, &owned).0, "\u{feff}[grpc]\r\n");
 }

@@ -109,6 +109,9 @@ impl Node {
                 _ => None,
             })
             .collect();
+        let bare = |text: &str| text.replace("\r\n", "").contains('\n');
+        assert!(bare(base) || !base.contains('\n') || !bare(text), "line ends of others\n{text:?}");
+        assert_eq!(base.starts_with('\u{feff}'), text.starts_with('\u{feff}'), "{text:?}");
         let (before, after) = (Effective::parse(base).unwrap(), Effective::parse(text).unwrap());
         assert_eq!(compare(&before, &after, &ours), Vec::new(), "{text}");
         assert_eq!(compare(&before, &after, &BTreeSet::new()).is_empty(), ours.is_empty(), "{text}");
