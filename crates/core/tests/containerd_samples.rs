@@ -11,11 +11,12 @@ use cofferdam_core::name::{HandlerName, HostPath, RuntimeName};
 use cofferdam_core::splice;
 use std::collections::{BTreeMap, BTreeSet};
 
-const SAMPLES: [(&str, &str, &str); 8] = [
+const SAMPLES: [(&str, &str, &str); 9] = [
     ("flatcar", include_str!("data/containerd/flatcar-config.toml"), "1.7.24"),
     ("eks-v2", include_str!("data/containerd/eks-v2.toml"), "1.7.24"),
     ("eks-v3", include_str!("data/containerd/eks-v3.toml"), "2.1.9"),
     ("microk8s", include_str!("data/containerd/microk8s-containerd-template.toml"), "1.7.24"),
+    ("debian", include_str!("data/containerd/debian.toml"), "1.7.24"),
     ("1.6", include_str!("data/containerd/default-1.6.toml"), "1.6.20"),
     ("1.7", include_str!("data/containerd/default-1.7.toml"), "1.7.24"),
     ("2.1", include_str!("data/containerd/default-2.1.toml"), "2.1.9"),
