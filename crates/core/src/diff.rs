@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 
 /// The unified diff of one file. An absent text (None) is shown as `/dev/null`; equal texts give an empty diff.
 ///
-/// A line that ends with CR LF on one side only is shown with `^M`, since it would look unchanged otherwise.
+/// CR LF is shown as `^M` if the file's line ends are not all the same on both sides: a line could look unchanged
+/// otherwise.
 pub fn unified(path: &str, before: Option<&str>, after: Option<&str>) -> String {
     let (old, new) = (before.unwrap_or_default(), after.unwrap_or_default());
     if before.is_some() == after.is_some() && old == new {
@@ -16,7 +17,8 @@ pub fn unified(path: &str, before: Option<&str>, after: Option<&str>) -> String 
         None => "/dev/null".to_owned(),
     };
     let mut out = format!("--- {}\n+++ {}\n", name(before, "a"), name(after, "b"));
-    let returns = old.contains("\r\n") != new.contains("\r\n") && before.is_some() && after.is_some();
+    let returns = [old, new].concat();
+    let returns = returns.contains("\r\n") && returns.replace("\r\n", "").contains('\n');
     let diff = TextDiff::from_lines(old, new);
     for hunk in diff.unified_diff().context_radius(3).iter_hunks() {
         let _ = writeln!(out, "{}", hunk.header());

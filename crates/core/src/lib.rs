@@ -21,3 +21,5 @@ pub mod plan;
 pub mod preset;
 pub mod record;
 pub mod splice;
+#[cfg(feature = "testing")]
+pub mod testing;

@@ -5,7 +5,7 @@ use crate::diff;
 use crate::engine::containerd::{self, ConfigInput, Effective, Layout, Placement, Registrations};
 use crate::name::{Digest, HandlerName, HostPath};
 use crate::observation::PathState;
-use crate::record::{Ledger, OwnedFile, Part, Step};
+use crate::record::{Installed, Ledger, OwnedFile, Part, Step};
 use crate::splice;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -131,8 +131,15 @@ fn decide(
         ours: &ours,
     };
     let layout = containerd::layout(&input)?;
-    containerd::foreign_handlers(&input, want)?;
+    containerd::admit(&input, want)?;
+    containerd::dismiss(&input, &going(ledger, want))?;
     Ok(layout)
+}
+
+/// Handlers of ours that `want` has no more.
+fn going(ledger: &Ledger, want: &Registrations) -> BTreeSet<HandlerName> {
+    let stays = |handler: &&HandlerName| want.values().flatten().any(|entry| entry.handler == **handler);
+    ledger.runtimes.values().flat_map(Installed::handlers).filter(|handler| !stays(handler)).cloned().collect()
 }
 
 /// The files that the dialect edited, without anything of ours. If nobody touched one since, that is the kept bytes;

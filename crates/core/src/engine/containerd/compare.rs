@@ -65,10 +65,12 @@ fn walk<'t>(
     let after = after.filter(|tree| !tree.is_empty());
     match (before, after) {
         (None, None) => {}
-        (Some(Tree::Table(a)), Some(Tree::Table(b))) => {
-            for key in a.keys().chain(b.keys().filter(|key| !a.contains_key(*key))) {
+        (Some(Tree::Table(_)) | None, Some(Tree::Table(_)) | None) => {
+            let keys = [before, after].into_iter().flatten().flat_map(Tree::entries).map(|(key, _)| key);
+            for key in keys.collect::<BTreeSet<_>>() {
+                let of = |side: Option<&'t Tree>| side.and_then(|tree| tree.get(&[key]));
                 path.push(key);
-                walk(path, a.get(key), b.get(key), found);
+                walk(path, of(before), of(after), found);
                 path.pop();
             }
         }

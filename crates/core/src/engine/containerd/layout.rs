@@ -2,7 +2,7 @@
 
 use super::effective::{CRI_PLUGINS, Effective};
 use super::error::{DialectError, Place};
-use super::imports;
+use super::imports::{self, Loaded};
 use super::scan::Scan;
 use super::tree::Tree;
 use super::{ConfigVersion, Entry, RUNC_SHIM, Registrations, Tables};
@@ -67,7 +67,8 @@ pub struct Layout {
     pub tables: Tables,
     /// How entries are added.
     pub placement: Placement,
-    /// 2.0 to 2.2: a handler's snapshotter must be said once more beside the image settings.
+    /// 2.0 to 2.2: a handler's snapshotter must be said once more beside the image settings (also in version 2,
+    /// whose migration does not do it). Later ones take it without harm.
     pub platforms: bool,
     /// Handlers that containerd defaults to while the file has no table of runtimes, and forgets once it has one.
     pub keep: Vec<Entry>,
@@ -103,13 +104,12 @@ pub fn layout(input: &ConfigInput<'_>) -> Result<Layout, DialectError> {
     }
     let modern = input.engine.map(|engine| engine.major >= 2);
     let root = files.first().filter(|file| file.path == input.root);
-    let (version, add_version) = version(input, root.map(|file| &file.scan), modern)?;
+    let (version, add_version) = version(input, &files, modern)?;
     let has = |scan: &Scan<'_>, tables: Tables| scan.tree.get(&["plugins", tables.plugin()]).is_some();
     let newer_tables = modern != Some(false) && files.iter().any(|file| has(&file.scan, Tables::Runtime));
     let tables = if version >= ConfigVersion::V3 || newer_tables { Tables::Runtime } else { Tables::Grpc };
     let drop_in = modern.unwrap_or(tables == Tables::Runtime);
-    let platforms =
-        tables == Tables::Runtime && input.engine.is_none_or(|engine| (engine.major, engine.minor) < (2, 3));
+    let platforms = input.engine.is_none_or(|engine| (engine.major, engine.minor) < (2, 3));
     if drop_in {
         let placement = drop_in_placement(input, root.map(|file| &file.scan));
         let file = input.root.clone();
@@ -122,7 +122,30 @@ pub fn layout(input: &ConfigInput<'_>) -> Result<Layout, DialectError> {
     };
     let file = last.map_or(input.root, |file| file.path).clone();
     let add_version = add_version && &file == input.root;
-    Ok(Layout { file, version, add_version, tables, placement: Placement::InPlace, platforms, keep })
+    Ok(Layout { file, version, add_version, tables, placement: Placement::InPlace, platforms: false, keep })
+}
+
+/// Refuses entries that cannot be added: handlers that exist (see [`foreign_handlers`]) and keys that the engine does
+/// not know yet and would ignore.
+///
+/// # Errors
+/// A conflict, or an unsupported key.
+pub fn admit(input: &ConfigInput<'_>, wanted: &Registrations) -> Result<(), DialectError> {
+    foreign_handlers(input, wanted)?;
+    let Some(engine) = input.engine.filter(|engine| (engine.major, engine.minor) < (1, 7)) else {
+        return Ok(());
+    };
+    match wanted.values().flatten().find(|entry| entry.snapshotter().is_some()) {
+        None => Ok(()),
+        Some(entry) => Err(DialectError::Unsupported {
+            place: Place::file(input.root),
+            what: format!(
+                "the handler `{}` needs a snapshotter of its own, which containerd {engine} ignores",
+                entry.handler
+            ),
+            hint: "containerd 1.7 or later is needed for this handler".to_owned(),
+        }),
+    }
 }
 
 /// Refuses handlers that someone else has already defined. Defaults of containerd (`runc`) count.
@@ -170,6 +193,32 @@ pub fn foreign_handlers(input: &ConfigInput<'_>, wanted: &Registrations) -> Resu
     Ok(())
 }
 
+/// Refuses to take handlers away that the configuration names as the default: CRI would not start without it.
+///
+/// # Errors
+/// A conflict that names file and line.
+pub fn dismiss(input: &ConfigInput<'_>, going: &BTreeSet<HandlerName>) -> Result<(), DialectError> {
+    let goes = |name: &str| going.iter().any(|handler| handler.as_str() == name);
+    let conflict = |place, name: &str| DialectError::Conflict {
+        place,
+        what: format!("`default_runtime_name` is `{name}`, which would go"),
+        hint: "name another default runtime and restart containerd first".to_owned(),
+    };
+    for file in imports::load(input)? {
+        for tables in [Tables::Grpc, Tables::Runtime] {
+            let path = ["plugins", tables.plugin(), "containerd", "default_runtime_name"];
+            if let Some(name) = file.scan.tree.get(&path).and_then(Tree::text).filter(|name| goes(name)) {
+                let place = Place::at(file.path, file.scan.text, file.scan.offset(&path).unwrap_or_default());
+                return Err(conflict(place, name));
+            }
+        }
+    }
+    match input.effective.and_then(Effective::default_runtime_name).filter(|name| goes(name)) {
+        Some(name) => Err(conflict(Place::default(), name)),
+        None => Ok(()),
+    }
+}
+
 fn disabled(place: Place, name: &str) -> DialectError {
     DialectError::Unsupported {
         place,
@@ -189,45 +238,72 @@ fn cri_enabled(path: &HostPath, scan: &Scan<'_>) -> Result<(), DialectError> {
     Err(disabled(place, names.get(at).copied().unwrap_or_default()))
 }
 
+const MIGRATE: &str = "`containerd config migrate` prints it in a newer version: check that, put it in place and restart \
+                       containerd first";
+
+/// The version to write, and whether the root file lacks it.
 fn version(
     input: &ConfigInput<'_>,
-    root: Option<&Scan<'_>>,
+    files: &[Loaded<'_>],
     modern: Option<bool>,
 ) -> Result<(ConfigVersion, bool), DialectError> {
     let newest = if modern == Some(true) { ConfigVersion::V3 } else { ConfigVersion::V2 };
-    let Some(scan) = root else { return Ok((newest, true)) };
-    let place = || {
-        let offset = scan.offset(&["version"]).or_else(|| scan.offset(&["plugins"]));
-        offset.map_or_else(|| Place::file(input.root), |at| Place::at(input.root, scan.text, at))
-    };
-    let unsupported =
-        |what: String, hint: &str| DialectError::Unsupported { place: place(), what, hint: hint.to_owned() };
-    let old_hint = "`containerd config migrate` prints it in a newer version: check that, put it in place and restart containerd first";
-    let found = match scan.tree.get(&["version"]) {
-        None => {
-            // Without plugins every version means the same; the engine takes such a file for version 1.
-            let says = ["plugins", "required_plugins", "disabled_plugins"];
-            return match says.iter().find(|key| scan.tree.get(&[key]).is_some_and(|tree| !tree.is_empty())) {
-                None => Ok((newest, true)),
-                Some(key) => Err(unsupported(
-                    format!("a configuration of version 1 (no `version`, but `{key}`)"),
-                    old_hint,
-                )),
-            };
+    let Some((root, imported)) = files.split_first() else { return Ok((newest, true)) };
+    if let Some(version) = stated(input, root)? {
+        return Ok((version, false));
+    }
+    // Without plugins every version means the same, though the engine takes such a file for version 1.
+    unplugged(root)?;
+    let mut version = newest;
+    for file in imported {
+        match stated(input, file)?.filter(|_| modern == Some(true)) {
+            Some(stated) => version = version.max(stated),
+            None => unplugged(file)?,
         }
+    }
+    Ok((version, true))
+}
+
+fn unsupported(file: &Loaded<'_>, keys: &[&str], what: String, hint: &str) -> DialectError {
+    let offset = keys.iter().find_map(|key| file.scan.offset(&[key]));
+    let place = offset.map_or_else(|| Place::file(file.path), |at| Place::at(file.path, file.scan.text, at));
+    DialectError::Unsupported { place, what, hint: hint.to_owned() }
+}
+
+/// Refuses plugin settings in a file that says no version: they are version 1's.
+fn unplugged(file: &Loaded<'_>) -> Result<(), DialectError> {
+    let says = ["plugins", "required_plugins", "disabled_plugins"];
+    match says.iter().find(|key| file.scan.tree.get(&[key]).is_some_and(|tree| !tree.is_empty())) {
+        None => Ok(()),
+        Some(key) => Err(unsupported(
+            file,
+            &[key],
+            format!("a configuration of version 1 (no `version`, but `{key}`)"),
+            MIGRATE,
+        )),
+    }
+}
+
+/// The file's version, if it states one that the engine can load and we can write.
+fn stated(input: &ConfigInput<'_>, file: &Loaded<'_>) -> Result<Option<ConfigVersion>, DialectError> {
+    let found = match file.scan.tree.get(&["version"]) {
+        None => return Ok(None),
         Some(Tree::Integer(number)) => *number,
         Some(other) => {
+            let place =
+                Place::at(file.path, file.scan.text, file.scan.offset(&["version"]).unwrap_or_default());
             return Err(DialectError::Parse {
-                place: place(),
+                place,
                 message: format!("`version` is {other}, not a number"),
             });
         }
     };
     if found < 2 {
-        return Err(unsupported(format!("a configuration of version {found}"), old_hint));
+        return Err(unsupported(file, &["version"], format!("a configuration of version {found}"), MIGRATE));
     }
-    let version = ConfigVersion::try_from(found)
-        .map_err(|what| unsupported(what, "this Cofferdam is too old for it: use a newer one"))?;
+    let newer = "this Cofferdam does not know it: use a newer one";
+    let version =
+        ConfigVersion::try_from(found).map_err(|what| unsupported(file, &["version"], what, newer))?;
     let since = match version {
         ConfigVersion::V2 => (1, 3),
         ConfigVersion::V3 => (2, 0),
@@ -235,10 +311,12 @@ fn version(
     };
     match input.engine {
         Some(engine) if (engine.major, engine.minor) < since => Err(unsupported(
+            file,
+            &["version"],
             format!("a configuration of version {found}, which containerd {engine} cannot load"),
             "the running containerd would not start again with this file: mend it first",
         )),
-        _ => Ok((version, false)),
+        _ => Ok(Some(version)),
     }
 }
 

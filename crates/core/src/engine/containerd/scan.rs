@@ -165,10 +165,9 @@ fn inline_home(inline: &InlineTable, path: &[&str], depth: usize) -> Option<Home
 }
 
 fn collect(text: &str, table: &Table, path: &mut Vec<String>, out: &mut Vec<Statement>) {
-    if !table.is_implicit() && !table.is_dotted() && !path.is_empty() {
-        if let Some(span) = table.span() {
-            out.push(Statement { kind: Kind::Header, path: path.clone(), span });
-        }
+    let headed = !table.is_implicit() && !table.is_dotted() && !path.is_empty();
+    if let Some(span) = table.span().filter(|_| headed) {
+        out.push(Statement { kind: Kind::Header, path: path.clone(), span });
     }
     for (name, item) in table.iter() {
         path.push(name.to_owned());
