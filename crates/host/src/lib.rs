@@ -3,4 +3,5 @@
 pub mod cri;
 pub mod observe;
 pub mod process;
+pub mod rehearse;
 pub mod systemd;
