@@ -1,13 +1,49 @@
 //! Prints what the clients of this crate see on the machine it runs on.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use cofferdam_core::name::HostPath;
-use cofferdam_host::{cri, observe, systemd};
+use cofferdam_host::{cri, observe, rehearse, systemd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args[0].as_str() {
+        "rehearse-child" => std::process::exit(i32::from(
+            rehearse::child_main(args.into_iter().skip(1)) != std::process::ExitCode::SUCCESS,
+        )),
+        "rehearse" => {
+            let seen = observe::containerd(&observe::Options::default()).unwrap();
+            let paths = observe::EnginePaths::of(&seen).unwrap().unwrap();
+            let process = seen.process.unwrap();
+            let candidates = args[1..]
+                .chunks(2)
+                .map(|c| rehearse::Candidate {
+                    path: HostPath::new(&c[0]).unwrap(),
+                    content: (c[1] != "-").then(|| std::fs::read(&c[1]).unwrap()),
+                })
+                .collect();
+            let request = rehearse::Request {
+                binary: process.binary,
+                args: process.args,
+                config: seen.config,
+                root: paths.root,
+                state: paths.state,
+                address: paths.address,
+                candidates,
+                dump_limit: Duration::from_secs(10),
+                daemon_limit: Duration::from_secs(8),
+            };
+            let started = Instant::now();
+            let out = rehearse::rehearse(&request, &rehearse::Helper::default());
+            println!("{:?}", started.elapsed());
+            match out {
+                Ok(mut r) => {
+                    r.dump = format!("{} bytes", r.dump.len());
+                    println!("{r:#?}")
+                }
+                Err(e) => println!("{:?} {e}", e.class()),
+            }
+        }
         "cri" => {
             let cri = cri::Cri::connect(Path::new(&args[1])).unwrap();
             println!(

@@ -119,6 +119,7 @@ from_error!(
     crate::cri::CriError,
     crate::observe::ObserveError,
     crate::process::ProcessError,
+    crate::rehearse::RehearseError,
     crate::systemd::SystemdError
 );
 

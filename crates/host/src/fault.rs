@@ -14,7 +14,7 @@ use cofferdam_core::record::StepKind;
 
 /// On which side of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     /// Before it.
     Before,
     /// After it.

@@ -2,7 +2,7 @@
 //! group of its own that is killed when the limit is met.
 
 use cofferdam_core::class::Class;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
@@ -95,6 +95,7 @@ pub struct Command {
     args: Vec<String>,
     environment: Vec<(String, String)>,
     folder: PathBuf,
+    input: Option<Vec<u8>>,
     limit: Duration,
     bytes: usize,
 }
@@ -107,6 +108,7 @@ impl Command {
             args: Vec::new(),
             environment: vec![("PATH".to_owned(), SAFE_PATH.to_owned())],
             folder: PathBuf::from("/"),
+            input: None,
             limit: Duration::from_secs(10),
             bytes: 16 << 20,
         }
@@ -134,6 +136,13 @@ impl Command {
         self
     }
 
+    /// What it reads on standard input.
+    #[must_use]
+    pub fn input(mut self, bytes: Vec<u8>) -> Self {
+        self.input = Some(bytes);
+        self
+    }
+
     /// The time limit.
     #[must_use]
     pub const fn limit(mut self, limit: Duration) -> Self {
@@ -155,6 +164,10 @@ impl Command {
     pub fn run(&self) -> Result<Output, ProcessError> {
         let deadline = Instant::now() + self.limit;
         let mut child = self.spawn()?;
+        if let (Some(mut stdin), Some(input)) = (child.stdin.take(), self.input.clone()) {
+            // A program that does not read its input says so itself.
+            std::thread::spawn(move || stdin.write_all(&input));
+        }
         let stdout = collect(child.stdout.take(), self.bytes);
         let stderr = collect(child.stderr.take(), self.bytes);
         let ended = self.finish(&mut child, &stdout, &stderr, deadline);
@@ -181,16 +194,36 @@ impl Command {
         })
     }
 
-    fn spawn(&self) -> Result<Child, ProcessError> {
-        std::process::Command::new(&self.program)
+    /// Starts it and leaves it running: the caller sees to its end. What it prints goes to the file `log`. Starts no
+    /// thread, which a process that unshared its PID namespace cannot.
+    ///
+    /// # Errors
+    /// If it does not start, or `log` cannot be made.
+    pub fn start(&self, log: &Path) -> Result<Running, ProcessError> {
+        let failed = |source| ProcessError::Start { program: self.program.clone(), source };
+        let file = std::fs::File::create(log).map_err(failed)?;
+        let errors = file.try_clone().map_err(failed)?;
+        let child =
+            self.prepared().stdin(Stdio::null()).stdout(file).stderr(errors).spawn().map_err(failed)?;
+        Ok(Running { child, log: log.to_owned() })
+    }
+
+    fn prepared(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(&self.program);
+        command
             .args(&self.args)
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.folder)
-            .stdin(Stdio::null())
+            .process_group(0);
+        command
+    }
+
+    fn spawn(&self) -> Result<Child, ProcessError> {
+        self.prepared()
+            .stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
             .spawn()
             .map_err(|source| ProcessError::Start { program: self.program.clone(), source })
     }
@@ -232,6 +265,48 @@ impl Command {
         let mut words = vec![self.program.display().to_string()];
         words.extend(self.args.iter().cloned());
         words.join(" ")
+    }
+}
+
+/// A program that was started and runs on. Killed, with its process group, when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// The last 64 KiB of what it printed so far, on both streams.
+    pub fn tail(&self) -> String {
+        const KEPT: u64 = 64 << 10;
+        let read = || -> std::io::Result<Vec<u8>> {
+            let mut file = std::fs::File::open(&self.log)?;
+            let from = file.metadata()?.len().saturating_sub(KEPT);
+            file.seek(SeekFrom::Start(from))?;
+            let mut bytes = Vec::new();
+            file.take(KEPT).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        String::from_utf8_lossy(&read().unwrap_or_default()).trim().to_owned()
+    }
+
+    /// Kills it and waits for its end.
+    pub fn kill(&mut self) {
+        if self.ended().is_none() {
+            kill_group(&self.child);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 

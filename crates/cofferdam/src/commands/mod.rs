@@ -11,16 +11,16 @@ pub(crate) mod worker;
 use crate::cli::NodeArgs;
 use crate::show;
 use cofferdam_host::error::Result;
-use cofferdam_host::worker::{self, Job};
+use cofferdam_host::worker::{Job, perform, submit};
 use std::process::ExitCode;
 
 /// Carries a job out: here on an offline tree, by the worker on a live machine.
 fn carry_out(job: &Job, node: &NodeArgs) -> Result<ExitCode> {
     let mut progress = show::Progress::new(node.json);
     let outcome = if node.is_offline() {
-        worker::perform(job, &node.open_root()?, &mut progress)
+        perform(job, &node.open_root()?, &mut progress)
     } else {
-        worker::submit(job, &[])?.follow(&mut progress)?
+        submit(job, &[])?.follow(&mut progress)?
     };
     progress.finish();
     Ok(show::outcome(&outcome, node.json))

@@ -78,7 +78,7 @@ impl ConfigChange {
 /// Compares what the configuration holds with `want`.
 pub(super) fn change(world: &World<'_>, ledger: &Ledger, want: &Registrations) -> Result<ConfigChange, PlanError> {
     let bases = bases(world, ledger)?;
-    let layout = if want.is_empty() { None } else { Some(decide(world, ledger, &bases, want)?) };
+    let layout = decide(world, ledger, &bases, want)?;
     let mut change = ConfigChange::default();
     let wanted = layout.as_ref().map(|layout| drop_ins(layout, want)).unwrap_or_default();
     drop_in_changes(world, ledger, wanted, &mut change)?;
@@ -105,13 +105,13 @@ struct Base {
     holds: bool,
 }
 
-/// Where entries go, looking at the files as they are without us.
+/// Where entries go, looking at the files as they are without us. None: none are to go anywhere.
 fn decide(
     world: &World<'_>,
     ledger: &Ledger,
     bases: &BTreeMap<HostPath, Base>,
     want: &Registrations,
-) -> Result<Layout, PlanError> {
+) -> Result<Option<Layout>, PlanError> {
     let effective = world.engine.dump.as_deref().map(Effective::parse).transpose()?;
     let mut files = world.engine.files.clone();
     files.retain(|path, _| ledger.files.get(path).is_none_or(|owned| owned.part != Part::DropIn));
@@ -130,10 +130,13 @@ fn decide(
         effective: effective.as_ref(),
         ours: &ours,
     };
+    containerd::dismiss(&input, &going(ledger, want))?;
+    if want.is_empty() {
+        return Ok(None);
+    }
     let layout = containerd::layout(&input)?;
     containerd::admit(&input, want)?;
-    containerd::dismiss(&input, &going(ledger, want))?;
-    Ok(layout)
+    Ok(Some(layout))
 }
 
 /// Handlers of ours that `want` has no more.

@@ -119,3 +119,69 @@ impl From<Runtime> for HandlerSettings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OF_1_7: &str = include_str!("../../tests/data/cri-config-1.7.24.json");
+    const OF_2_4: &str = include_str!("../../tests/data/cri-config-2.4.2.json");
+
+    fn condition(name: &str, status: bool, message: &str) -> api::RuntimeCondition {
+        api::RuntimeCondition {
+            r#type: name.to_owned(),
+            status,
+            reason: String::new(),
+            message: message.to_owned(),
+        }
+    }
+
+    fn response(config: Option<&str>, listed: &[&str]) -> api::StatusResponse {
+        let conditions = vec![
+            condition("RuntimeReady", true, ""),
+            condition("NetworkReady", false, "cni plugin not initialized"),
+        ];
+        api::StatusResponse {
+            status: Some(api::RuntimeStatus { conditions }),
+            info: config.map(|json| ("config".to_owned(), json.to_owned())).into_iter().collect(),
+            runtime_handlers: listed
+                .iter()
+                .map(|&name| api::RuntimeHandler { name: name.to_owned() })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn recorded_answers_of_both_generations() {
+        let old = CriStatus::from_response(response(Some(OF_1_7), &[]));
+        assert_eq!(old.handlers, ["bad", "crun", "runc"]);
+        assert_eq!(old.default_handler, "runc");
+        assert_eq!(old.sandbox_image.as_deref(), Some("localhost/pause:1"));
+        assert!(old.runtime_ready && !old.network_ready);
+        assert_eq!(old.network_message, "cni plugin not initialized");
+
+        let new = CriStatus::from_response(response(Some(OF_2_4), &["", "runc", "late"]));
+        assert_eq!(new.handlers, ["bad", "crun", "late", "runc"]);
+        assert_eq!((new.default_handler.as_str(), new.sandbox_image), ("runc", None));
+        assert_eq!(new.settings["bad"].runtime_type, "/opt/none/containerd-shim-none-v2");
+    }
+
+    #[test]
+    fn an_engine_without_that_json_is_understood_as_far_as_cri_goes() {
+        for config in [None, Some("not json"), Some("[]")] {
+            let status = CriStatus::from_response(response(config, &["kata"]));
+            assert_eq!(status.handlers, ["kata"], "{config:?}");
+            assert!(status.runtime_ready && status.default_handler.is_empty());
+        }
+    }
+
+    #[test]
+    fn pods_get_a_slice_where_the_default_handler_uses_systemd() {
+        let status = CriStatus::from_response(response(Some(OF_2_4), &[]));
+        assert_eq!(status.cgroup_parent("crun"), "");
+        let systemd = OF_2_4.replace("\"SystemdCgroup\":false", "\"SystemdCgroup\":true");
+        let status = CriStatus::from_response(response(Some(&systemd), &[]));
+        assert_eq!(status.cgroup_parent("crun"), "system.slice");
+        assert_eq!(status.cgroup_parent("runc"), "system.slice");
+    }
+}

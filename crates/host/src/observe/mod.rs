@@ -18,9 +18,7 @@ use cofferdam_core::class::Class;
 use cofferdam_core::engine::EngineVersion;
 use cofferdam_core::engine::containerd::{DialectError, Effective};
 use cofferdam_core::name::{HostPath, NameError};
-use cofferdam_core::observation::{
-    ConfigOrigin, CriObservation, EngineObservation, EngineProcess, UnitObservation,
-};
+use cofferdam_core::observation::{CriObservation, EngineObservation, EngineProcess, UnitObservation};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

@@ -2,7 +2,7 @@
 
 use super::{Candidate, EngineControl, Expectation, Host, generation, recover, staging, undo};
 use crate::error::{HostError, Result};
-use crate::event::{Ending, Event, Outcome, Sink, Stopwatch};
+use crate::event::{Ending, Event, Outcome, Stopwatch};
 use crate::fault::{self, Side};
 use crate::package::PackageDir;
 use crate::root::HostRoot;

@@ -3,8 +3,8 @@
 use super::{Candidate, EngineControl, Expectation};
 use crate::cri::{self, ContainerRun, Cri, ProbeOutcome};
 use crate::error::{HostError, Result};
-use crate::observe;
-use crate::rehearse;
+use crate::observe::{self, EnginePaths};
+use crate::rehearse::{self, DaemonOutcome};
 use crate::root::HostRoot;
 use crate::systemd::Manager;
 use cofferdam_core::class::Class;
@@ -25,6 +25,12 @@ const CRI_LIMIT: Duration = Duration::from_secs(30);
 
 /// A sandbox that boots a guest kernel needs seconds, on a busy node tens of them.
 const PROBE_LIMIT: Duration = Duration::from_secs(60);
+
+/// A dump takes 50 ms.
+const DUMP_LIMIT: Duration = Duration::from_secs(10);
+
+/// A daemon without sandboxes answers within 200 ms.
+const REHEARSAL_LIMIT: Duration = Duration::from_secs(20);
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -69,11 +75,59 @@ impl<'a> LiveEngine<'a> {
         }
     }
 
+    /// Why the rehearsal's daemon failed: because of the change, or because the present files would not start either.
+    fn refusal(&self, engine: &EngineObservation, reason: &str) -> HostError {
+        let present = request(engine, &[]).and_then(|request| Ok(rehearse::rehearse(&request, &rehearse::Helper::default())?));
+        match present {
+            Ok(rehearse::Rehearsal { daemon: DaemonOutcome::Failed { reason }, .. }) => {
+                let message = format!("containerd would not come back from a restart even on its present configuration: {reason}");
+                HostError::new(Class::Unsupported, message)
+                    .with_hint("mend the engine's configuration first; the running daemon still has an older one")
+            }
+            _ => HostError::new(Class::Unsupported, format!("containerd refuses the new configuration: {reason}"))
+                .with_hint("look at the settings that the descriptor adds under [handler.engine.containerd]"),
+        }
+    }
+
     fn connect(&self) -> Result<(Cri, CriReady)> {
         let ready = self.ready()?;
         let cri = Cri::connect(Path::new(ready.socket.as_str()))?;
         Ok((cri, ready))
     }
+}
+
+/// What the engine would make of `candidates`.
+fn request(engine: &EngineObservation, candidates: &[Candidate]) -> Result<rehearse::Request> {
+    let missing = || HostError::new(Class::Internal, "there is no running engine to rehearse with");
+    let process = engine.process.as_ref().ok_or_else(missing)?;
+    let paths = EnginePaths::of(engine)?.ok_or_else(missing)?;
+    Ok(rehearse::Request {
+        binary: process.binary.clone(),
+        args: process.args.clone(),
+        config: engine.config.clone(),
+        root: paths.root,
+        state: paths.state,
+        address: paths.address,
+        candidates: candidates
+            .iter()
+            .map(|(path, content)| rehearse::Candidate { path: path.clone(), content: content.clone() })
+            .collect(),
+        dump_limit: DUMP_LIMIT,
+        daemon_limit: REHEARSAL_LIMIT,
+    })
+}
+
+/// Nothing of others may be lost: only our handlers may differ between the two dumps.
+fn refuse_losses(engine: &EngineObservation, dump: &str, ours: &[String]) -> Result<()> {
+    let parse = |text| Effective::parse(text).map_err(|error| HostError::new(error.class(), error.to_string()));
+    let before = parse(engine.dump.as_deref().unwrap_or_default())?;
+    let ours: BTreeSet<HandlerName> = ours.iter().filter_map(|name| HandlerName::new(name.as_str()).ok()).collect();
+    let lost: Vec<String> = compare(&before, &parse(dump)?, &ours).iter().map(ToString::to_string).collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the new configuration would change what is not ours: {}", lost.join("; "));
+    Err(HostError::new(Class::Conflict, message).with_hint("put these settings where they count, or report this"))
 }
 
 fn unavailable(message: impl Into<String>) -> HostError {
@@ -83,19 +137,18 @@ fn unavailable(message: impl Into<String>) -> HostError {
 impl EngineControl for LiveEngine<'_> {
     fn rehearse(&mut self, candidates: &[Candidate], ours: &[String]) -> Result<Vec<String>> {
         let engine = self.observe()?;
-        let rehearsal = rehearse::rehearse(&engine, candidates)?;
-        let before = Effective::parse(engine.dump.as_deref().unwrap_or_default())
-            .map_err(|error| HostError::new(error.class(), error.to_string()))?;
-        let after = Effective::parse(&rehearsal.dump)
-            .map_err(|error| HostError::new(error.class(), error.to_string()))?;
-        let ours: BTreeSet<HandlerName> = ours.iter().filter_map(|name| HandlerName::new(name.as_str()).ok()).collect();
-        let lost: Vec<String> = compare(&before, &after, &ours).iter().map(ToString::to_string).collect();
-        if !lost.is_empty() {
-            let message = format!("the new configuration would change what is not ours: {}", lost.join("; "));
-            return Err(HostError::new(Class::Conflict, message)
-                .with_hint("nothing was changed. Put these settings where they count, or report this"));
+        let request = request(&engine, candidates)?;
+        let rehearsal = rehearse::rehearse(&request, &rehearse::Helper::default())?;
+        refuse_losses(&engine, &rehearsal.dump, ours)?;
+        let mut notes = rehearsal.notes;
+        match rehearsal.daemon {
+            DaemonOutcome::Answered { millis, .. } => {
+                notes.push(format!("rehearsed: containerd serves CRI on the new configuration after {millis} ms"));
+            }
+            DaemonOutcome::NotStarted { reason } => notes.push(format!("rehearsed without a daemon: {reason}")),
+            DaemonOutcome::Failed { reason } => return Err(self.refusal(&engine, &reason)),
         }
-        Ok(rehearsal.notes)
+        Ok(notes)
     }
 
     fn restart(&mut self, unit: &str) -> Result<()> {
