@@ -1,0 +1,3 @@
+//! The project's own tasks, as a library that the node suites use as well.
+
+pub mod testbed;
