@@ -12,6 +12,7 @@
 
 pub mod class;
 pub mod descriptor;
+pub mod diff;
 pub mod engine;
 pub mod name;
 pub mod observation;

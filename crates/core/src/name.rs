@@ -8,10 +8,14 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Not an RFC 1123 DNS label.
-    #[error("`{0}` is not a DNS label (1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit)")]
+    #[error(
+        "`{0}` is not a DNS label (1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit)"
+    )]
     Label(String),
     /// Not usable as a version, which becomes part of a folder's name.
-    #[error("`{0}` is not a version (1 to 64 of A-Z, a-z, 0-9, `.`, `_`, `+` and -, beginning with a letter or digit)")]
+    #[error(
+        "`{0}` is not a version (1 to 64 of A-Z, a-z, 0-9, `.`, `_`, `+` and -, beginning with a letter or digit)"
+    )]
     Version(String),
     /// Not an absolute, normal path.
     #[error("`{0}` is not an absolute path without `.`, `..`, doubled `/` or control characters")]
@@ -151,7 +155,9 @@ impl HostPath {
 
     /// Whether `self` is `folder` or lies beneath it.
     pub fn is_within(&self, folder: &Self) -> bool {
-        self.0.strip_prefix(folder.0.trim_end_matches('/')).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        self.0
+            .strip_prefix(folder.0.trim_end_matches('/'))
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 

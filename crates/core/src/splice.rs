@@ -75,7 +75,11 @@ pub fn invert(splices: &[Splice]) -> Vec<Splice> {
         .map(|splice| {
             let start = splice.range.start.saturating_add_signed(shift);
             shift += splice.new.len() as isize - splice.expect.len() as isize;
-            Splice { range: start..start + splice.new.len(), expect: splice.new.clone(), new: splice.expect.clone() }
+            Splice {
+                range: start..start + splice.new.len(),
+                expect: splice.new.clone(),
+                new: splice.expect.clone(),
+            }
         })
         .collect()
 }

@@ -1,1 +1,6 @@
 //! One machine: observe, stage, transact, verify, recover.
+
+pub mod cri;
+pub mod observe;
+pub mod process;
+pub mod systemd;

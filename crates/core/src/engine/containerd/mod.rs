@@ -1,9 +1,40 @@
 //! containerd: configuration versions 2, 3 and 4, by splices.
+//!
+//! ```text
+//! Effective::parse   what `config dump` says
+//! layout             where and how entries go: drop-in (2.x) or in place (1.x); refusals come from here
+//! write_root         a text without anything of ours -> the text with it, and the record of what is ours
+//! drop_in            one file per runtime
+//! cut_root           a text (perhaps edited by others since) -> the text without anything of ours
+//! compare            what else changed between two dumps: nothing may
+//! ```
+//!
+//! Sources of facts: containerd's `cmd/containerd/server/config` and `internal/cri/config`, and what the daemons
+//! 1.6.20, 1.7.24, 2.1.9 and 2.4.2 did with the texts in the tests.
 
-use super::{EngineVersion, Value};
+mod compare;
+mod cut;
+mod effective;
+mod error;
+mod imports;
+mod layout;
+mod render;
+mod scan;
+mod tree;
+mod write;
+
+pub use compare::{Difference, compare};
+pub use cut::{Cut, cut_root, holds};
+pub use effective::{Effective, HandlerView};
+pub use error::{DialectError, Place};
+pub use layout::{ConfigInput, Import, Layout, Placement, foreign_handlers, layout};
+pub use render::drop_in;
+pub use tree::Tree;
+pub use write::{Piece, PieceKind, RootOwned, RootText, write_root};
+
+use super::Value;
 use crate::descriptor::{Call, Handler};
 use crate::name::{HandlerName, HostPath, RuntimeName};
-use crate::splice::Splice;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -20,3 +51,149 @@ pub struct Entry {
 
 /// Every runtime's entries that the configuration shall hold, or holds by our hand.
 pub type Registrations = BTreeMap<RuntimeName, Vec<Entry>>;
+
+/// The `version` of a configuration file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "i64", try_from = "i64")]
+pub enum ConfigVersion {
+    /// Since containerd 1.3.
+    V2,
+    /// Since containerd 2.0.
+    V3,
+    /// Since containerd 2.3: as 3, with the servers' tables moved to plugins.
+    V4,
+}
+
+impl From<ConfigVersion> for i64 {
+    fn from(version: ConfigVersion) -> Self {
+        match version {
+            ConfigVersion::V2 => 2,
+            ConfigVersion::V3 => 3,
+            ConfigVersion::V4 => 4,
+        }
+    }
+}
+
+impl TryFrom<i64> for ConfigVersion {
+    type Error = String;
+    fn try_from(number: i64) -> Result<Self, String> {
+        match number {
+            2 => Ok(Self::V2),
+            3 => Ok(Self::V3),
+            4 => Ok(Self::V4),
+            other => Err(format!("configuration version {other} is not 2, 3 or 4")),
+        }
+    }
+}
+
+/// Which plugin's tables hold the runtimes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tables {
+    /// `io.containerd.grpc.v1.cri`.
+    Grpc,
+    /// `io.containerd.cri.v1.runtime`, with images apart.
+    Runtime,
+}
+
+/// The plugin that holds image settings in the newer generation of tables.
+pub(crate) const IMAGES: &str = "io.containerd.cri.v1.images";
+
+impl Tables {
+    /// The plugin's id.
+    pub const fn plugin(self) -> &'static str {
+        match self {
+            Self::Grpc => "io.containerd.grpc.v1.cri",
+            Self::Runtime => "io.containerd.cri.v1.runtime",
+        }
+    }
+
+    /// The path of the table of runtimes.
+    pub(crate) const fn runtimes(self) -> [&'static str; 4] {
+        ["plugins", self.plugin(), "containerd", "runtimes"]
+    }
+}
+
+/// What the shim's runtime class for OCI runtimes is.
+const RUNC_SHIM: &str = "io.containerd.runc.v2";
+
+/// containerd's entry for `handler`, whose package lies at `tree` (a versioned path that never moves).
+///
+/// An OCI runtime gets a state root of its own beneath `runtime_root`: containerd would let it share runc's.
+/// A shim is named by its absolute path as `runtime_type`: with `runtime_path`, 2.x kills app containers at every
+/// restart.
+pub fn entry(handler: &Handler, tree: &HostPath, runtime_root: &HostPath) -> Entry {
+    let text = |path: HostPath| Value::Text(path.into());
+    let mut keys = Vec::new();
+    let mut options = Vec::new();
+    match &handler.call {
+        Call::Shim(shim) => {
+            keys.push(("runtime_type".to_owned(), text(tree.with(shim))));
+            if let Some(url) = &handler.containerd.config_type_url {
+                options.push(("TypeUrl".to_owned(), Value::Text(url.clone())));
+            }
+            if let Some(config) = &handler.config {
+                options.push(("ConfigPath".to_owned(), text(tree.with(config))));
+            }
+        }
+        Call::OciRuntime(binary) => {
+            keys.push(("runtime_type".to_owned(), Value::Text(RUNC_SHIM.to_owned())));
+            options.push(("BinaryName".to_owned(), text(tree.with(binary))));
+            let root = format!("{}/{}", runtime_root.as_str().trim_end_matches('/'), handler.name);
+            options.push(("Root".to_owned(), Value::Text(root)));
+        }
+    }
+    for (key, list) in [
+        ("pod_annotations", &handler.pod_annotations),
+        ("container_annotations", &handler.container_annotations),
+    ] {
+        if !list.is_empty() {
+            keys.push((key.to_owned(), Value::List(list.clone())));
+        }
+    }
+    if handler.privileged_without_host_devices {
+        keys.push(("privileged_without_host_devices".to_owned(), Value::Bool(true)));
+    }
+    if let Some(snapshotter) = &handler.snapshotter {
+        keys.push(("snapshotter".to_owned(), Value::Text(snapshotter.clone())));
+    }
+    if let Some(runtime_type) = &handler.containerd.runtime_type {
+        set(&mut keys, "runtime_type", &Value::Text(runtime_type.clone()));
+    }
+    for (key, value) in &handler.containerd.entry {
+        set(&mut keys, key, value);
+    }
+    for (key, value) in &handler.containerd.options {
+        set(&mut options, key, value);
+    }
+    Entry { handler: handler.name.clone(), keys, options }
+}
+
+fn set(keys: &mut Vec<(String, Value)>, key: &str, value: &Value) {
+    match keys.iter_mut().find(|(known, _)| known == key) {
+        Some((_, old)) => *old = value.clone(),
+        None => keys.push((key.to_owned(), value.clone())),
+    }
+}
+
+impl Entry {
+    /// The entry's snapshotter, if it names one.
+    pub(crate) fn snapshotter(&self) -> Option<&str> {
+        self.keys.iter().find_map(|(key, value)| match value {
+            Value::Text(text) if key == "snapshotter" => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
+    /// What the entry means.
+    pub(crate) fn tree(&self) -> Tree {
+        let pairs = |keys: &[(String, Value)]| -> BTreeMap<String, Tree> {
+            keys.iter().map(|(key, value)| (key.clone(), Tree::from(value))).collect()
+        };
+        let mut table = pairs(&self.keys);
+        if !self.options.is_empty() {
+            table.insert("options".to_owned(), Tree::Table(pairs(&self.options)));
+        }
+        Tree::Table(table)
+    }
+}
