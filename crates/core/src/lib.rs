@@ -16,4 +16,5 @@ pub mod diff;
 pub mod engine;
 pub mod name;
 pub mod observation;
+pub mod preset;
 pub mod splice;

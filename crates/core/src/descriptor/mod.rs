@@ -1,4 +1,30 @@
 //! The descriptor (`runtime.toml`): what a package says of itself.
+//!
+//! ```text
+//! parse        text -> Descriptor, or all findings (keys: docs/descriptor.md)
+//! overrides    its [handler.engine.*] tables
+//! files        Descriptor + the package's paths -> findings
+//! pattern      which files `[relocate]` selects
+//! relocation   absolute paths in them -> the installed tree
+//! finding      what is wrong, where, what to do; how a terminal shows it
+//! reader       typed access to a parsed document that turns every surprise into a finding
+//! ```
+
+mod files;
+mod finding;
+mod overrides;
+mod parse;
+mod pattern;
+mod quantity;
+mod reader;
+mod relocation;
+pub(crate) mod spelling;
+
+pub use files::{FileKind, PackageFiles, check_files};
+pub use finding::{Finding, FindingKind, Findings, Place};
+pub use parse::parse;
+pub(crate) use parse::{VersionSource, parse_with};
+pub use relocation::relocate;
 
 use crate::name::{HandlerName, HostPath, PackagePath, RuntimeName, Version};
 use serde::{Deserialize, Serialize};
