@@ -1,6 +1,7 @@
 //! Commands under a time limit.
 
 use super::error::{Error, Result};
+use super::interrupt;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use std::ffi::OsStr;
@@ -13,6 +14,9 @@ use std::time::{Duration, Instant};
 
 /// The limit of a command that names none.
 pub const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
+
+/// How soon a signal to us is noticed.
+const TURN: Duration = Duration::from_millis(200);
 
 /// How much of a failed command's output an error repeats, in bytes.
 const TAIL: usize = 4096;
@@ -132,7 +136,7 @@ impl Command {
             source,
             next: self.next.to_owned(),
         })?;
-        let ended = wait_for(&mut child, self.limit)?;
+        let ended = self.watch(&mut child, &command)?;
         let took = begun.elapsed();
         let Some(status) = ended else {
             kill_group(&mut child);
@@ -146,6 +150,24 @@ impl Command {
             stderr: content(&mut err)?,
             took,
         })
+    }
+
+    /// Waits in short turns, so that Ctrl-C is noticed.
+    fn watch(&self, child: &mut std::process::Child, command: &str) -> Result<Option<ExitStatus>> {
+        let until = Instant::now() + self.limit;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if let Some(status) = wait_for(child, left.min(TURN))? {
+                return Ok(Some(status));
+            }
+            if interrupt::take() {
+                kill_group(child);
+                return Err(Error::Interrupted { command: command.to_owned() });
+            }
+            if left.is_zero() {
+                return Ok(None);
+            }
+        }
     }
 
     fn stdin(&self) -> Result<Stdio> {

@@ -1,6 +1,7 @@
 //! What can go wrong in the test bed.
 
 use cofferdam_core::class::Class;
+use cofferdam_host::cri::CriError;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,6 +62,15 @@ pub enum Error {
         /// What to do.
         next: String,
     },
+    /// CRI on a node failed.
+    #[error(transparent)]
+    Cri(#[from] CriError),
+    /// The user, or whoever started us, wants an end.
+    #[error("interrupted while `{command}` ran")]
+    Interrupted {
+        /// The command line.
+        command: String,
+    },
     /// A node did not do what it should.
     #[error("node {node}: {what}: {why}")]
     Node {
@@ -89,7 +99,10 @@ impl Error {
         match self {
             Self::Io { .. } | Self::Unexpected { .. } => Class::Internal,
             Self::Start { .. } | Self::Missing { .. } => Class::Unsupported,
-            Self::Failed { .. } | Self::TimedOut { .. } | Self::Node { .. } => Class::Unavailable,
+            Self::Cri(e) => e.class(),
+            Self::Failed { .. } | Self::TimedOut { .. } | Self::Node { .. } | Self::Interrupted { .. } => {
+                Class::Unavailable
+            }
         }
     }
 

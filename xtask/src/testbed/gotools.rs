@@ -14,6 +14,9 @@ use std::time::Duration;
 /// A cold build of the control plane takes minutes on two cores.
 const BUILD_LIMIT: Duration = Duration::from_secs(3600);
 
+/// The version of [`gvisor`]: the date of the commit that `assets/gotools/gvisor/go.mod` names.
+pub const GVISOR_VERSION: &str = "20250205.0";
+
 /// A set of programs.
 struct Tools {
     name: &'static str,
@@ -49,7 +52,7 @@ const GVISOR: Tools = Tools {
     why: "gVisor's shim is built from source",
     go_mod: include_str!("../../assets/gotools/gvisor/go.mod"),
     go_sum: include_str!("../../assets/gotools/gvisor/go.sum"),
-    stamp: "-X gvisor.dev/gvisor/runsc/version.version=20250205.0",
+    stamp: "-X gvisor.dev/gvisor/runsc/version.version=release-20250205.0",
     cgo: false,
     // The shim gives up when it may not lower its OOM score, which needs CAP_SYS_RESOURCE.
     replaced: Some((

@@ -9,7 +9,9 @@
 //! engine     the containerd of a node and its configuration
 //! node       a booted container: commands, files, reboot, power cut, teardown
 //! tree       what lies below some directories, to compare before and after
+//! pods       pods on a node, through CRI
 //! package    runtimes packed as package directories
+//! interrupt  Ctrl-C tears everything down
 //! ```
 //!
 //! Needs root on Debian 12 or later. Everything is torn down when its owner is dropped, and what a killed owner
@@ -22,13 +24,17 @@ pub mod error;
 pub mod gotools;
 mod host;
 pub mod image;
+pub mod interrupt;
 pub mod node;
 pub mod oci;
+pub mod package;
 pub mod packages;
+pub mod pods;
 pub mod tree;
 
 pub use command::Output;
 pub use engine::{Config, Containerd};
 pub use error::{Error, Result};
 pub use node::{Node, NodeSpec};
+pub use pods::Pod;
 pub use tree::Tree;

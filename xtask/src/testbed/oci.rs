@@ -17,7 +17,7 @@ pub const PAUSE: &str = "cofferdam.test/pause:1";
 pub const BUSYBOX: &str = "cofferdam.test/busybox:1";
 
 /// PID 1 of a container ignores signals that it does not handle, so a plain `sleep` would take a SIGKILL to end.
-const WAIT: &str = "trap 'exit 0' TERM INT; sleep 2147483647 & wait";
+pub(crate) const WAIT: &str = "trap 'exit 0' TERM INT; sleep 2147483647 & wait";
 
 /// Commands that tests use; busybox answers to each.
 const APPLETS: &[&str] = &[

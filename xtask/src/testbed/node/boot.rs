@@ -70,7 +70,7 @@ pub(super) struct Booted {
 
 impl Booted {
     /// Starts the node and waits until its systemd is its PID 1.
-    pub(super) fn start(claim: &Claim, disk: &Disk, hostname: &str, limit: Duration) -> Result<Self> {
+    pub(super) fn start(claim: &mut Claim, disk: &Disk, hostname: &str, limit: Duration) -> Result<Self> {
         let machine = claim.machine();
         let group = cgroup(&machine);
         let groups = if cgroups::managed_by_systemd() { Vec::new() } else { cgroups::make(&group)? };
@@ -92,8 +92,7 @@ impl Booted {
             }
         };
         let mut booted = Self { nspawn, leader, groups: Vec::new() };
-        claim.record_process(booted.nspawn.id())?;
-        claim.record_process(leader)?;
+        claim.record_processes(&[booted.nspawn.id(), leader])?;
         if !groups.is_empty() {
             booted.groups = cgroups::payload(&group);
         }

@@ -34,49 +34,34 @@ struct Record {
 }
 
 impl Claim {
-    /// Takes the first free number; nodes live in `<nodes>/<number>`. Clears up what dead owners left.
+    /// Takes the first free number; nodes live in `<nodes>/<number>`.
     pub(super) fn take(nodes: &Path) -> Result<Self> {
-        let dir = Path::new(DIR);
-        fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
-        let mut taken = None;
+        clear_leftovers()?;
         for number in 1..=254 {
-            let path = dir.join(number.to_string());
-            if taken.is_some() && !path.exists() {
+            let path = Path::new(DIR).join(number.to_string());
+            let Some(mut file) = lock(&path)? else { continue };
+            // Its owner may have died since the leftovers were cleared.
+            clear(number, &mut file)?;
+            if address_in_use(&format!("10.99.{number}.1"))? {
+                let _ = fs::remove_file(&path);
                 continue;
             }
-            let Some(mut file) = lock(&path)? else { continue };
-            clear(number, &mut file)?;
-            if taken.is_none() && !address_in_use(&format!("10.99.{number}.1"))? {
-                let record = Record { dir: nodes.join(number.to_string()), processes: Vec::new() };
-                let mut claim = Self { number, file, record };
-                claim.save()?;
-                taken = Some(claim);
-            } else {
-                let _ = fs::remove_file(&path);
-            }
+            let record = Record { dir: nodes.join(number.to_string()), processes: Vec::new() };
+            store(&mut file, &record).map_err(Error::io("write", &path))?;
+            return Ok(Self { number, file, record });
         }
-        taken.ok_or_else(|| Error::Missing {
+        Err(Error::Missing {
             what: "a free node number".into(),
             why: "254 nodes run, or their addresses 10.99.N.1 are in use".into(),
             next: format!("end some of the owners of the files in {DIR}"),
         })
     }
 
-    /// Records a process of the node.
-    pub(super) fn record_process(&self, pid: u32) -> Result<()> {
-        let mut record = self.record.clone();
-        let path = Path::new(DIR).join(self.number.to_string());
-        let mut file = self.file.try_clone().map_err(Error::io("open", &path))?;
-        if let Ok(Some(known)) = load(&mut file) {
-            record.processes = known.processes;
-        }
-        record.processes.extend(start_time(pid).map(|start| (pid, start)));
-        store(&mut file, &record).map_err(Error::io("write", &path))
-    }
-
-    fn save(&mut self) -> Result<()> {
-        let path = Path::new(DIR).join(self.number.to_string());
-        store(&mut self.file, &self.record).map_err(Error::io("write", &path))
+    /// Records the processes of the node, in place of those of an earlier boot.
+    pub(super) fn record_processes(&mut self, pids: &[u32]) -> Result<()> {
+        self.record.processes = pids.iter().filter_map(|pid| Some((*pid, start_time(*pid)?))).collect();
+        store(&mut self.file, &self.record)
+            .map_err(Error::io("write", &Path::new(DIR).join(self.number.to_string())))
     }
 
     pub(super) fn dir(&self) -> &Path {
@@ -104,6 +89,21 @@ impl Claim {
     pub(super) fn machine_id(&self) -> String {
         format!("c0ffe4da{:024x}", self.number)
     }
+}
+
+/// Clears up after every owner that died.
+pub(super) fn clear_leftovers() -> Result<()> {
+    let dir = Path::new(DIR);
+    fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+    for path in host::children(dir)? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Ok(number) = name.parse() else { continue };
+        if let Some(mut file) = lock(&path)? {
+            clear(number, &mut file)?;
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 impl Drop for Claim {

@@ -32,6 +32,14 @@ const HOST_PACKAGES: &[&str] = &["systemd-container", "iproute2"];
 /// A node may be slow on a busy machine.
 const BOOT_LIMIT: Duration = Duration::from_secs(90);
 
+/// Clears up after nodes whose owners died.
+///
+/// # Errors
+/// Something cannot be removed.
+pub fn clear_leftovers() -> Result<()> {
+    claim::clear_leftovers()
+}
+
 /// What a node should be.
 #[derive(Clone, Debug)]
 pub struct NodeSpec {
@@ -133,6 +141,11 @@ impl Node {
         Ok(node)
     }
 
+    /// Its name on this machine, unique while it lives.
+    pub fn machine(&self) -> String {
+        self.claim.machine()
+    }
+
     /// What it was asked to be.
     pub const fn spec(&self) -> &NodeSpec {
         &self.spec
@@ -226,7 +239,7 @@ impl Node {
 
     fn start(&mut self) -> Result<()> {
         let begun = Instant::now();
-        self.booted = Some(Booted::start(&self.claim, &self.disk, &self.spec.name, BOOT_LIMIT)?);
+        self.booted = Some(Booted::start(&mut self.claim, &self.disk, &self.spec.name, BOOT_LIMIT)?);
         // multi-user.target wants every service and waits for each of them, failed or not.
         let up = "until systemctl is-active --quiet multi-user.target; do sleep 0.05; done";
         let left = BOOT_LIMIT.saturating_sub(begun.elapsed());
@@ -252,7 +265,11 @@ impl Node {
         Ok(())
     }
 
-    fn load_images(&self) -> Result<()> {
+    /// Loads the pause and busybox images, for a node that was booted without them.
+    ///
+    /// # Errors
+    /// containerd does not take them.
+    pub fn load_images(&self) -> Result<()> {
         let tar = self.images.path().join("images.tar");
         let bytes = std::fs::read(&tar).map_err(Error::io("read", &tar))?;
         self.command(&["ctr", "--namespace", "k8s.io", "images", "import", "-"]).input(bytes).ok()?;
