@@ -81,6 +81,14 @@ impl Cache {
                 why: "COFFERDAM_CACHE, XDG_CACHE_HOME and HOME are all unset or relative".into(),
                 next: "set COFFERDAM_CACHE to an absolute path".into(),
             })?;
+        Self::at(root)
+    }
+
+    /// A cache in this directory.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn at(root: PathBuf) -> Result<Self> {
         let cache = Self { root };
         for dir in ["entries", "building", "locks", "debs", "nodes"] {
             let dir = cache.root.join(dir);
@@ -198,4 +206,67 @@ pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let word = if result.is_ok() { "done" } else { "failed" };
     eprintln!("{name}: {word} in {:.1} s", begun.elapsed().as_secs_f64());
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    fn unexpected() -> Error {
+        Error::Unexpected { what: "a test".into(), why: "on purpose".into(), next: "nothing".into() }
+    }
+
+    #[test]
+    fn half_built_entry_is_never_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().to_owned()).unwrap();
+        let recipe = Recipe::new("thing").with("version", "1");
+        let failed = cache.entry(&recipe, |dir| {
+            host::write(&dir.join("half"), "", 0o644)?;
+            Err(unexpected())
+        });
+        assert!(failed.is_err());
+        let entry = cache.entry(&recipe, |dir| host::write(&dir.join("whole"), "", 0o644)).unwrap();
+        let names: Vec<_> = host::children(entry.path()).unwrap();
+        assert_eq!(names, [entry.path().join("whole")], "nothing of the failed build is left");
+        let again = cache.entry(&recipe, |_| Err(unexpected())).unwrap();
+        assert_eq!(again.path(), entry.path());
+        let other = cache.entry(&recipe.with("version", "2"), |_| Ok(())).unwrap();
+        assert_ne!(other.path(), entry.path());
+    }
+
+    #[test]
+    fn two_builders_build_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().to_owned()).unwrap();
+        let (builds, barrier) = (AtomicUsize::new(0), Barrier::new(2));
+        let build = || {
+            barrier.wait();
+            let build = |_: &Path| {
+                builds.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(100));
+                Ok(())
+            };
+            cache.entry(&Recipe::new("thing"), build).map(drop)
+        };
+        std::thread::scope(|scope| {
+            let (a, b) = (scope.spawn(build), scope.spawn(build));
+            a.join().unwrap().unwrap();
+            b.join().unwrap().unwrap();
+        });
+        assert_eq!(builds.into_inner(), 1);
+    }
+
+    #[test]
+    fn clean_leaves_what_is_in_use() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::at(dir.path().to_owned()).unwrap();
+        let used = cache.entry(&Recipe::new("used"), |_| Ok(())).unwrap();
+        let unused = cache.entry(&Recipe::new("unused"), |_| Ok(())).unwrap().path().to_owned();
+        assert_eq!(cache.clean().unwrap().len(), 1);
+        assert!(used.path().exists() && !unused.exists());
+    }
 }
