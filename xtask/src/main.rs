@@ -1,2 +1,38 @@
 //! The project's own tasks.
-fn main() {}
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+use xtask::task;
+use xtask::testbed::interrupt;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The project's own tasks")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    Node(task::node::Args),
+    Testbed(task::testbed::Args),
+}
+
+fn main() -> ExitCode {
+    interrupt::watch();
+    match run(&Cli::parse().task) {
+        Ok(code) => code.into(),
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> Result<u8> {
+    match task {
+        Task::Node(args) => task::node::run(args),
+        Task::Testbed(args) => task::testbed::run(args).map(|()| 0),
+    }
+}

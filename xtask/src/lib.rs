@@ -1,0 +1,4 @@
+//! The project's own tasks, as a library that the node suites use as well.
+
+pub mod task;
+pub mod testbed;

@@ -1,0 +1,4 @@
+//! One module per task: its arguments and what it does.
+
+pub mod node;
+pub mod testbed;

@@ -1,0 +1,83 @@
+//! `cargo xtask testbed`: the cache of built things.
+
+use crate::testbed::cache::Cache;
+use crate::testbed::image::{self, Image};
+use crate::testbed::node;
+use crate::testbed::{gotools, oci};
+use anyhow::Result;
+use clap::{Subcommand, ValueEnum};
+
+/// Builds or removes what nodes are made of.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Builds what the cache lacks.
+    Build {
+        /// What to build; without it everything that a node needs.
+        #[arg(value_enum)]
+        what: Vec<What>,
+    },
+    /// Clears up after nodes whose owners died, and removes every entry that nothing uses.
+    Clean {
+        /// Clear up after nodes only.
+        #[arg(long)]
+        nodes: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// The root tree of a node, and the images that it starts with.
+    Image,
+    /// containerd 2.4 (Go).
+    Containerd,
+    /// gVisor with its own shim (Go).
+    Gvisor,
+    /// kube-apiserver, kube-controller-manager, kube-scheduler and kubelet (Go).
+    ControlPlane,
+}
+
+/// Runs the task.
+///
+/// # Errors
+/// Something cannot be built or removed.
+pub fn run(args: &Args) -> Result<()> {
+    let cache = Cache::open()?;
+    match &args.action {
+        Action::Build { what } => {
+            let all = [What::Image, What::Containerd, What::Gvisor];
+            for what in if what.is_empty() { &all[..] } else { what } {
+                build(&cache, *what)?;
+            }
+        }
+        Action::Clean { nodes } => {
+            node::clear_leftovers()?;
+            if !nodes {
+                for stayed in cache.clean()? {
+                    eprintln!("{stayed} is in use and stays");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn build(cache: &Cache, what: What) -> Result<()> {
+    let path = match what {
+        What::Image => {
+            let tree = image::tree(cache, Image::Trixie)?;
+            oci::images(cache, tree.path())?;
+            tree.path().to_owned()
+        }
+        What::Containerd => gotools::containerd(cache)?.path().to_owned(),
+        What::Gvisor => gotools::gvisor(cache)?.path().to_owned(),
+        What::ControlPlane => gotools::control_plane(cache)?.path().to_owned(),
+    };
+    println!("{}", path.display());
+    Ok(())
+}

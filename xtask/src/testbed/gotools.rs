@@ -1,0 +1,165 @@
+//! Programs that Debian does not have (in that version), built from Go modules in modules of their own.
+//!
+//! Each entry is a tree that is laid over a node's root, or a directory of binaries. The versions stand in
+//! `assets/gotools/<name>/go.mod`, every module's hash in `go.sum` beside it.
+
+use super::cache::{Cache, Entry, Recipe};
+use super::command::Command;
+use super::error::{Error, Result};
+use super::{host, packages};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// A cold build of the control plane takes minutes on two cores.
+const BUILD_LIMIT: Duration = Duration::from_secs(3600);
+
+/// The version of [`gvisor`]: the date of the commit that `assets/gotools/gvisor/go.mod` names.
+pub const GVISOR_VERSION: &str = "20250205.0";
+
+/// A set of programs.
+struct Tools {
+    name: &'static str,
+    why: &'static str,
+    go_mod: &'static str,
+    go_sum: &'static str,
+    /// Module path, symbol and value for the linker.
+    stamp: &'static str,
+    cgo: bool,
+    /// File in the vendor directory, and what takes its place.
+    replaced: Option<(&'static str, &'static str)>,
+    /// Directory of the entry that gets the binaries.
+    bin: &'static str,
+    /// Names that `go build` gives, and better ones.
+    renamed: &'static [(&'static str, &'static str)],
+}
+
+const CONTAINERD: Tools = Tools {
+    name: "containerd-2.4",
+    why: "containerd 2.4 is built from source",
+    go_mod: include_str!("../../assets/gotools/containerd/go.mod"),
+    go_sum: include_str!("../../assets/gotools/containerd/go.sum"),
+    stamp: "-X github.com/containerd/containerd/v2/version.Version=v2.4.2",
+    // Upstream's releases are built with cgo as well.
+    cgo: true,
+    replaced: None,
+    bin: "usr/local/bin",
+    renamed: &[],
+};
+
+const GVISOR: Tools = Tools {
+    name: "gvisor",
+    why: "gVisor's shim is built from source",
+    go_mod: include_str!("../../assets/gotools/gvisor/go.mod"),
+    go_sum: include_str!("../../assets/gotools/gvisor/go.sum"),
+    stamp: "-X gvisor.dev/gvisor/runsc/version.version=release-20250205.0",
+    cgo: false,
+    // The shim gives up when it may not lower its OOM score, which needs CAP_SYS_RESOURCE.
+    replaced: Some((
+        "github.com/containerd/containerd/sys/oom_linux.go",
+        include_str!("../../assets/gotools/gvisor/oom_linux.go"),
+    )),
+    bin: "bin",
+    renamed: &[("shim", "containerd-shim-runsc-v1")],
+};
+
+const CONTROL_PLANE: Tools = Tools {
+    name: "control-plane",
+    why: "the Kubernetes control plane is built from source",
+    go_mod: include_str!("../../assets/gotools/control-plane/go.mod"),
+    go_sum: include_str!("../../assets/gotools/control-plane/go.sum"),
+    stamp: "-X k8s.io/component-base/version.gitVersion=v1.34.2",
+    cgo: false,
+    replaced: None,
+    bin: "bin",
+    renamed: &[],
+};
+
+/// containerd 2.4 as its release archive lays it out: `usr/local/bin/{containerd,containerd-shim-runc-v2,ctr}`
+/// and its unit, as a tree to lay over a node's root.
+///
+/// # Errors
+/// Go is missing, a module is not to be had, or the build fails.
+pub fn containerd(cache: &Cache) -> Result<Entry> {
+    const UNIT: &str = include_str!("../../assets/node/containerd.service");
+    let recipe = CONTAINERD.recipe().with("unit", UNIT);
+    cache.entry(&recipe, |dir| {
+        CONTAINERD.build(dir)?;
+        host::write(&dir.join("etc/systemd/system/containerd.service"), UNIT, 0o644)
+    })
+}
+
+/// gVisor: `bin/{runsc,containerd-shim-runsc-v1}`.
+///
+/// # Errors
+/// Go is missing, a module is not to be had, or the build fails.
+pub fn gvisor(cache: &Cache) -> Result<Entry> {
+    cache.entry(&GVISOR.recipe(), |dir| GVISOR.build(dir))
+}
+
+/// A Kubernetes control plane and the kubelet:
+/// `bin/{kube-apiserver,kube-controller-manager,kube-scheduler,kubelet}`.
+///
+/// # Errors
+/// Go is missing, a module is not to be had, or the build fails.
+pub fn control_plane(cache: &Cache) -> Result<Entry> {
+    cache.entry(&CONTROL_PLANE.recipe(), |dir| CONTROL_PLANE.build(dir))
+}
+
+impl Tools {
+    fn recipe(&self) -> Recipe {
+        let recipe = Recipe::new(self.name)
+            .with("go.mod", self.go_mod)
+            .with("go.sum", self.go_sum)
+            .with("stamp", self.stamp)
+            .with("cgo", if self.cgo { "1" } else { "0" })
+            .with("bin", self.bin);
+        match self.replaced {
+            Some((path, content)) => recipe.with(path, content),
+            None => recipe,
+        }
+    }
+
+    fn build(&self, dir: &Path) -> Result<()> {
+        packages::need_go(self.why)?;
+        if self.cgo {
+            packages::ensure(&["gcc", "libc6-dev"])?;
+        }
+        let module = dir.join("module");
+        host::write(&module.join("go.mod"), self.go_mod, 0o644)?;
+        host::write(&module.join("go.sum"), self.go_sum, 0o644)?;
+        let mut mode = "-mod=readonly";
+        if let Some((path, content)) = self.replaced {
+            // Go's -overlay refuses files of the module cache, so the modules are copied.
+            self.go(&module).args(["mod", "vendor"]).ok()?;
+            host::write(&module.join("vendor").join(path), content, 0o644)?;
+            mode = "-mod=vendor";
+        }
+        let bin = dir.join(self.bin);
+        fs::create_dir_all(&bin).map_err(Error::io("create", &bin))?;
+        self.go(&module)
+            .args([
+                "build",
+                mode,
+                "-trimpath",
+                "-buildvcs=false",
+                "-ldflags",
+                &format!("-s -w {}", self.stamp),
+                "-o",
+            ])
+            .arg(&bin)
+            // go.mod names the programs as its tools.
+            .arg("tool")
+            .ok()?;
+        for (from, to) in self.renamed {
+            let (from, to) = (bin.join(from), bin.join(to));
+            fs::rename(&from, &to).map_err(Error::io("rename", &from))?;
+        }
+        host::remove_tree(&module)
+    }
+
+    fn go(&self, module: &Path) -> Command {
+        let cgo = if self.cgo { "1" } else { "0" };
+        Command::new("go").dir(module).env("CGO_ENABLED", cgo).env("GOWORK", "off").limit(BUILD_LIMIT)
+    }
+}

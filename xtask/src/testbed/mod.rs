@@ -1,0 +1,40 @@
+//! Real nodes on one Debian machine: booted systemd, a real containerd, real sandboxes.
+//!
+//! ```text
+//! cache      built things outside the checkout, keyed by the hash of their recipe
+//! packages   Debian packages that this machine needs
+//! image      a node's root tree, by debootstrap
+//! gotools    containerd 2.4, gVisor's shim, the control plane, built from Go modules
+//! oci        the pause and busybox images, made without a registry
+//! engine     the containerd of a node and its configuration
+//! node       a booted container: commands, files, reboot, power cut, teardown
+//! tree       what lies below some directories, to compare before and after
+//! pods       pods on a node, through CRI
+//! package    runtimes packed as package directories
+//! interrupt  Ctrl-C tears everything down
+//! ```
+//!
+//! Needs root on Debian 12 or later. Everything is torn down when its owner is dropped, and what a killed owner
+//! left is cleared away by the next one.
+
+pub mod cache;
+pub mod command;
+pub mod engine;
+pub mod error;
+pub mod gotools;
+mod host;
+pub mod image;
+pub mod interrupt;
+pub mod node;
+pub mod oci;
+pub mod package;
+pub mod packages;
+pub mod pods;
+pub mod tree;
+
+pub use command::Output;
+pub use engine::{Config, Containerd};
+pub use error::{Error, Result};
+pub use node::{Node, NodeSpec};
+pub use pods::Pod;
+pub use tree::Tree;

@@ -1,0 +1,121 @@
+//! Pods on a node, through CRI as the kubelet would.
+
+use super::error::{Error, Result};
+use super::node::Node;
+use super::oci::{BUSYBOX, WAIT};
+use cofferdam_core::observation::Sandbox;
+use cofferdam_host::cri::{ContainerRun, ContainerSpec, Cri, ExecOutput, PodSpec};
+use std::time::Duration;
+
+/// A sandbox of gVisor on a busy machine.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A pod with one container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pod {
+    /// Its name.
+    pub name: String,
+    /// The sandbox's id.
+    pub sandbox: String,
+    /// The container's id.
+    pub container: String,
+}
+
+impl Node {
+    /// A connection to its CRI. It does not survive a restart of containerd.
+    ///
+    /// # Errors
+    /// Nobody listens.
+    pub fn cri(&self) -> Result<Cri> {
+        Ok(Cri::connect(&self.socket())?)
+    }
+
+    /// Starts a pod with `handler` (empty for the default) and a busybox container in it that waits and ends at
+    /// SIGTERM.
+    ///
+    /// # Errors
+    /// CRI refuses; what was started of it is removed again.
+    pub fn run_pod(&self, name: &str, handler: &str) -> Result<Pod> {
+        self.run_pod_with(name, handler, BUSYBOX, &["/bin/sh", "-c", WAIT])
+    }
+
+    /// [`Node::run_pod`] with another image and command (empty for the image's own).
+    ///
+    /// # Errors
+    /// CRI refuses; what was started of it is removed again.
+    pub fn run_pod_with(&self, name: &str, handler: &str, image: &str, command: &[&str]) -> Result<Pod> {
+        let cri = self.cri()?;
+        let spec = PodSpec {
+            namespace: "default".into(),
+            name: name.into(),
+            uid: format!("uid-of-{name}"),
+            cgroup_parent: String::new(),
+        };
+        let sandbox = cri.run_pod_sandbox(&spec, handler, LIMIT)?;
+        let container = ContainerSpec {
+            name: "main".into(),
+            image: image.into(),
+            command: command.iter().map(|&word| word.to_owned()).collect(),
+            args: Vec::new(),
+        };
+        let started = cri
+            .create_container(&sandbox, &spec, &container, LIMIT)
+            .and_then(|container| cri.start_container(&container, LIMIT).map(|()| container));
+        match started {
+            Ok(container) => Ok(Pod { name: name.into(), sandbox, container }),
+            Err(e) => {
+                // The first failure is the one to report.
+                let _ = cri.remove_pod_sandbox(&sandbox, LIMIT);
+                Err(e.into())
+            }
+        }
+    }
+
+    /// Runs a command in a pod's container.
+    ///
+    /// # Errors
+    /// CRI refuses, or the command does not end in time.
+    pub fn exec(&self, pod: &Pod, command: &[&str]) -> Result<ExecOutput> {
+        Ok(self.cri()?.exec(&pod.container, command, LIMIT)?)
+    }
+
+    /// [`Node::exec`] of a command that has to succeed: its standard output, without white space around it.
+    ///
+    /// # Errors
+    /// Those of [`Node::exec`], or another exit code than 0.
+    pub fn exec_ok(&self, pod: &Pod, command: &[&str]) -> Result<String> {
+        let output = self.exec(pod, command)?;
+        if output.code == 0 {
+            return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        }
+        Err(Error::Failed {
+            command: format!("{} (in pod {})", command.join(" "), pod.name),
+            status: output.code,
+            output: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// Where a pod's container is in its life.
+    ///
+    /// # Errors
+    /// CRI does not know it.
+    pub fn pod_state(&self, pod: &Pod) -> Result<ContainerRun> {
+        Ok(self.cri()?.container_run(&pod.container)?)
+    }
+
+    /// Stops and removes a pod.
+    ///
+    /// # Errors
+    /// CRI refuses.
+    pub fn remove_pod(&self, pod: &Pod) -> Result<()> {
+        Ok(self.cri()?.remove_pod_sandbox(&pod.sandbox, LIMIT)?)
+    }
+
+    /// Every sandbox of the node with its containers.
+    ///
+    /// # Errors
+    /// CRI does not answer.
+    pub fn pods(&self) -> Result<Vec<Sandbox>> {
+        Ok(self.cri()?.sandboxes()?)
+    }
+}

@@ -1,0 +1,263 @@
+//! The test bed itself: nodes boot, run containers, come back after a reboot, and leave nothing behind.
+
+// Helpers outside of #[test] functions fail their test by panicking, too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use cofferdam_host::cri::ContainerRun;
+use std::io::{BufRead, BufReader};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use xtask::testbed::cache::Cache;
+use xtask::testbed::{Config, Containerd, Error, Node, NodeSpec, Tree, package};
+
+const WATCHED: &[&str] = &["/etc", "/opt", "/usr/local", "/var/lib/cofferdam"];
+
+/// What a node is on this machine.
+struct Traces {
+    machine: String,
+    leader: u32,
+    disk: PathBuf,
+}
+
+impl Traces {
+    fn of(node: &Node) -> Self {
+        let traces = Self {
+            machine: node.machine(),
+            leader: node.leader().expect("it runs"),
+            disk: node.disk().to_owned(),
+        };
+        assert_eq!(traces.found().len(), 5, "a running node has every trace that we look for");
+        traces
+    }
+
+    fn found(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut note = |what: &str, there: bool| there.then(|| found.push(what.to_owned()));
+        note("process", Path::new(&format!("/proc/{}", self.leader)).exists());
+        note("disk", self.disk.exists());
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        note("mount", mounts.contains(&format!("{}/", self.disk.display())));
+        note("interface", Path::new(&format!("/sys/class/net/ve-{}", self.machine)).exists());
+        let group = format!("/sys/fs/cgroup/systemd/cofferdam-{}", self.machine);
+        // On a machine whose own systemd manages the groups there is a scope instead; it goes with its processes.
+        let scoped = Path::new("/run/systemd/system").is_dir()
+            && Path::new(&format!("/proc/{}", self.leader)).exists();
+        note("control group", scoped || Path::new(&group).exists());
+        found
+    }
+}
+
+fn life(containerd: Containerd) {
+    let begun = Instant::now();
+    let mut node = Node::boot(NodeSpec::new(containerd).name("n1")).unwrap();
+    eprintln!("containerd {}: up after {:?}", containerd.version(), begun.elapsed());
+    let traces = Traces::of(&node);
+
+    assert_eq!(node.ok(&["systemctl", "is-system-running"]).unwrap().trim(), "running");
+    assert_eq!(node.ok(&["hostname"]).unwrap().trim(), "n1");
+    assert!(node.ok(&["containerd", "--version"]).unwrap().contains(&format!("{}.", containerd.version())));
+    let plugins = node.ok(&["ctr", "plugins", "ls"]).unwrap();
+    let cri: Vec<&str> = plugins.lines().filter(|l| l.contains(" cri ")).collect();
+    assert!(!cri.is_empty() && cri.iter().all(|l| l.trim_end().ends_with(" ok")), "{plugins}");
+
+    let before = node.snapshot(WATCHED).unwrap();
+    pods(&node);
+    let after = node.snapshot(WATCHED).unwrap();
+    assert!(before.entries.contains_key("/etc/containerd/config.toml"));
+    assert_eq!(before.diff(&after), Vec::<String>::new());
+
+    survives_reboots(&mut node, &before);
+    drop(node);
+    assert_eq!(traces.found(), Vec::<String>::new());
+}
+
+fn pods(node: &Node) {
+    let pod = node.run_pod("one", "").unwrap();
+    let host = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert_eq!(node.exec_ok(&pod, &["uname", "-r"]).unwrap(), host.trim());
+    assert_eq!(node.exec(&pod, &["sh", "-c", "exit 3"]).unwrap().code, 3);
+    assert_eq!(node.pod_state(&pod).unwrap(), ContainerRun::Running);
+    assert_eq!(node.pods().unwrap().len(), 1);
+    // Containers live through a restart of the engine, as on a real node.
+    node.ok(&["systemctl", "restart", "containerd"]).unwrap();
+    assert_eq!(node.pod_state(&pod).unwrap(), ContainerRun::Running);
+    node.remove_pod(&pod).unwrap();
+    assert_eq!(node.pods().unwrap().len(), 0);
+}
+
+fn survives_reboots(node: &mut Node, before: &Tree) {
+    node.put("/var/lib/kept", "kept", 0o640).unwrap();
+    node.put("/run/lost", "lost", 0o644).unwrap();
+    let pod = node.run_pod("two", "").unwrap();
+    for cut in [false, true] {
+        let boot = node.ok(&["cat", "/proc/1/stat"]).unwrap();
+        let begun = Instant::now();
+        if cut {
+            node.power_cut().unwrap()
+        } else {
+            node.reboot().unwrap()
+        }
+        eprintln!("{}: {:?}", if cut { "power cut" } else { "reboot" }, begun.elapsed());
+        assert_ne!(node.ok(&["cat", "/proc/1/stat"]).unwrap(), boot, "PID 1 is another process");
+        assert_eq!(node.read("/var/lib/kept").unwrap(), b"kept");
+        assert!(node.read("/run/lost").is_err(), "/run is fresh");
+        assert_eq!(node.ok(&["systemctl", "is-active", "containerd"]).unwrap().trim(), "active");
+        assert_ne!(node.pod_state(&pod).unwrap(), ContainerRun::Running, "no container outlives its kernel");
+        let again = node.run_pod(if cut { "four" } else { "three" }, "").unwrap();
+        node.remove_pod(&again).unwrap();
+        assert_eq!(before.diff(&node.snapshot(WATCHED).unwrap()), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn node_with_debians_containerd_lives_and_leaves_nothing() {
+    life(Containerd::Debian17);
+}
+
+#[test]
+fn node_with_upstreams_containerd_lives_and_leaves_nothing() {
+    life(Containerd::Upstream24);
+}
+
+#[test]
+fn snapshot_sees_every_kind_of_change() {
+    let node = Node::boot(NodeSpec::new(Containerd::Debian17).without_images()).unwrap();
+    let script = "mkdir -p /opt/t/d; cd /opt/t; echo a >content; echo a >mode; echo a >owner; echo a >attr; echo a >gone; ln -s a link";
+    node.sh(script).unwrap().ok().unwrap();
+    let before = node.snapshot(&["/opt/t"]).unwrap();
+    let script = "cd /opt/t; echo b >content; chmod 600 mode; chown 1:2 owner; rm gone; ln -snf b link; rmdir d; mkfifo -m 755 d; echo >new";
+    node.sh(script).unwrap().ok().unwrap();
+    // The node has no setfattr.
+    let attr = node.root().join("opt/t/attr");
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(&attr, "user.test", b"v", flags).unwrap();
+    let diff = before.diff(&node.snapshot(&["/opt/t"]).unwrap());
+    for path in ["~ /opt/t/content: ", "~ /opt/t/mode: mode 644 -> 600", "~ /opt/t/owner: owner 0:0 -> 1:2"] {
+        assert!(diff.iter().any(|l| l.starts_with(path)), "{path} in {diff:#?}");
+    }
+    for path in ["~ /opt/t/attr: xattrs", "- /opt/t/gone", "~ /opt/t/link: ", "~ /opt/t/d: ", "+ /opt/t/new"]
+    {
+        assert!(diff.iter().any(|l| l.starts_with(path)), "{path} in {diff:#?}");
+    }
+    assert_eq!(diff.len(), 8, "{diff:#?}");
+}
+
+#[test]
+fn commands_end_at_their_limit_with_all_their_children() {
+    let node = Node::boot(NodeSpec::new(Containerd::Debian17).without_images()).unwrap();
+    let begun = Instant::now();
+    let limit = Duration::from_millis(700);
+    let result = node.run_for(limit, &["sh", "-c", "echo before; sleep 4242 & sleep 4243"]);
+    assert!(matches!(&result, Err(Error::TimedOut { output, .. }) if output == "before"), "{result:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert_eq!(node.run(&["pgrep", "-f", "sleep 424"]).unwrap().status, 1, "nothing of it runs on");
+    let output = node.sh("echo out; echo err >&2; exit 7").unwrap();
+    assert_eq!((output.status, output.stdout.as_str(), output.stderr.as_str()), (7, "out\n", "err\n"));
+    // In the node's own control groups, as a login would be.
+    assert!(!node.ok(&["cat", "/proc/self/cgroup"]).unwrap().contains(".."));
+}
+
+#[test]
+fn two_nodes_run_side_by_side_and_reach_this_machine() {
+    let one =
+        Node::boot(NodeSpec::new(Containerd::Debian17).config(Config::Absent).without_images()).unwrap();
+    let two =
+        Node::boot(NodeSpec::new(Containerd::Upstream24).config(Config::Absent).without_images()).unwrap();
+    assert_ne!(one.address(), two.address());
+    for node in [&one, &two] {
+        let route = node.ok(&["ip", "route", "get", &node.host_address()]).unwrap();
+        assert!(route.contains("dev host0"), "{route}");
+        assert!(node.read("/etc/containerd/config.toml").is_err(), "no configuration was asked for");
+    }
+    one.ok(&["systemctl", "restart", "containerd"]).unwrap();
+    assert_eq!(two.ok(&["systemctl", "is-system-running"]).unwrap().trim(), "running");
+}
+
+#[test]
+fn panic_leaves_nothing() {
+    let mut traces = None;
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let node = Node::boot(NodeSpec::new(Containerd::Debian17).without_images()).unwrap();
+        traces = Some(Traces::of(&node));
+        panic!("on purpose");
+    }));
+    assert!(result.is_err());
+    assert_eq!(traces.unwrap().found(), Vec::<String>::new());
+}
+
+#[test]
+fn killed_owner_is_cleared_up_after_and_interrupted_one_clears_up_itself() {
+    for signal in ["KILL", "INT"] {
+        let mut owner = Command::new(env!("CARGO_BIN_EXE_xtask"))
+            .args(["node", "--containerd", "1.7", "--keep"])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(owner.stderr.take().unwrap()).lines().map(Result::unwrap);
+        let disk =
+            lines.map(|l| l.rsplit_once(", disk ").map(|(_, d)| d.to_owned())).find_map(|d| d).unwrap();
+        let number = Path::new(&disk).file_name().unwrap().to_string_lossy().into_owned();
+        let interface = format!("/sys/class/net/ve-cfd-{number}");
+        assert!(Path::new(&disk).exists() && Path::new(&interface).exists());
+        Command::new("kill").args([&format!("-{signal}"), &owner.id().to_string()]).status().unwrap();
+        owner.wait().unwrap();
+        if signal == "KILL" {
+            assert!(Path::new(&disk).exists(), "nobody could clear up yet");
+            xtask::testbed::node::clear_leftovers().unwrap();
+        }
+        assert!(!Path::new(&disk).exists() && !Path::new(&interface).exists());
+    }
+}
+
+#[test]
+fn packages_of_sandboxes_run_on_both_engines() {
+    let cache = Cache::open().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    package::gvisor_oci(&cache, &dir.path().join("oci")).unwrap();
+    package::gvisor_shim(&cache, &dir.path().join("gvisor")).unwrap();
+    package::crun(&cache, &dir.path().join("crun")).unwrap();
+    for name in ["oci", "gvisor", "crun"] {
+        let text = std::fs::read_to_string(dir.path().join(name).join("runtime.toml")).unwrap();
+        cofferdam_core::descriptor::parse(name, &text).unwrap();
+    }
+    for containerd in Containerd::ALL {
+        let table = match containerd {
+            Containerd::Debian17 => "io.containerd.grpc.v1.cri",
+            Containerd::Upstream24 => "io.containerd.cri.v1.runtime",
+        };
+        let config = format!(
+            r#"{admin}
+[plugins."{table}".containerd.runtimes.oci]
+runtime_type = "io.containerd.runc.v2"
+options = {{ BinaryName = "/opt/oci/bin/runsc-pod", Root = "/run/oci" }}
+[plugins."{table}".containerd.runtimes.crun]
+runtime_type = "io.containerd.runc.v2"
+options = {{ BinaryName = "/opt/crun/bin/crun", Root = "/run/crun" }}
+[plugins."{table}".containerd.runtimes.gvisor]
+runtime_type = "/opt/gvisor/bin/containerd-shim-runsc-v1"
+options = {{ TypeUrl = "io.containerd.runsc.v1.options", ConfigPath = "/opt/gvisor/etc/runsc.toml" }}
+"#,
+            admin = containerd.admin_config()
+        );
+        let node =
+            Node::boot(NodeSpec::new(containerd).config(Config::Text(config)).without_images()).unwrap();
+        node.put_tree(dir.path(), "/opt").unwrap();
+        node.load_images().unwrap();
+        let host = node.ok(&["uname", "-r"]).unwrap();
+        for (handler, kernel) in [("crun", host.trim()), ("oci", "4.4.0"), ("gvisor", "4.4.0")] {
+            let begun = Instant::now();
+            let pod = node.run_pod(handler, handler).unwrap();
+            assert_eq!(node.exec_ok(&pod, &["uname", "-r"]).unwrap(), kernel, "{handler}");
+            let up = begun.elapsed();
+            node.remove_pod(&pod).unwrap();
+            eprintln!(
+                "{handler} on {}: exec after {up:?}, gone after {:?}",
+                containerd.version(),
+                begun.elapsed()
+            );
+        }
+    }
+}
