@@ -293,14 +293,17 @@ fn log(daemon: &Running) -> String {
     let text = daemon.tail();
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let telling = |line: &&&str| {
-        let levels = ["level=error", "level=fatal", "level=panic"];
-        levels.iter().any(|level| line.contains(level)) || !line.starts_with("time=")
+        // A plugin that does not load, as CRI with a bad default runtime, is a warning only.
+        let marks = ["level=error", "level=fatal", "level=panic", "failed to load plugin"];
+        marks.iter().any(|mark| line.contains(mark)) || !line.starts_with("time=")
     };
-    let mut chosen: Vec<&str> = lines.iter().rev().filter(telling).take(4).copied().collect();
+    let marked: Vec<&str> = lines.iter().filter(telling).copied().collect();
+    // The first is the cause, the last is what the daemon died of.
+    let mut chosen: Vec<&str> = marked.first().into_iter().chain(marked.last()).copied().collect();
+    chosen.dedup();
     if chosen.is_empty() {
-        chosen = lines.iter().rev().take(3).copied().collect();
+        chosen = lines.iter().skip(lines.len().saturating_sub(3)).copied().collect();
     }
-    chosen.reverse();
     if chosen.is_empty() { String::new() } else { format!("; its log: {}", chosen.join(" | ")) }
 }
 
