@@ -50,7 +50,11 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     /// Enter the namespaces of a rehearsal (started by the worker)
     #[command(hide = true)]
-    RehearseChild,
+    RehearseChild {
+        /// The helper's own arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
 }
 
 impl Command {
@@ -62,7 +66,7 @@ impl Command {
             Self::Plan(args) | Self::Install(args) => args.node.json,
             Self::Remove(args) => args.node.json,
             Self::Recover(args) => args.node.json,
-            Self::Worker(_) | Self::RehearseChild => false,
+            Self::Worker(_) | Self::RehearseChild { .. } => false,
         }
     }
 }

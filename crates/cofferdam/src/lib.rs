@@ -22,7 +22,7 @@ pub fn run() -> ExitCode {
         Command::Remove(args) => commands::remove::run(&args),
         Command::Recover(args) => commands::recover::run(&args),
         Command::Worker(args) => commands::worker::run(&args),
-        Command::RehearseChild => return rehearse::child_main(),
+        Command::RehearseChild { args } => return rehearse::child_main(args),
     };
     result.unwrap_or_else(|error| show::error(&error, json))
 }
