@@ -125,9 +125,10 @@ fn offline_engine(text: &str) -> std::result::Result<OfflineEngine, String> {
         return Err("only containerd is supported".to_owned());
     }
     let version = match version {
-        Some(version) => {
-            Some(EngineVersion::parse(version).ok_or_else(|| format!("`{version}` is not a release such as 1.7 or 2.1.3"))?)
-        }
+        Some(version) => Some(
+            EngineVersion::parse(version)
+                .ok_or_else(|| format!("`{version}` is not a release such as 1.7 or 2.1.3"))?,
+        ),
         None => None,
     };
     Ok(OfflineEngine { version })
@@ -158,7 +159,8 @@ impl NodeArgs {
         if self.is_offline() || rustix::process::geteuid().is_root() {
             return Ok(());
         }
-        Err(HostError::new(cofferdam_core::class::Class::Unsupported, "this needs root").with_hint("try again with sudo"))
+        Err(HostError::new(cofferdam_core::class::Class::Unsupported, "this needs root")
+            .with_hint("try again with sudo"))
     }
 }
 

@@ -37,7 +37,11 @@ fn sandbox_losses(before: &Sandbox, all: &[Sandbox], ended_well: &impl Fn(&str) 
     losses
 }
 
-fn container_loss(before: &Container, sandbox: &Sandbox, ended_well: &impl Fn(&str) -> bool) -> Option<String> {
+fn container_loss(
+    before: &Container,
+    sandbox: &Sandbox,
+    ended_well: &impl Fn(&str) -> bool,
+) -> Option<String> {
     let name = &before.name;
     match sandbox.containers.iter().find(|container| container.id == before.id) {
         Some(now) if now.running && now.attempt == before.attempt => None,
@@ -62,7 +66,12 @@ mod tests {
             uid: "u1".to_owned(),
             handler: "runc".to_owned(),
             ready: true,
-            containers: vec![Container { id: format!("{id}-c{attempt}"), name: "app".to_owned(), attempt, running }],
+            containers: vec![Container {
+                id: format!("{id}-c{attempt}"),
+                name: "app".to_owned(),
+                attempt,
+                running,
+            }],
         }
     }
 
@@ -77,19 +86,28 @@ mod tests {
 
     #[test]
     fn a_restarted_container_is_a_loss() {
-        assert_eq!(lost(&sandbox("s", 0, true), &[sandbox("s", 1, true)]), ["pod default/web: container app was restarted"]);
+        assert_eq!(
+            lost(&sandbox("s", 0, true), &[sandbox("s", 1, true)]),
+            ["pod default/web: container app was restarted"]
+        );
     }
 
     #[test]
     fn a_stopped_container_is_a_loss_unless_it_ended_by_itself() {
-        assert_eq!(lost(&sandbox("s", 0, true), &[sandbox("s", 0, false)]), ["pod default/web: container app no longer runs"]);
+        assert_eq!(
+            lost(&sandbox("s", 0, true), &[sandbox("s", 0, false)]),
+            ["pod default/web: container app no longer runs"]
+        );
         assert!(lost(&sandbox("s", 7, true), &[sandbox("s", 7, false)]).is_empty());
     }
 
     #[test]
     fn a_deleted_pod_is_none_but_a_replaced_sandbox_is() {
         assert!(lost(&sandbox("s", 0, true), &[]).is_empty());
-        assert_eq!(lost(&sandbox("s", 0, true), &[sandbox("t", 0, true)]), ["pod default/web: its sandbox was replaced"]);
+        assert_eq!(
+            lost(&sandbox("s", 0, true), &[sandbox("t", 0, true)]),
+            ["pod default/web: its sandbox was replaced"]
+        );
     }
 
     #[test]

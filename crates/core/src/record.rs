@@ -72,7 +72,10 @@ impl Ledger {
 
     /// Which runtime offers `handler`.
     pub fn owner_of(&self, handler: &str) -> Option<&RuntimeName> {
-        self.runtimes.iter().find(|(_, installed)| installed.handlers().any(|h| h.as_str() == handler)).map(|(name, _)| name)
+        self.runtimes
+            .iter()
+            .find(|(_, installed)| installed.handlers().any(|h| h.as_str() == handler))
+            .map(|(name, _)| name)
     }
 }
 
@@ -436,7 +439,9 @@ impl std::fmt::Display for Step {
             Self::RemoveLink { path, .. } => write!(f, "delete link {path}"),
             Self::ReloadSystemd => f.write_str("reload systemd's units"),
             Self::Restart { unit } => write!(f, "restart {unit}"),
-            Self::Verify { handlers } if handlers.is_empty() => f.write_str("verify the engine and its sandboxes"),
+            Self::Verify { handlers } if handlers.is_empty() => {
+                f.write_str("verify the engine and its sandboxes")
+            }
             Self::Verify { handlers } => {
                 let names: Vec<_> = handlers.iter().map(HandlerName::as_str).collect();
                 write!(f, "verify the engine and its sandboxes, probe {}", names.join(", "))

@@ -53,9 +53,13 @@ fn expand(root: &HostRoot, pattern: &str) -> Result<Vec<HostPath>> {
         }
         let mut deeper = Vec::new();
         for folder in found {
-            let Ok(path) = HostPath::new(if folder.is_empty() { "/" } else { folder.as_str() }) else { continue };
+            let Ok(path) = HostPath::new(if folder.is_empty() { "/" } else { folder.as_str() }) else {
+                continue;
+            };
             let names = root.list(&path)?.into_iter().map(|entry| entry.name);
-            deeper.extend(names.filter(|name| import_matches(part, name)).map(|name| format!("{folder}/{name}")));
+            deeper.extend(
+                names.filter(|name| import_matches(part, name)).map(|name| format!("{folder}/{name}")),
+            );
         }
         found = deeper;
     }
@@ -73,7 +77,8 @@ mod tests {
         let etc = folder.path().join("etc/containerd");
         std::fs::create_dir_all(etc.join("conf.d")).unwrap();
         std::fs::create_dir_all(folder.path().join("srv")).unwrap();
-        std::fs::write(folder.path().join("srv/real.toml"), "imports = [\"conf.d/*.toml\", \"/nowhere\"]\n").unwrap();
+        std::fs::write(folder.path().join("srv/real.toml"), "imports = [\"conf.d/*.toml\", \"/nowhere\"]\n")
+            .unwrap();
         std::os::unix::fs::symlink("/srv/real.toml", etc.join("config.toml")).unwrap();
         std::fs::write(etc.join("conf.d/b.toml"), "version = 2\n").unwrap();
         std::fs::write(etc.join("conf.d/a.toml"), "imports = [\"../config.toml\"]\n").unwrap();
@@ -83,7 +88,10 @@ mod tests {
         let (resolved, files) = read(&root, &config).unwrap();
         assert_eq!(resolved.as_str(), "/srv/real.toml");
         let names: Vec<_> = files.keys().map(HostPath::as_str).collect();
-        assert_eq!(names, ["/etc/containerd/conf.d/a.toml", "/etc/containerd/conf.d/b.toml", "/srv/real.toml"]);
+        assert_eq!(
+            names,
+            ["/etc/containerd/conf.d/a.toml", "/etc/containerd/conf.d/b.toml", "/srv/real.toml"]
+        );
     }
 
     #[test]

@@ -72,10 +72,12 @@ impl HostError {
     pub fn class(&self) -> Class {
         match self {
             Self::Io { source, .. } => match Errno::from_io_error(source) {
-                Some(Errno::NOSPC | Errno::DQUOT | Errno::AGAIN | Errno::MFILE | Errno::NFILE) => Class::Unavailable,
-                Some(Errno::ROFS | Errno::ACCESS | Errno::PERM | Errno::XDEV | Errno::BUSY | Errno::NOSYS) => {
-                    Class::Unsupported
+                Some(Errno::NOSPC | Errno::DQUOT | Errno::AGAIN | Errno::MFILE | Errno::NFILE) => {
+                    Class::Unavailable
                 }
+                Some(
+                    Errno::ROFS | Errno::ACCESS | Errno::PERM | Errno::XDEV | Errno::BUSY | Errno::NOSYS,
+                ) => Class::Unsupported,
                 _ => Class::Internal,
             },
             Self::Plan(error) => error.class(),
@@ -126,10 +128,18 @@ from_error!(
 fn errno_hint(errno: Errno) -> Option<&'static str> {
     Some(match errno {
         Errno::NOSPC | Errno::DQUOT => "make room on that file system, then try again",
-        Errno::ROFS => "the file system is read-only: an immutable host wants its own way to change this file",
-        Errno::ACCESS | Errno::PERM => "run as root; if you do, look for SELinux, AppArmor or an immutable attribute (lsattr)",
-        Errno::BUSY => "it is a mount point of its own (a bind-mounted file cannot be replaced): change what is mounted there",
-        Errno::XDEV => "the file lies on another mount than the folders around it: change what is mounted there",
+        Errno::ROFS => {
+            "the file system is read-only: an immutable host wants its own way to change this file"
+        }
+        Errno::ACCESS | Errno::PERM => {
+            "run as root; if you do, look for SELinux, AppArmor or an immutable attribute (lsattr)"
+        }
+        Errno::BUSY => {
+            "it is a mount point of its own (a bind-mounted file cannot be replaced): change what is mounted there"
+        }
+        Errno::XDEV => {
+            "the file lies on another mount than the folders around it: change what is mounted there"
+        }
         _ => return None,
     })
 }

@@ -64,7 +64,9 @@ mod armed {
     /// Whether the armed failpoint is `prefix:<n>` and this is the n-th time that it is asked for.
     fn strikes(prefix: &str) -> bool {
         let Some(text) = armed() else { return false };
-        let Some(count) = text.trim().strip_prefix(prefix).and_then(|rest| rest.strip_prefix(':')) else { return false };
+        let Some(count) = text.trim().strip_prefix(prefix).and_then(|rest| rest.strip_prefix(':')) else {
+            return false;
+        };
         count.parse() == Ok(SEEN.fetch_add(1, Ordering::SeqCst) + 1)
     }
 

@@ -86,15 +86,17 @@ impl PackageDir {
     /// # Errors
     /// If it is not a package: no or a bad descriptor, missing files, links that leave it, special files.
     pub fn read(folder: &Path, using: Option<Using<'_>>) -> Result<Self> {
-        let fd = rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| HostError::io("open the package", folder.display(), errno))?;
+        let fd =
+            rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| HostError::io("open the package", folder.display(), errno))?;
         let mut items = BTreeMap::new();
         walk(fd.as_fd(), "", &mut items)?;
         let kinds: PackageFiles = items.iter().map(|(path, item)| (path.clone(), kind_of(item))).collect();
         let (descriptor, text, findings, added) = match (read_text(&fd, DESCRIPTOR, folder)?, using) {
             (Some(text), _) => {
                 let name = folder.join(DESCRIPTOR).display().to_string();
-                let descriptor = descriptor::parse(&name, &text).map_err(|findings| invalid(findings.to_string()))?;
+                let descriptor =
+                    descriptor::parse(&name, &text).map_err(|findings| invalid(findings.to_string()))?;
                 let findings = descriptor::check_files(&descriptor, &name, &text, &kinds);
                 (descriptor, text, findings, BTreeMap::new())
             }
@@ -163,7 +165,8 @@ impl PackageDir {
             Manifest { digest: self.package.digest, descriptor: self.package.descriptor.clone(), items };
         let text = serde_json::to_vec_pretty(&manifest)
             .map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
-        let path = staging.join(MANIFEST).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
+        let path =
+            staging.join(MANIFEST).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
         create(root, &path, &text, 0o644)?;
         sync(root, staging)
     }
@@ -259,13 +262,15 @@ fn walk(folder: impl AsFd, prefix: &str, items: &mut BTreeMap<PackagePath, Item>
         let item = match entry.kind {
             FileType::Directory => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let fd = rustix::fs::openat(&folder, entry.name.as_str(), flags, Mode::empty()).map_err(fail)?;
+                let fd =
+                    rustix::fs::openat(&folder, entry.name.as_str(), flags, Mode::empty()).map_err(fail)?;
                 walk(&fd, &path, items)?;
                 Item::Folder
             }
             FileType::RegularFile => read_file(&folder, &entry.name, &path)?,
             FileType::Symlink => {
-                let target = rustix::fs::readlinkat(&folder, entry.name.as_str(), Vec::new()).map_err(fail)?;
+                let target =
+                    rustix::fs::readlinkat(&folder, entry.name.as_str(), Vec::new()).map_err(fail)?;
                 Item::Link { target: inner_target(&path, &target.to_string_lossy())? }
             }
             _ => return Err(invalid(format!("{path} is neither a file, a folder nor a link"))),
@@ -333,7 +338,8 @@ fn create(root: &HostRoot, path: &HostPath, bytes: &[u8], mode: u32) -> Result<(
     let mut file = File::from(fd);
     crate::fault::change().map_err(|errno| HostError::io("write", path, errno))?;
     file.write_all(bytes).map_err(|error| HostError::std_io("write", path, error))?;
-    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(|errno| HostError::io("set the mode of", path, errno))
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
+        .map_err(|errno| HostError::io("set the mode of", path, errno))
 }
 
 fn sync(root: &HostRoot, folder: &HostPath) -> Result<()> {

@@ -122,7 +122,9 @@ impl HostRoot {
     /// If it cannot be read.
     pub fn digest(&self, path: &HostPath) -> Result<Option<Digest>> {
         match self.open_at(path, OFlags::RDONLY, Mode::empty()) {
-            Ok(fd) => digest_of(File::from(fd)).map(Some).map_err(|error| HostError::std_io("read", path, error)),
+            Ok(fd) => {
+                digest_of(File::from(fd)).map(Some).map_err(|error| HostError::std_io("read", path, error))
+            }
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(errno) => Err(HostError::io("read", path, errno)),
         }
@@ -137,7 +139,8 @@ impl HostRoot {
         for _ in 0..40 {
             let PathState::Link { target } = self.state_shallow(&at)? else { return Ok(at) };
             let base = at.parent().unwrap_or_else(|| at.clone());
-            at = resolve_link(&base, &target).ok_or_else(|| HostError::io("follow the link", &at, Errno::INVAL))?;
+            at = resolve_link(&base, &target)
+                .ok_or_else(|| HostError::io("follow the link", &at, Errno::INVAL))?;
         }
         Err(HostError::io("follow the link", path, Errno::LOOP))
     }

@@ -32,7 +32,8 @@ impl<'a> Store<'a> {
     /// # Errors
     /// None in practice: the folder's name is a constant.
     pub fn new(root: &'a HostRoot) -> Result<Self> {
-        let folder = HostPath::new(STATE).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
+        let folder =
+            HostPath::new(STATE).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
         Ok(Self { root, folder })
     }
 
@@ -74,8 +75,10 @@ impl<'a> Store<'a> {
         };
         let Schema { schema } = serde_json::from_slice(&bytes).map_err(broken)?;
         if schema != SCHEMA {
-            let message = format!("{path} has schema {schema}, this version of Cofferdam reads schema {SCHEMA}");
-            return Err(HostError::new(Class::Unsupported, message).with_hint("use the version of Cofferdam that wrote it, or a newer one"));
+            let message =
+                format!("{path} has schema {schema}, this version of Cofferdam reads schema {SCHEMA}");
+            return Err(HostError::new(Class::Unsupported, message)
+                .with_hint("use the version of Cofferdam that wrote it, or a newer one"));
         }
         serde_json::from_slice(&bytes).map(Some).map_err(broken)
     }
@@ -94,8 +97,11 @@ impl<'a> Store<'a> {
             .map_err(|errno| HostError::io("open", &path, errno))?;
         match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok((Lock { _fd: fd }, made)),
-            Err(Errno::AGAIN) => Err(HostError::new(Class::Unavailable, format!("another change is under way ({path} is locked)"))
-                .with_hint("wait for it; cofferdam status shows what it does")),
+            Err(Errno::AGAIN) => Err(HostError::new(
+                Class::Unavailable,
+                format!("another change is under way ({path} is locked)"),
+            )
+            .with_hint("wait for it; cofferdam status shows what it does")),
             Err(errno) => Err(HostError::io("lock", &path, errno)),
         }
     }

@@ -70,12 +70,19 @@ impl<'a> Survey<'a> {
         let store = Store::new(root)?;
         let ledger = store.ledger()?;
         let prefix = ledger.as_ref().map_or(&options.prefix, |ledger| &ledger.prefix).clone();
-        let trees: Vec<HostPath> =
-            ledger.iter().flat_map(|ledger| ledger.runtimes.values()).map(|runtime| runtime.tree.clone()).collect();
+        let trees: Vec<HostPath> = ledger
+            .iter()
+            .flat_map(|ledger| ledger.runtimes.values())
+            .map(|runtime| runtime.tree.clone())
+            .collect();
         let (engine, uses) = match &options.engine {
             EngineChoice::Running { unit } => {
-                let engine = observe::containerd(root, &observe::Options { unit: unit.clone(), ..Default::default() })?;
-                let states: Vec<HostPath> = EnginePaths::of(&engine)?.map(|paths| paths.state).into_iter().collect();
+                let engine = observe::containerd(
+                    root,
+                    &observe::Options { unit: unit.clone(), ..Default::default() },
+                )?;
+                let states: Vec<HostPath> =
+                    EnginePaths::of(&engine)?.map(|paths| paths.state).into_iter().collect();
                 let uses = observe::uses(&states, &trees);
                 (engine, uses)
             }
@@ -102,7 +109,10 @@ impl<'a> Survey<'a> {
     ///
     /// # Errors
     /// What the planner says, or if a path cannot be looked at.
-    pub fn plan(&mut self, planner: impl Fn(&World<'_>) -> std::result::Result<Plan, PlanError>) -> Result<Plan> {
+    pub fn plan(
+        &mut self,
+        planner: impl Fn(&World<'_>) -> std::result::Result<Plan, PlanError>,
+    ) -> Result<Plan> {
         loop {
             let world = World {
                 ledger: self.ledger.as_ref(),
@@ -135,14 +145,17 @@ impl<'a> Survey<'a> {
         let others = self.ledger.iter().flat_map(|ledger| &ledger.runtimes);
         let proven = others.filter(|(name, runtime)| *name != changing && runtime.verdict == Verdict::Proven);
         let ours = proven.flat_map(|(_, runtime)| runtime.handlers().map(ToString::to_string));
-        std::iter::once(cri.default_handler.clone()).chain(ours).filter(|handler| !handler.is_empty()).collect()
+        std::iter::once(cri.default_handler.clone())
+            .chain(ours)
+            .filter(|handler| !handler.is_empty())
+            .collect()
     }
 }
 
 /// containerd as the files of an offline tree describe it.
 fn offline(root: &HostRoot, version: Option<EngineVersion>) -> Result<EngineObservation> {
-    let config =
-        HostPath::new(observe::DEFAULT_CONFIG).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
+    let config = HostPath::new(observe::DEFAULT_CONFIG)
+        .map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
     let (config_resolved, files) = config_files::read(root, &config)?;
     Ok(EngineObservation {
         version,

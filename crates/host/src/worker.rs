@@ -77,7 +77,8 @@ pub struct Job {
 pub fn read_package(folder: &Path, preset: Option<&str>, version: Option<&str>) -> Result<PackageDir> {
     let using = match preset {
         Some(name) => {
-            let preset = preset::find(name).map_err(|error| HostError::new(error.class(), error.to_string()))?;
+            let preset =
+                preset::find(name).map_err(|error| HostError::new(error.class(), error.to_string()))?;
             Some(Using { preset, version })
         }
         None => None,
@@ -167,7 +168,8 @@ fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
 
 fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let fail = |error| HostError::std_io("write", path.display(), error);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(fail)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(fail)?;
     file.write_all(bytes).map_err(fail)
 }
 
@@ -255,7 +257,9 @@ impl Submitted {
                 reader = File::open(&path).ok().map(BufReader::new);
             }
             while let Some(file) = &mut reader {
-                let read = file.read_line(&mut line).map_err(|error| HostError::std_io("read", path.display(), error))?;
+                let read = file
+                    .read_line(&mut line)
+                    .map_err(|error| HostError::std_io("read", path.display(), error))?;
                 if read == 0 || !line.ends_with('\n') {
                     break;
                 }
@@ -273,9 +277,10 @@ impl Submitted {
             }
             if checked.elapsed() > Duration::from_secs(1) {
                 // Read what is there once more before giving up.
-                ended = self.manager.unit(WORKER_UNIT).is_ok_and(|unit| {
-                    matches!(unit.active_state.as_str(), "inactive" | "failed")
-                });
+                ended = self
+                    .manager
+                    .unit(WORKER_UNIT)
+                    .is_ok_and(|unit| matches!(unit.active_state.as_str(), "inactive" | "failed"));
                 checked = Instant::now();
             }
             std::thread::sleep(POLL);

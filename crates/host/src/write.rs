@@ -27,17 +27,26 @@ impl HostRoot {
     pub fn write_file(&self, path: &HostPath, content: impl Read, mode: u32, id: &str) -> Result<()> {
         let (parent, name) = self.parent_of(path)?;
         let fail = |action| move |errno| HostError::io(action, path, errno);
-        let old = match rustix::fs::openat(&parent, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+        let old = match rustix::fs::openat(
+            &parent,
+            name,
+            OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        ) {
             Ok(fd) => Some(fd),
             Err(Errno::NOENT) => None,
             Err(errno) => return Err(HostError::io("open", path, errno)),
         };
         let mut content = content;
         let mut bytes = Vec::new();
-        content.read_to_end(&mut bytes).map_err(|error| HostError::std_io("read what goes to", path, error))?;
+        content
+            .read_to_end(&mut bytes)
+            .map_err(|error| HostError::std_io("read what goes to", path, error))?;
 
         for folder in temporary_folders(path) {
-            let Ok(folder) = self.open_at(&folder, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) else { continue };
+            let Ok(folder) = self.open_at(&folder, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) else {
+                continue;
+            };
             if !same_file_system(&folder, &parent).map_err(fail("look at"))? {
                 continue;
             }
@@ -72,7 +81,9 @@ impl HostRoot {
     }
 
     fn unlink_in(&self, folder: &HostPath, name: &str) -> Result<()> {
-        let Ok(fd) = self.open_at(folder, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) else { return Ok(()) };
+        let Ok(fd) = self.open_at(folder, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()) else {
+            return Ok(());
+        };
         match rustix::fs::unlinkat(&fd, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(HostError::io("delete a temporary file in", folder, errno)),
@@ -91,7 +102,9 @@ impl HostRoot {
         };
         let result = fault::change().and_then(|()| rustix::fs::unlinkat(&parent, name, AtFlags::empty()));
         match result {
-            Ok(()) => rustix::fs::fsync(&parent).map_err(|errno| HostError::io("sync the folder of", path, errno)),
+            Ok(()) => {
+                rustix::fs::fsync(&parent).map_err(|errno| HostError::io("sync the folder of", path, errno))
+            }
             Err(Errno::NOENT) => Ok(()),
             Err(errno) => Err(HostError::io("delete", path, errno)),
         }
@@ -125,7 +138,8 @@ impl HostRoot {
         };
         match fault::change().and_then(|()| rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)) {
             Ok(()) => {
-                rustix::fs::fsync(&parent).map_err(|errno| HostError::io("sync the folder of", path, errno))?;
+                rustix::fs::fsync(&parent)
+                    .map_err(|errno| HostError::io("sync the folder of", path, errno))?;
                 Ok(true)
             }
             Err(Errno::NOENT) => Ok(true),
@@ -175,7 +189,13 @@ fn same_file_system(a: impl AsFd, b: impl AsFd) -> rustix::io::Result<bool> {
     Ok(rustix::fs::fstat(a)?.st_dev == rustix::fs::fstat(b)?.st_dev)
 }
 
-fn fill(folder: &OwnedFd, name: &str, bytes: &[u8], mode: u32, old: Option<&OwnedFd>) -> rustix::io::Result<()> {
+fn fill(
+    folder: &OwnedFd,
+    name: &str,
+    bytes: &[u8],
+    mode: u32,
+    old: Option<&OwnedFd>,
+) -> rustix::io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     fault::change()?;
     let mut file = File::from(rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o600))?);
@@ -244,7 +264,11 @@ mod tests {
             let size = rustix::fs::getxattr(&file, "user.mark", &mut value[..]).unwrap();
             assert_eq!(&value[..size], b"kept");
         }
-        assert_eq!(std::fs::read_dir(folder.path().join("etc")).unwrap().count(), 1, "no temporary file stays");
+        assert_eq!(
+            std::fs::read_dir(folder.path().join("etc")).unwrap().count(),
+            1,
+            "no temporary file stays"
+        );
     }
 
     #[test]

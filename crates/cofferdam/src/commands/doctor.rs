@@ -24,7 +24,9 @@ pub(crate) fn run(args: &NodeArgs) -> Result<ExitCode> {
                     show::line(&format!("NO   {:16} {because}", finding.check));
                     show::line(&format!("     {:16} do this: {remedy}", ""));
                 }
-                Answer::Unknown { why } => show::line(&format!("?    {:16} could not look: {why}", finding.check)),
+                Answer::Unknown { why } => {
+                    show::line(&format!("?    {:16} could not look: {why}", finding.check))
+                }
             }
         }
     }

@@ -35,7 +35,9 @@ fn wait_for_plan(args: &RemoveArgs) -> Result<Plan> {
     loop {
         let mut survey = Survey::take(&root, &args.node.survey())?;
         match survey.plan(|world| plan::remove(world, &args.name, force, !args.skip_rehearsal)) {
-            Err(error) if error.class() == Class::InUse && deadline.is_some_and(|end| Instant::now() < end) => {
+            Err(error)
+                if error.class() == Class::InUse && deadline.is_some_and(|end| Instant::now() < end) =>
+            {
                 let text = format!("waiting: {error}");
                 if said != text && !args.node.json {
                     show::note(&text);

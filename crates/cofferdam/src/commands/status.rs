@@ -57,7 +57,11 @@ fn runtimes<'s>(survey: &'s Survey<'_>) -> Vec<Runtime<'s>> {
     runtimes
         .map(|(name, installed)| Runtime {
             name: name.as_str(),
-            served: installed.handlers().map(|h| h.as_str()).filter(|h| listed.iter().any(|l| l == h)).collect(),
+            served: installed
+                .handlers()
+                .map(|h| h.as_str())
+                .filter(|h| listed.iter().any(|l| l == h))
+                .collect(),
             users: survey.users(installed),
             installed,
         })
@@ -72,7 +76,10 @@ fn print(status: &Status<'_>) {
     }
     show::line(&format!("config      {}", engine.config));
     if let Some(unit) = &engine.unit {
-        show::line(&format!("unit        {} is {}, KillMode={}", unit.name, unit.active_state, unit.kill_mode));
+        show::line(&format!(
+            "unit        {} is {}, KillMode={}",
+            unit.name, unit.active_state, unit.kill_mode
+        ));
     }
     match &engine.cri {
         CriObservation::Ready(ready) => {
@@ -81,7 +88,8 @@ fn print(status: &Status<'_>) {
             let containers: usize = ready.sandboxes.iter().map(|sandbox| sandbox.containers.len()).sum();
             show::line(&format!("sandboxes   {} with {containers} containers", ready.sandboxes.len()));
             for sandbox in &ready.sandboxes {
-                let handler = if sandbox.handler.is_empty() { &ready.default_handler } else { &sandbox.handler };
+                let handler =
+                    if sandbox.handler.is_empty() { &ready.default_handler } else { &sandbox.handler };
                 let restarts: u32 = sandbox.containers.iter().map(|container| container.attempt).sum();
                 show::line(&format!(
                     "            {}/{} under {handler}, {} containers, {restarts} restarts",
@@ -91,7 +99,9 @@ fn print(status: &Status<'_>) {
                 ));
             }
         }
-        CriObservation::Unavailable { reason, .. } => show::line(&format!("cri         does not answer: {reason}")),
+        CriObservation::Unavailable { reason, .. } => {
+            show::line(&format!("cri         does not answer: {reason}"))
+        }
         CriObservation::Offline => show::line("cri         not asked: an offline tree"),
     }
     show::line(&format!("generation  {}", status.generation));
@@ -115,7 +125,11 @@ fn print_runtime(runtime: &Runtime<'_>) {
     show::line(&format!("runtime     {} {}, {verdict}", runtime.name, runtime.installed.version));
     show::line(&format!("            {}", runtime.installed.tree));
     let handlers: Vec<_> = runtime.installed.handlers().map(ToString::to_string).collect();
-    show::line(&format!("            handlers {}, served {}", handlers.join(", "), runtime.served.join(", ")));
+    show::line(&format!(
+        "            handlers {}, served {}",
+        handlers.join(", "),
+        runtime.served.join(", ")
+    ));
     for user in &runtime.users {
         show::line(&format!("            used by {user}"));
     }

@@ -26,7 +26,8 @@ impl Progress {
     fn staged(&mut self, bytes: u64, total: u64) {
         // indicatif draws on a terminal only.
         let bar = self.bar.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("staging [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec}");
+            let style =
+                ProgressStyle::with_template("staging [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec}");
             ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
         });
         bar.set_position(bytes);

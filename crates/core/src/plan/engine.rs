@@ -76,7 +76,11 @@ impl ConfigChange {
 }
 
 /// Compares what the configuration holds with `want`.
-pub(super) fn change(world: &World<'_>, ledger: &Ledger, want: &Registrations) -> Result<ConfigChange, PlanError> {
+pub(super) fn change(
+    world: &World<'_>,
+    ledger: &Ledger,
+    want: &Registrations,
+) -> Result<ConfigChange, PlanError> {
     let bases = bases(world, ledger)?;
     let layout = decide(world, ledger, &bases, want)?;
     let mut change = ConfigChange::default();
@@ -142,7 +146,13 @@ fn decide(
 /// Handlers of ours that `want` has no more.
 fn going(ledger: &Ledger, want: &Registrations) -> BTreeSet<HandlerName> {
     let stays = |handler: &&HandlerName| want.values().flatten().any(|entry| entry.handler == **handler);
-    ledger.runtimes.values().flat_map(Installed::handlers).filter(|handler| !stays(handler)).cloned().collect()
+    ledger
+        .runtimes
+        .values()
+        .flat_map(Installed::handlers)
+        .filter(|handler| !stays(handler))
+        .cloned()
+        .collect()
 }
 
 /// The files that the dialect edited, without anything of ours. If nobody touched one since, that is the kept bytes;
@@ -154,7 +164,9 @@ fn bases(world: &World<'_>, ledger: &Ledger) -> Result<BTreeMap<HostPath, Base>,
         let base = match world.engine.files.get(path) {
             None => Base { text: None, holds: false },
             Some(present) if Digest::of(present.as_bytes()) == record.after => {
-                let kept = |digest| world.kept.get(&digest).cloned().ok_or_else(|| PlanError::KeptMissing(path.clone()));
+                let kept = |digest| {
+                    world.kept.get(&digest).cloned().ok_or_else(|| PlanError::KeptMissing(path.clone()))
+                };
                 Base { text: record.before.map(kept).transpose()?, holds: true }
             }
             Some(present) => {

@@ -14,7 +14,9 @@ pub enum PlanError {
     #[error(transparent)]
     Dialect(#[from] DialectError),
     /// The runtime is there in another version.
-    #[error("{name} {installed} is installed already; {wanted} would be another version or another build of it")]
+    #[error(
+        "{name} {installed} is installed already; {wanted} would be another version or another build of it"
+    )]
     OtherVersion {
         /// Which runtime.
         name: RuntimeName,
@@ -57,7 +59,9 @@ pub enum PlanError {
     #[error("{0} is on a file system mounted noexec: the engine could not start the runtime from there")]
     NoExec(HostPath),
     /// No space.
-    #[error("{prefix} has {free} bytes and {inodes} inodes free, {bytes} bytes and {entries} inodes are needed")]
+    #[error(
+        "{prefix} has {free} bytes and {inodes} inodes free, {bytes} bytes and {entries} inodes are needed"
+    )]
     NoSpace {
         /// Where.
         prefix: HostPath,
@@ -119,10 +123,15 @@ impl PlanError {
         match self {
             Self::Dialect(error) => error.class(),
             Self::BaseMissing { .. } | Self::NotInstalled(_) => Class::Invalid,
-            Self::ReadOnly(_) | Self::NoExec(_) | Self::NoSpace { .. } | Self::KillMode { .. } | Self::NoUnit { .. } => {
-                Class::Unsupported
-            }
-            Self::OtherVersion { .. } | Self::HandlerTaken { .. } | Self::InTheWay { .. } | Self::Changed(_) => Class::Conflict,
+            Self::ReadOnly(_)
+            | Self::NoExec(_)
+            | Self::NoSpace { .. }
+            | Self::KillMode { .. }
+            | Self::NoUnit { .. } => Class::Unsupported,
+            Self::OtherVersion { .. }
+            | Self::HandlerTaken { .. }
+            | Self::InTheWay { .. }
+            | Self::Changed(_) => Class::Conflict,
             Self::InUse { .. } => Class::InUse,
             Self::CriUnavailable { .. } => Class::Unavailable,
             Self::Unobserved(_) | Self::KeptMissing(_) | Self::Internal(_) => Class::Internal,
@@ -133,20 +142,28 @@ impl PlanError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::OtherVersion { name, .. } => format!("remove it first: cofferdam remove {name}"),
-            Self::HandlerTaken { owner, .. } => format!("rename the handler, or remove the other: cofferdam remove {owner}"),
+            Self::HandlerTaken { owner, .. } => {
+                format!("rename the handler, or remove the other: cofferdam remove {owner}")
+            }
             Self::BaseMissing { base, .. } => format!("install {base} first"),
             Self::NotInstalled(_) => "cofferdam status lists what is installed".to_owned(),
             Self::InUse { .. } => {
                 "end these pods, wait for them with --wait 10m, or stop them with --force".to_owned()
             }
-            Self::ReadOnly(_) | Self::NoExec(_) | Self::NoSpace { .. } => "choose another place with --prefix DIR".to_owned(),
+            Self::ReadOnly(_) | Self::NoExec(_) | Self::NoSpace { .. } => {
+                "choose another place with --prefix DIR".to_owned()
+            }
             Self::KillMode { unit, .. } => format!(
                 "set KillMode=process for {unit} (systemctl edit {unit}), as containerd's own unit does, or drain the node first"
             ),
             Self::NoUnit { .. } => "start containerd by its systemd unit".to_owned(),
-            Self::CriUnavailable { .. } => "mend the engine first: cofferdam doctor shows what it says".to_owned(),
+            Self::CriUnavailable { .. } => {
+                "mend the engine first: cofferdam doctor shows what it says".to_owned()
+            }
             Self::InTheWay { path, .. } => format!("move {path} away"),
-            Self::Changed(path) => format!("compare {path} with cofferdam status, then delete it or put it back as it was"),
+            Self::Changed(path) => {
+                format!("compare {path} with cofferdam status, then delete it or put it back as it was")
+            }
             // A dialect's error says its way out itself.
             Self::Dialect(_) | Self::Unobserved(_) | Self::KeptMissing(_) | Self::Internal(_) => return None,
         })

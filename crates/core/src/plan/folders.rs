@@ -6,7 +6,12 @@ use crate::observation::PathState;
 use crate::record::{Ledger, Step};
 
 /// Adds the steps that make `folder` and whatever is missing above it; what is made is recorded as owned.
-pub(super) fn ensure(world: &World<'_>, folder: &HostPath, after: &mut Ledger, steps: &mut Vec<Step>) -> Result<(), PlanError> {
+pub(super) fn ensure(
+    world: &World<'_>,
+    folder: &HostPath,
+    after: &mut Ledger,
+    steps: &mut Vec<Step>,
+) -> Result<(), PlanError> {
     let mut missing = Vec::new();
     let mut at = Some(folder.clone());
     while let Some(path) = at {
@@ -19,8 +24,12 @@ pub(super) fn ensure(world: &World<'_>, folder: &HostPath, after: &mut Ledger, s
         match world.state(&path)? {
             PathState::Folder | PathState::Link { .. } => break,
             PathState::Absent => missing.push(path.clone()),
-            PathState::File { .. } => return Err(PlanError::InTheWay { path, found: "a file", wanted: "a folder" }),
-            PathState::Other => return Err(PlanError::InTheWay { path, found: "a special file", wanted: "a folder" }),
+            PathState::File { .. } => {
+                return Err(PlanError::InTheWay { path, found: "a file", wanted: "a folder" });
+            }
+            PathState::Other => {
+                return Err(PlanError::InTheWay { path, found: "a special file", wanted: "a folder" });
+            }
         }
         at = path.parent();
     }

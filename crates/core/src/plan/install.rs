@@ -43,7 +43,8 @@ pub fn install(world: &World<'_>, package: &Package, rehearse: bool) -> Result<P
     let verdict = before.runtimes.get(name).map_or(Verdict::Offline, |present| present.verdict.clone());
     after.runtimes.insert(name.clone(), Installed { verdict, ..installed });
     let change = Change::Install { name: name.clone(), version: package.descriptor.version.clone() };
-    let mut plan = Plan { change, steps: Vec::new(), blobs: BTreeMap::new(), after, files: Vec::new(), bytes: 0 };
+    let mut plan =
+        Plan { change, steps: Vec::new(), blobs: BTreeMap::new(), after, files: Vec::new(), bytes: 0 };
 
     if matches!(world.state(&tree)?, PathState::Absent) {
         check_target(world, package)?;
@@ -69,7 +70,9 @@ pub fn install(world: &World<'_>, package: &Package, rehearse: bool) -> Result<P
 /// Whether the running engine lists all handlers (offline, no engine has to).
 fn is_served(world: &World<'_>, handlers: &[HandlerName]) -> bool {
     match &world.engine.cri {
-        CriObservation::Ready(cri) => handlers.iter().all(|h| cri.handlers.iter().any(|listed| listed == h.as_str())),
+        CriObservation::Ready(cri) => {
+            handlers.iter().all(|h| cri.handlers.iter().any(|listed| listed == h.as_str()))
+        }
         CriObservation::Unavailable { .. } => false,
         CriObservation::Offline => true,
     }
@@ -146,7 +149,8 @@ fn refuse_other_version(ledger: &Ledger, package: &Package) -> Result<(), PlanEr
 
 fn refuse_taken_handlers(ledger: &Ledger, package: &Package) -> Result<(), PlanError> {
     for handler in &package.descriptor.handlers {
-        if let Some(owner) = ledger.owner_of(handler.name.as_str()).filter(|o| **o != package.descriptor.name) {
+        if let Some(owner) = ledger.owner_of(handler.name.as_str()).filter(|o| **o != package.descriptor.name)
+        {
             return Err(PlanError::HandlerTaken { handler: handler.name.to_string(), owner: owner.clone() });
         }
     }

@@ -20,7 +20,12 @@ pub enum Force {
 ///
 /// # Errors
 /// If it is not installed, in use, or the engine's configuration does not allow it.
-pub fn remove(world: &World<'_>, name: &RuntimeName, force: Force, rehearse: bool) -> Result<Plan, PlanError> {
+pub fn remove(
+    world: &World<'_>,
+    name: &RuntimeName,
+    force: Force,
+    rehearse: bool,
+) -> Result<Plan, PlanError> {
     let before = ledger(world);
     let installed = before.runtimes.get(name).ok_or_else(|| PlanError::NotInstalled(name.clone()))?;
     let users = users(&world.engine.cri, world.uses, installed);
@@ -35,7 +40,8 @@ pub fn remove(world: &World<'_>, name: &RuntimeName, force: Force, rehearse: boo
     after.generation += 1;
     after.runtimes.remove(name);
     let change = Change::Remove { name: name.clone() };
-    let mut plan = Plan { change, steps: Vec::new(), blobs: BTreeMap::new(), after, files: Vec::new(), bytes: 0 };
+    let mut plan =
+        Plan { change, steps: Vec::new(), blobs: BTreeMap::new(), after, files: Vec::new(), bytes: 0 };
     let restart = !config.is_empty();
     prove(world, &mut plan, config, Vec::new(), restart, rehearse)?;
     if force == Force::Yes && world.engine.process.is_some() && !users.is_empty() {
@@ -74,7 +80,9 @@ pub fn users(cri: &CriObservation, uses: &TreeUses, installed: &Installed) -> Ve
     for usage in uses.get(&installed.tree).into_iter().flatten() {
         match usage {
             TreeUse::Bundle { id, .. } if known.contains(&id.as_str()) => {}
-            TreeUse::Bundle { id, namespace } => users.push(format!("container {id} (namespace {namespace})")),
+            TreeUse::Bundle { id, namespace } => {
+                users.push(format!("container {id} (namespace {namespace})"))
+            }
             // The processes of pods that are named already would only make the message longer.
             TreeUse::Process { .. } if found_pods => {}
             TreeUse::Process { pid, comm } => users.push(format!("process {pid} ({comm})")),

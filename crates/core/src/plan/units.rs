@@ -62,7 +62,13 @@ pub(super) fn ensure(world: &World<'_>, worker: WorkerBinary, plan: &mut Plan) -
     let linked = match world.state(&link)? {
         PathState::Link { target: found } if *found == target => false,
         PathState::Absent => true,
-        _ => return Err(PlanError::InTheWay { path: link, found: "something else", wanted: "our link or nothing" }),
+        _ => {
+            return Err(PlanError::InTheWay {
+                path: link,
+                found: "something else",
+                wanted: "our link or nothing",
+            });
+        }
     };
     if linked {
         folders::ensure(world, &path(WANTS_FOLDER)?, &mut plan.after, &mut plan.steps)?;
@@ -91,7 +97,13 @@ fn write_whole(
         PathState::File { digest: found, .. } if owned.is_some_and(|o| o.after == *found) => Some(*found),
         PathState::Absent => None,
         _ if owned.is_some() => return Err(PlanError::Changed(path.clone())),
-        _ => return Err(PlanError::InTheWay { path: path.clone(), found: "a file that is not ours", wanted: "nothing" }),
+        _ => {
+            return Err(PlanError::InTheWay {
+                path: path.clone(),
+                found: "a file that is not ours",
+                wanted: "nothing",
+            });
+        }
     };
     if let Some(parent) = path.parent() {
         folders::ensure(world, &parent, &mut plan.after, &mut plan.steps)?;

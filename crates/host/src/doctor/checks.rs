@@ -125,7 +125,10 @@ pub(super) fn kill_mode(survey: &Survey<'_>) -> Answer {
 pub(super) fn target_writable(survey: &Survey<'_>) -> Answer {
     let target = &survey.target;
     if target.read_only {
-        return no(format!("{} is on a read-only file system", target.prefix), "choose another place with --prefix");
+        return no(
+            format!("{} is on a read-only file system", target.prefix),
+            "choose another place with --prefix",
+        );
     }
     yes(target.prefix.to_string())
 }
@@ -133,7 +136,10 @@ pub(super) fn target_writable(survey: &Survey<'_>) -> Answer {
 pub(super) fn target_exec(survey: &Survey<'_>) -> Answer {
     let target = &survey.target;
     if target.noexec {
-        return no(format!("{} is on a file system mounted noexec", target.prefix), "choose another place with --prefix");
+        return no(
+            format!("{} is on a file system mounted noexec", target.prefix),
+            "choose another place with --prefix",
+        );
     }
     yes("programs run from there")
 }

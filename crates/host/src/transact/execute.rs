@@ -5,7 +5,6 @@ use crate::error::{HostError, Result};
 use crate::event::{Ending, Event, Outcome, Stopwatch};
 use crate::fault::{self, Side};
 use crate::package::PackageDir;
-use crate::root::HostRoot;
 use crate::store::Store;
 use crate::survey::Survey;
 use cofferdam_core::class::Class;
@@ -135,11 +134,14 @@ impl Run<'_, '_> {
         }) else {
             return Ok(());
         };
-        let package =
-            package.ok_or_else(|| HostError::new(Class::Internal, "a tree is to be placed, but there is no package"))?;
+        let package = package.ok_or_else(|| {
+            HostError::new(Class::Internal, "a tree is to be placed, but there is no package")
+        })?;
         for step in &steps {
             match step {
-                Step::MakeFolder { path } if tree.is_within(path) => self.host.root.make_folder(path, 0o755)?,
+                Step::MakeFolder { path } if tree.is_within(path) => {
+                    self.host.root.make_folder(path, 0o755)?
+                }
                 _ => {}
             }
         }
@@ -213,7 +215,9 @@ impl Run<'_, '_> {
     fn engine(&mut self) -> Result<&mut dyn EngineControl> {
         match self.host.engine.as_deref_mut() {
             Some(engine) => Ok(engine),
-            None => Err(HostError::new(Class::Internal, "the plan needs an engine, but this is an offline tree")),
+            None => {
+                Err(HostError::new(Class::Internal, "the plan needs an engine, but this is an offline tree"))
+            }
         }
     }
 
@@ -221,7 +225,9 @@ impl Run<'_, '_> {
         let mut candidates: Vec<Candidate> = Vec::new();
         for step in plan.steps.iter().skip_while(|step| step.kind() != StepKind::Rehearse) {
             match step {
-                Step::WriteFile { path, after, .. } => candidates.push((path.clone(), Some(self.store.kept(after)?))),
+                Step::WriteFile { path, after, .. } => {
+                    candidates.push((path.clone(), Some(self.store.kept(after)?)))
+                }
                 Step::RemoveFile { path, .. } => candidates.push((path.clone(), None)),
                 Step::Commit => break,
                 _ => {}
@@ -237,7 +243,8 @@ impl Run<'_, '_> {
     fn verify(&mut self) -> Result<()> {
         let journal = self.journal.clone();
         let gone = removed_handlers(&journal);
-        let mut handlers: Vec<String> = journal.handlers.iter().filter(|h| !gone.contains(h)).cloned().collect();
+        let mut handlers: Vec<String> =
+            journal.handlers.iter().filter(|h| !gone.contains(h)).cloned().collect();
         handlers.extend(journal.after.runtimes.values().flat_map(|r| r.handlers().map(ToString::to_string)));
         let engine = self.engine()?;
         engine.health(&Expectation { handlers: &handlers, sandboxes: &journal.sandboxes, except: &gone })?;
@@ -245,7 +252,9 @@ impl Run<'_, '_> {
             if let Verdict::Unproven { reason } = engine.probe(handler)? {
                 return Err(HostError::new(
                     Class::RolledBack,
-                    format!("handler {handler:?} started sandboxes before, and cannot be proven now: {reason}"),
+                    format!(
+                        "handler {handler:?} started sandboxes before, and cannot be proven now: {reason}"
+                    ),
                 ));
             }
         }
@@ -259,7 +268,15 @@ impl Run<'_, '_> {
             installed.verdict = verdict.clone();
         }
         let mut after = self.journal.after.clone();
-        for folder in self.journal.made.iter().rev().filter(|folder| !after.folders.contains(folder)).cloned().collect::<Vec<_>>() {
+        for folder in self
+            .journal
+            .made
+            .iter()
+            .rev()
+            .filter(|folder| !after.folders.contains(folder))
+            .cloned()
+            .collect::<Vec<_>>()
+        {
             after.folders.insert(0, folder);
         }
         self.journal.after = after;
@@ -271,7 +288,10 @@ impl Run<'_, '_> {
 /// Handlers of ours, before or after: the only ones that may differ in the engine's configuration.
 fn handlers_of_ours(journal: &Journal) -> Vec<String> {
     let ledgers = journal.before.iter().chain(std::iter::once(&journal.after));
-    ledgers.flat_map(|ledger| ledger.runtimes.values()).flat_map(|r| r.handlers().map(ToString::to_string)).collect()
+    ledgers
+        .flat_map(|ledger| ledger.runtimes.values())
+        .flat_map(|r| r.handlers().map(ToString::to_string))
+        .collect()
 }
 
 /// Handlers that a removal takes away.
@@ -298,9 +318,8 @@ const fn part(step: &Step) -> &'static str {
 }
 
 fn worker_bytes() -> Result<Vec<u8>> {
-    let path = HostPath::new("/proc/self/exe").map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
-    let root = HostRoot::open(std::path::Path::new("/"))?;
-    root.read(&path)?.ok_or_else(|| HostError::new(Class::Internal, "/proc/self/exe cannot be read"))
+    let path = "/proc/self/exe";
+    std::fs::read(path).map_err(|error| HostError::std_io("read", path, error))
 }
 
 /// Unique on this host: the time and the process.
@@ -311,5 +330,7 @@ fn transaction_id() -> String {
 
 /// This boot's id; empty where /proc has none.
 pub(super) fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|id| id.trim().to_owned())
+        .unwrap_or_default()
 }

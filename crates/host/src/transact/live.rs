@@ -49,13 +49,18 @@ impl<'a> LiveEngine<'a> {
     }
 
     fn observe(&self) -> Result<EngineObservation> {
-        Ok(observe::containerd(self.root, &observe::Options { unit: self.unit.clone(), ..Default::default() })?)
+        Ok(observe::containerd(
+            self.root,
+            &observe::Options { unit: self.unit.clone(), ..Default::default() },
+        )?)
     }
 
     fn ready(&self) -> Result<CriReady> {
         match self.observe()?.cri {
             CriObservation::Ready(ready) if ready.runtime_ready => Ok(ready),
-            CriObservation::Ready(_) => Err(unavailable("containerd's CRI says that its runtime is not ready")),
+            CriObservation::Ready(_) => {
+                Err(unavailable("containerd's CRI says that its runtime is not ready"))
+            }
             CriObservation::Unavailable { reason, .. } => {
                 Err(unavailable(format!("containerd does not serve CRI: {reason}")))
             }
@@ -77,15 +82,22 @@ impl<'a> LiveEngine<'a> {
 
     /// Why the rehearsal's daemon failed: because of the change, or because the present files would not start either.
     fn refusal(&self, engine: &EngineObservation, reason: &str) -> HostError {
-        let present = request(engine, &[]).and_then(|request| Ok(rehearse::rehearse(&request, &rehearse::Helper::default())?));
+        let present = request(engine, &[])
+            .and_then(|request| Ok(rehearse::rehearse(&request, &rehearse::Helper::default())?));
         match present {
             Ok(rehearse::Rehearsal { daemon: DaemonOutcome::Failed { reason }, .. }) => {
-                let message = format!("containerd would not come back from a restart even on its present configuration: {reason}");
-                HostError::new(Class::Unsupported, message)
-                    .with_hint("mend the engine's configuration first; the running daemon still has an older one")
+                let message = format!(
+                    "containerd would not come back from a restart even on its present configuration: {reason}"
+                );
+                HostError::new(Class::Unsupported, message).with_hint(
+                    "mend the engine's configuration first; the running daemon still has an older one",
+                )
             }
-            _ => HostError::new(Class::Unsupported, format!("containerd refuses the new configuration: {reason}"))
-                .with_hint("look at the settings that the descriptor adds under [handler.engine.containerd]"),
+            _ => HostError::new(
+                Class::Unsupported,
+                format!("containerd refuses the new configuration: {reason}"),
+            )
+            .with_hint("look at the settings that the descriptor adds under [handler.engine.containerd]"),
         }
     }
 
@@ -119,15 +131,18 @@ fn request(engine: &EngineObservation, candidates: &[Candidate]) -> Result<rehea
 
 /// Nothing of others may be lost: only our handlers may differ between the two dumps.
 fn refuse_losses(engine: &EngineObservation, dump: &str, ours: &[String]) -> Result<()> {
-    let parse = |text| Effective::parse(text).map_err(|error| HostError::new(error.class(), error.to_string()));
+    let parse =
+        |text| Effective::parse(text).map_err(|error| HostError::new(error.class(), error.to_string()));
     let before = parse(engine.dump.as_deref().unwrap_or_default())?;
-    let ours: BTreeSet<HandlerName> = ours.iter().filter_map(|name| HandlerName::new(name.as_str()).ok()).collect();
+    let ours: BTreeSet<HandlerName> =
+        ours.iter().filter_map(|name| HandlerName::new(name.as_str()).ok()).collect();
     let lost: Vec<String> = compare(&before, &parse(dump)?, &ours).iter().map(ToString::to_string).collect();
     if lost.is_empty() {
         return Ok(());
     }
     let message = format!("the new configuration would change what is not ours: {}", lost.join("; "));
-    Err(HostError::new(Class::Conflict, message).with_hint("put these settings where they count, or report this"))
+    Err(HostError::new(Class::Conflict, message)
+        .with_hint("put these settings where they count, or report this"))
 }
 
 fn unavailable(message: impl Into<String>) -> HostError {
@@ -143,9 +158,13 @@ impl EngineControl for LiveEngine<'_> {
         let mut notes = rehearsal.notes;
         match rehearsal.daemon {
             DaemonOutcome::Answered { millis, .. } => {
-                notes.push(format!("rehearsed: containerd serves CRI on the new configuration after {millis} ms"));
+                notes.push(format!(
+                    "rehearsed: containerd serves CRI on the new configuration after {millis} ms"
+                ));
             }
-            DaemonOutcome::NotStarted { reason } => notes.push(format!("rehearsed without a daemon: {reason}")),
+            DaemonOutcome::NotStarted { reason } => {
+                notes.push(format!("rehearsed without a daemon: {reason}"))
+            }
             DaemonOutcome::Failed { reason } => return Err(self.refusal(&engine, &reason)),
         }
         Ok(notes)
@@ -183,7 +202,8 @@ impl EngineControl for LiveEngine<'_> {
         let cri = Cri::connect(Path::new(ready.socket.as_str()))?;
         let ended_well = |id: &str| matches!(cri.container_run(id), Ok(ContainerRun::Exited { code: 0, .. }));
         let probes = |namespace: &str| namespace == cri::PROBE_NAMESPACE;
-        let losses = continuity::losses(expect.sandboxes, &ready.sandboxes, expect.except, probes, ended_well);
+        let losses =
+            continuity::losses(expect.sandboxes, &ready.sandboxes, expect.except, probes, ended_well);
         if losses.is_empty() {
             return Ok(());
         }
@@ -197,9 +217,9 @@ impl EngineControl for LiveEngine<'_> {
         match cri::probe(&cri, handler, &ready.sandbox_image, &seed, Instant::now() + PROBE_LIMIT) {
             ProbeOutcome::Proven { .. } => Ok(Verdict::Proven),
             ProbeOutcome::Unproven { reason } => Ok(Verdict::Unproven { reason }),
-            ProbeOutcome::Failed { step, reason } => {
-                Err(unavailable(format!("a sandbox under the handler {handler} did not start: {step}: {reason}")))
-            }
+            ProbeOutcome::Failed { step, reason } => Err(unavailable(format!(
+                "a sandbox under the handler {handler} did not start: {step}: {reason}"
+            ))),
         }
     }
 

@@ -120,7 +120,9 @@ pub fn install(mut host: Host<'_>, package: &PackageDir, options: Options) -> Ou
 /// Removes a runtime.
 pub fn remove(mut host: Host<'_>, name: &RuntimeName, options: Options) -> Outcome {
     let force = if options.force { Force::Yes } else { Force::No };
-    run(&mut host, None, |survey| Ok(survey.plan(|world| plan::remove(world, name, force, !options.skip_rehearsal))?))
+    run(&mut host, None, |survey| {
+        Ok(survey.plan(|world| plan::remove(world, name, force, !options.skip_rehearsal))?)
+    })
 }
 
 /// Lock, finish what a crash left, look, plan, execute.

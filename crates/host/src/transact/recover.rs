@@ -37,7 +37,12 @@ pub fn recover(mut host: Host<'_>, when: When, conflicts: Conflicts) -> Outcome 
         .unwrap_or_else(|error| Outcome::refused(&error, generation(&store)))
 }
 
-fn recover_store(host: &mut Host<'_>, store: &Store<'_>, when: When, conflicts: Conflicts) -> Result<Outcome> {
+fn recover_store(
+    host: &mut Host<'_>,
+    store: &Store<'_>,
+    when: When,
+    conflicts: Conflicts,
+) -> Result<Outcome> {
     let (_lock, made) = store.lock()?;
     let Some(journal) = store.journal()? else {
         store.sweep()?;
@@ -113,7 +118,8 @@ fn take_back(
     finish(store, journal)?;
     let mut message = format!("{}: taken back: {reason}", journal.change);
     if let Err(error) = engine {
-        message.push_str(&format!("; the files are as before, but the engine is not well: {}", error.chain()));
+        message
+            .push_str(&format!("; the files are as before, but the engine is not well: {}", error.chain()));
     }
     let mut outcome = Outcome::new(Ending::RolledBack, generation(store), message);
     outcome.class = Some(Class::RolledBack);
@@ -213,10 +219,13 @@ pub(super) fn finish(store: &Store<'_>, journal: &Journal) -> Result<()> {
     store.prune(ledger.as_ref())?;
     store.delete_journal()?;
     if ledger.is_none() {
-        let state = HostPath::new(STATE).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
+        let state =
+            HostPath::new(STATE).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
         let owned = journal.before.iter().flat_map(|ledger| ledger.folders.iter());
         let mut folders: Vec<HostPath> = owned.filter(|folder| state.is_within(folder)).cloned().collect();
-        folders.extend(journal.made.iter().filter(|folder| !folders.contains(folder)).cloned().collect::<Vec<_>>());
+        folders.extend(
+            journal.made.iter().filter(|folder| !folders.contains(folder)).cloned().collect::<Vec<_>>(),
+        );
         store.forget(&folders)?;
     }
     Ok(())

@@ -112,7 +112,9 @@ fn conflict_text(journal: &Journal, path: &HostPath, before: Option<&Digest>) ->
 /// The present text without what this transaction put there. None: there is more of ours in it than that, or it
 /// cannot be found again.
 fn cut(root: &HostRoot, journal: &Journal, path: &HostPath) -> Result<Option<String>> {
-    let Some(OwnedFile { part: Part::Containerd(owned), .. }) = journal.after.files.get(path) else { return Ok(None) };
+    let Some(OwnedFile { part: Part::Containerd(owned), .. }) = journal.after.files.get(path) else {
+        return Ok(None);
+    };
     if journal.before.as_ref().is_some_and(|ledger| ledger.files.contains_key(path)) {
         return Ok(None);
     }
@@ -127,6 +129,9 @@ pub(super) fn expect_digest(root: &HostRoot, path: &HostPath, expected: Option<&
     if root.digest(path)?.as_ref() == expected {
         return Ok(());
     }
-    Err(HostError::new(Class::Conflict, format!("{path} was changed by someone else since the change was planned"))
-        .with_hint("try again: the new content will be taken into account"))
+    Err(HostError::new(
+        Class::Conflict,
+        format!("{path} was changed by someone else since the change was planned"),
+    )
+    .with_hint("try again: the new content will be taken into account"))
 }
