@@ -1,13 +1,13 @@
 //! The command line's definition.
 
 use clap::{Args, Parser, Subcommand};
+use cofferdam_core::class::Class;
 use cofferdam_core::engine::EngineVersion;
 use cofferdam_core::name::{HostPath, RuntimeName};
-use cofferdam_core::record::PREFIX;
 use cofferdam_host::error::{HostError, Result};
 use cofferdam_host::root::HostRoot;
 use cofferdam_host::survey::{EngineChoice, SurveyOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Puts sandboxed container runtimes on nodes, proves that they work, and removes them without a trace.
@@ -102,9 +102,9 @@ pub(crate) struct NodeArgs {
     /// The offline tree has no systemd: leave the recovery unit out
     #[arg(long, requires = "root")]
     pub(crate) no_systemd: bool,
-    /// Where trees of runtimes go
-    #[arg(long, value_name = "DIR", default_value = PREFIX)]
-    pub(crate) prefix: HostPath,
+    /// Where trees of runtimes go [default: /opt/cofferdam]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) prefix: Option<HostPath>,
     /// The systemd unit of the running containerd
     #[arg(long, value_name = "UNIT", default_value = "containerd.service")]
     pub(crate) unit: String,
@@ -137,7 +137,12 @@ fn offline_engine(text: &str) -> std::result::Result<OfflineEngine, String> {
 impl NodeArgs {
     /// The root to work on.
     pub(crate) fn open_root(&self) -> Result<HostRoot> {
-        HostRoot::open(self.root.as_deref().unwrap_or_else(|| std::path::Path::new("/")))
+        let Some(root) = &self.root else { return HostRoot::open(Path::new("/")) };
+        if std::fs::canonicalize(root).is_ok_and(|real| real == Path::new("/")) {
+            let text = "--root is for offline trees, and this is the running machine's own root";
+            return Err(HostError::new(Class::Invalid, text).with_hint("leave --root and --engine out"));
+        }
+        HostRoot::open(root)
     }
 
     /// What to look at.
@@ -159,8 +164,7 @@ impl NodeArgs {
         if self.is_offline() || rustix::process::geteuid().is_root() {
             return Ok(());
         }
-        Err(HostError::new(cofferdam_core::class::Class::Unsupported, "this needs root")
-            .with_hint("try again with sudo"))
+        Err(HostError::new(Class::Unsupported, "this needs root").with_hint("try again with sudo"))
     }
 }
 

@@ -88,6 +88,8 @@ pub enum Ending {
     Conflict,
     /// The files are as before; the engine will be asked once it is up.
     Mended,
+    /// Neither done nor taken back: something failed on the way back. The journal is kept.
+    Unfinished,
 }
 
 impl Outcome {
@@ -103,6 +105,16 @@ impl Outcome {
             class: Some(error.class()),
             hint: error.hint(),
             ..Self::new(Ending::Refused, generation, error.chain())
+        }
+    }
+
+    /// An error after the change had begun, and before it was taken back or finished.
+    pub fn unfinished(error: &crate::error::HostError, generation: u64) -> Self {
+        Self {
+            result: Ending::Unfinished,
+            message: format!("neither done nor taken back: {}", error.chain()),
+            hint: Some("put right what the message names, then run cofferdam recover".to_owned()),
+            ..Self::refused(error, generation)
         }
     }
 

@@ -175,8 +175,12 @@ impl<'a> Store<'a> {
     /// Keeps `bytes` under their digest, durably.
     ///
     /// # Errors
-    /// If they cannot be written.
+    /// If they cannot be written, or do not have that digest.
     pub fn keep(&self, digest: &Digest, bytes: &[u8], id: &str) -> Result<()> {
+        if Digest::of(bytes) != *digest {
+            return Err(HostError::new(Class::Conflict, "a file changed while it was backed up")
+                .with_hint("try again"));
+        }
         let path = self.backup_path(digest)?;
         if self.root.digest(&path)? == Some(*digest) {
             return Ok(());

@@ -12,7 +12,7 @@ use cofferdam_core::observation::{
     ConfigOrigin, CriObservation, EngineObservation, PathState, TargetObservation, TreeUses,
 };
 use cofferdam_core::plan::{self, Plan, PlanError, WorkerBinary, World};
-use cofferdam_core::record::{Installed, Ledger, Verdict};
+use cofferdam_core::record::{Installed, Ledger, PREFIX, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SurveyOptions {
-    /// Where trees go, unless the ledger says already.
-    pub prefix: HostPath,
+    /// Where trees go. None: where they are already, or the default place.
+    pub prefix: Option<HostPath>,
     /// The engine.
     pub engine: EngineChoice,
     /// Whether the host runs (or will run) systemd: then recovery at boot is installed, too.
@@ -69,7 +69,7 @@ impl<'a> Survey<'a> {
     pub fn take(root: &'a HostRoot, options: &SurveyOptions) -> Result<Self> {
         let store = Store::new(root)?;
         let ledger = store.ledger()?;
-        let prefix = ledger.as_ref().map_or(&options.prefix, |ledger| &ledger.prefix).clone();
+        let prefix = prefix(ledger.as_ref(), options)?;
         let trees: Vec<HostPath> = ledger
             .iter()
             .flat_map(|ledger| ledger.runtimes.values())
@@ -149,6 +149,22 @@ impl<'a> Survey<'a> {
             .chain(ours)
             .filter(|handler| !handler.is_empty())
             .collect()
+    }
+}
+
+/// One prefix on a host: trees do not move.
+fn prefix(ledger: Option<&Ledger>, options: &SurveyOptions) -> Result<HostPath> {
+    match (ledger, &options.prefix) {
+        (Some(ledger), Some(wanted)) if ledger.prefix != *wanted => Err(HostError::new(
+            Class::Invalid,
+            format!("runtimes are installed in {} already, so they cannot go to {wanted}", ledger.prefix),
+        )
+        .with_hint("leave --prefix out, or remove all runtimes first")),
+        (Some(ledger), _) => Ok(ledger.prefix.clone()),
+        (None, Some(wanted)) => Ok(wanted.clone()),
+        (None, None) => {
+            HostPath::new(PREFIX).map_err(|error| HostError::new(Class::Internal, error.to_string()))
+        }
     }
 }
 

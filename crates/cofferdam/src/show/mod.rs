@@ -69,7 +69,7 @@ pub(crate) fn outcome(outcome: &Outcome, as_json: bool) -> ExitCode {
     match outcome.result {
         Ending::RolledBack => note("the node is as it was before"),
         Ending::Refused => note("nothing was changed"),
-        Ending::Committed | Ending::Unchanged | Ending::Conflict | Ending::Mended => {}
+        Ending::Committed | Ending::Unchanged | Ending::Conflict | Ending::Mended | Ending::Unfinished => {}
     }
     if let Some(hint) = &outcome.hint {
         note(&format!("hint: {hint}"));

@@ -52,7 +52,7 @@ impl ConfigChange {
             plan.files.push(FileChange { path: write.path.clone(), diff: shown });
             plan.steps.push(Step::WriteFile { path: write.path.clone(), before, after, mode: MODE });
             plan.bytes += write.wanted.len() as u64;
-            for text in [write.present, Some(write.wanted), write.base].into_iter().flatten() {
+            for text in [Some(write.wanted), write.base].into_iter().flatten() {
                 plan.blobs.insert(Digest::of(text.as_bytes()), Blob::Text(text));
             }
             match write.owned {
@@ -65,7 +65,6 @@ impl ConfigChange {
             let shown = diff::unified(path.as_str(), Some(&present), None);
             plan.files.push(FileChange { path: path.clone(), diff: shown });
             plan.steps.push(Step::RemoveFile { path: path.clone(), before, mode: MODE });
-            plan.blobs.insert(before, Blob::Text(present));
             plan.after.files.remove(&path);
         }
         for path in self.forgotten {

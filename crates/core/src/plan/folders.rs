@@ -3,7 +3,7 @@
 use super::{PlanError, World};
 use crate::name::HostPath;
 use crate::observation::PathState;
-use crate::record::{Ledger, Step};
+use crate::record::{Ledger, STATE, Step};
 
 /// Adds the steps that make `folder` and whatever is missing above it; what is made is recorded as owned.
 pub(super) fn ensure(
@@ -50,5 +50,8 @@ pub(super) fn release(after: &mut Ledger, steps: &mut Vec<Step>) {
     };
     let (keep, gone): (Vec<_>, Vec<_>) = after.folders.iter().cloned().partition(needed);
     after.folders = keep;
-    steps.extend(gone.into_iter().rev().map(|path| Step::RemoveFolder { path }));
+    // The folder of our records goes last of all, with the records (`Step::Forget`).
+    let of_records = |path: &HostPath| HostPath::new(STATE).is_ok_and(|state| state.is_within(path));
+    let gone = gone.into_iter().rev().filter(|path| !of_records(path));
+    steps.extend(gone.map(|path| Step::RemoveFolder { path }));
 }

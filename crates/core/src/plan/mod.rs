@@ -93,7 +93,7 @@ pub struct Plan {
     pub change: Change,
     /// Its steps.
     pub steps: Vec<Step>,
-    /// The bytes of the files that it writes, and of those that it replaces.
+    /// The bytes of the files that it writes, and the texts without anything of ours that the ledger names.
     pub blobs: BTreeMap<Digest, Blob>,
     /// The ledger that commits it.
     pub after: Ledger,

@@ -113,7 +113,11 @@ impl Run<'_, '_> {
                 return Err(HostError::new(Class::Internal, format!("failpoint: {step}")));
             }
             let started = Instant::now();
-            self.step(step, plan)?;
+            if self.journal.phase == Phase::Cleaning {
+                self.clean(step)?;
+            } else {
+                self.step(step, plan)?;
+            }
             self.watch.add(part(step), started.elapsed());
             fault::step(step.kind(), Side::After);
         }
@@ -158,6 +162,15 @@ impl Run<'_, '_> {
             match blob {
                 Blob::Text(text) => self.store.keep(digest, text.as_bytes(), &self.journal.id)?,
                 Blob::Worker => self.store.keep(digest, &worker_bytes()?, &self.journal.id)?,
+            }
+        }
+        for step in plan.steps.iter().take_while(|step| !matches!(step, Step::Commit)) {
+            if let Step::WriteFile { path, before: Some(before), .. }
+            | Step::RemoveFile { path, before, .. } = step
+            {
+                undo::expect_digest(self.host.root, path, Some(before))?;
+                let present = self.host.root.read(path)?.unwrap_or_default();
+                self.store.keep(before, &present, &self.journal.id)?;
             }
         }
         Ok(())
@@ -205,11 +218,19 @@ impl Run<'_, '_> {
                 undo::expect_digest(root, path, Some(before))?;
                 root.delete(path)
             }
-            Step::RemoveLink { path, .. } => root.delete(path),
-            Step::RemoveTree { tree } => root.delete_all(tree),
-            Step::RemoveFolder { path } => root.delete_folder(path).map(drop),
-            Step::Forget => recover::forget_ledger(self.store),
+            Step::RemoveLink { .. } | Step::RemoveTree { .. } | Step::RemoveFolder { .. } | Step::Forget => {
+                Err(HostError::new(Class::Internal, format!("\"{step}\" cannot come before the commit")))
+            }
         }
+    }
+
+    /// A step after the commit.
+    fn clean(&mut self, step: &Step) -> Result<()> {
+        let engine = self.host.engine.as_mut().map(|engine| &mut **engine as &mut dyn EngineControl);
+        if let Some(text) = recover::clean_step(self.store, engine, step)? {
+            self.host.sink.take(Event::Note { text });
+        }
+        Ok(())
     }
 
     fn engine(&mut self) -> Result<&mut dyn EngineControl> {

@@ -141,7 +141,7 @@ fn run(
     };
     let outcome = match run_locked(host, &store, &made, package, make_plan) {
         Ok(outcome) => outcome,
-        Err(error) => Outcome::refused(&error, generation(&store)),
+        Err(error) => failed(&store, &error),
     };
     if outcome.result == Ending::Refused {
         let _ = leave_nothing(&store, &made);
@@ -179,6 +179,14 @@ fn leave_nothing(store: &Store<'_>, made: &[HostPath]) -> Result<()> {
         store.forget(made)?;
     }
     Ok(())
+}
+
+/// What an error means: with a journal on disk, something is left to do.
+fn failed(store: &Store<'_>, error: &HostError) -> Outcome {
+    match store.journal() {
+        Ok(None) => Outcome::refused(error, generation(store)),
+        Ok(Some(_)) | Err(_) => Outcome::unfinished(error, generation(store)),
+    }
 }
 
 fn generation(store: &Store<'_>) -> u64 {

@@ -1,7 +1,7 @@
 //! Finishes what a crash or a failure left: forward if it was committed, back if it was not.
 
 use super::execute::{boot_id, removed_handlers};
-use super::{Expectation, Host, generation, undo};
+use super::{EngineControl, Expectation, Host, failed, generation, undo};
 use crate::error::{HostError, Result};
 use crate::event::{Ending, Event, Outcome};
 use crate::store::Store;
@@ -33,8 +33,7 @@ pub fn recover(mut host: Host<'_>, when: When, conflicts: Conflicts) -> Outcome 
         Ok(store) => store,
         Err(error) => return Outcome::refused(&error, 0),
     };
-    recover_store(&mut host, &store, when, conflicts)
-        .unwrap_or_else(|error| Outcome::refused(&error, generation(&store)))
+    recover_store(&mut host, &store, when, conflicts).unwrap_or_else(|error| failed(&store, &error))
 }
 
 fn recover_store(
@@ -168,38 +167,57 @@ fn settle_engine(host: &mut Host<'_>, journal: &Journal, settled: bool) -> Resul
     engine.health(&Expectation { handlers: &journal.handlers, sandboxes, except: &except })
 }
 
-/// Carries out what comes after the commit. Each of these steps may have been done already.
+/// Carries out what comes after the commit.
 fn clean(host: &mut Host<'_>, store: &Store<'_>, journal: &Journal) -> Result<()> {
-    let root = host.root;
-    for step in journal.steps.iter().skip_while(|step| !matches!(step, Step::Commit)) {
-        match step {
-            Step::RemoveFile { path, before, .. } => {
-                if root.digest(path)?.as_ref() == Some(before) {
-                    root.delete(path)?;
-                }
-            }
-            Step::RemoveLink { path, .. } => root.delete(path)?,
-            Step::RemoveTree { tree } => root.delete_all(tree)?,
-            Step::RemoveFolder { path } => root.delete_folder(path).map(drop)?,
-            Step::Forget => forget_ledger(store)?,
-            Step::ReloadSystemd => {
-                if let Some(engine) = host.engine.as_deref_mut() {
-                    // At boot systemd may not answer yet; it reads its units again at the next change anyway.
-                    let _ = engine.reload_systemd();
-                }
-            }
-            Step::MakeFolder { .. }
-            | Step::PlaceTree { .. }
-            | Step::Rehearse
-            | Step::WriteFile { .. }
-            | Step::MakeLink { .. }
-            | Step::Restart { .. }
-            | Step::Verify { .. }
-            | Step::StopSandboxes { .. }
-            | Step::Commit => {}
+    for step in journal.steps.iter().skip_while(|step| !matches!(step, Step::Commit)).skip(1) {
+        let engine = host.engine.as_mut().map(|engine| &mut **engine as &mut dyn EngineControl);
+        if let Some(text) = clean_step(store, engine, step)? {
+            host.sink.take(Event::Note { text });
         }
     }
     finish(store, journal)
+}
+
+/// One step after the commit, which may have been done already. Returns what stays, and why.
+pub(super) fn clean_step(
+    store: &Store<'_>,
+    engine: Option<&mut dyn EngineControl>,
+    step: &Step,
+) -> Result<Option<String>> {
+    let root = store.root();
+    match step {
+        Step::RemoveFile { path, before, .. } => match root.digest(path)? {
+            Some(found) if found == *before => root.delete(path)?,
+            Some(_) => return Ok(Some(format!("{path} stays: someone else changed it"))),
+            None => {}
+        },
+        Step::RemoveLink { path, .. } => root.delete(path)?,
+        Step::RemoveTree { tree } => root.delete_all(tree)?,
+        Step::RemoveFolder { path } => {
+            if !root.delete_folder(path)? {
+                return Ok(Some(format!("{path} stays: it holds what is not ours")));
+            }
+        }
+        Step::Forget => forget_ledger(store)?,
+        Step::ReloadSystemd => {
+            if let Some(engine) = engine {
+                // At boot systemd may not answer yet; it reads its units again at the next change anyway.
+                let _ = engine.reload_systemd();
+            }
+        }
+        Step::MakeFolder { .. }
+        | Step::PlaceTree { .. }
+        | Step::Rehearse
+        | Step::WriteFile { .. }
+        | Step::MakeLink { .. }
+        | Step::Restart { .. }
+        | Step::Verify { .. }
+        | Step::StopSandboxes { .. }
+        | Step::Commit => {
+            return Err(HostError::new(Class::Internal, format!("\"{step}\" cannot come after the commit")));
+        }
+    }
+    Ok(None)
 }
 
 /// Deletes the ledger: the last runtime is gone.
