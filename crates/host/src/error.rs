@@ -78,6 +78,8 @@ impl HostError {
                 Some(
                     Errno::ROFS | Errno::ACCESS | Errno::PERM | Errno::XDEV | Errno::BUSY | Errno::NOSYS,
                 ) => Class::Unsupported,
+                // Mostly a path that the user gave.
+                Some(Errno::NOENT | Errno::NOTDIR) => Class::Invalid,
                 _ => Class::Internal,
             },
             Self::Plan(error) => error.class(),

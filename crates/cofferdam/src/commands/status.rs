@@ -2,7 +2,10 @@
 
 use crate::cli::NodeArgs;
 use crate::show;
-use cofferdam_core::observation::{CriObservation, EngineObservation};
+use cofferdam_core::name::HostPath;
+use cofferdam_core::observation::{
+    ConfigOrigin, CriObservation, EngineObservation, EngineProcess, TargetObservation, UnitObservation,
+};
 use cofferdam_core::record::{Installed, Verdict};
 use cofferdam_host::error::Result;
 use cofferdam_host::store::Store;
@@ -15,8 +18,40 @@ struct Status<'a> {
     generation: u64,
     /// The change under way, or interrupted.
     journal: Option<String>,
+    #[serde(rename = "engine")]
+    view: EngineView<'a>,
+    #[serde(skip)]
     engine: &'a EngineObservation,
+    target: &'a TargetObservation,
     runtimes: Vec<Runtime<'a>>,
+}
+
+/// The engine without the texts of its configuration, which may hold credentials for registries.
+#[derive(Serialize)]
+struct EngineView<'a> {
+    version: &'a str,
+    process: Option<&'a EngineProcess>,
+    config: &'a HostPath,
+    config_resolved: &'a HostPath,
+    config_origin: ConfigOrigin,
+    files: Vec<&'a HostPath>,
+    unit: Option<&'a UnitObservation>,
+    cri: &'a CriObservation,
+}
+
+impl<'a> EngineView<'a> {
+    fn of(engine: &'a EngineObservation) -> Self {
+        Self {
+            version: &engine.version_text,
+            process: engine.process.as_ref(),
+            config: &engine.config,
+            config_resolved: &engine.config_resolved,
+            config_origin: engine.config_origin,
+            files: engine.files.keys().collect(),
+            unit: engine.unit.as_ref(),
+            cri: &engine.cri,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -38,7 +73,9 @@ pub(crate) fn run(args: &NodeArgs) -> Result<ExitCode> {
     let status = Status {
         generation: survey.ledger.as_ref().map_or(0, |ledger| ledger.generation),
         journal,
+        view: EngineView::of(&survey.engine),
         engine: &survey.engine,
+        target: &survey.target,
         runtimes: runtimes(&survey),
     };
     if args.json {
@@ -81,6 +118,7 @@ fn print(status: &Status<'_>) {
             unit.name, unit.active_state, unit.kill_mode
         ));
     }
+    show::line(&format!("trees       {}, {} MiB free", status.target.prefix, status.target.free_bytes >> 20));
     match &engine.cri {
         CriObservation::Ready(ready) => {
             show::line(&format!("cri         {}", ready.socket));
