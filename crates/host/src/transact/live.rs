@@ -10,7 +10,7 @@ use crate::systemd::Manager;
 use cofferdam_core::class::Class;
 use cofferdam_core::continuity;
 use cofferdam_core::engine::containerd::{Effective, compare};
-use cofferdam_core::name::HandlerName;
+use cofferdam_core::name::{HandlerName, HostPath};
 use cofferdam_core::observation::{CriObservation, CriReady, EngineObservation, EngineProcess};
 use cofferdam_core::record::Verdict;
 use std::collections::BTreeSet;
@@ -40,12 +40,14 @@ pub struct LiveEngine<'a> {
     root: &'a HostRoot,
     unit: String,
     probes: u32,
+    /// The socket that serves CRI, and the pause image.
+    known: Option<(HostPath, String)>,
 }
 
 impl<'a> LiveEngine<'a> {
     /// The containerd that runs under `unit`.
     pub fn new(root: &'a HostRoot, unit: impl Into<String>) -> Self {
-        Self { root, unit: unit.into(), probes: 0 }
+        Self { root, unit: unit.into(), probes: 0, known: None }
     }
 
     fn observe(&self) -> Result<EngineObservation> {
@@ -55,11 +57,25 @@ impl<'a> LiveEngine<'a> {
         )?)
     }
 
-    fn ready(&self) -> Result<CriReady> {
+    /// CRI's answer, if it is ready. Where it is asked is found out once: a restart of ours does not move it.
+    fn ready(&mut self) -> Result<CriReady> {
+        let ready = match &self.known {
+            Some((socket, image)) => {
+                Cri::connect(Path::new(socket.as_str()))?.ready(socket.clone(), Some(image))?
+            }
+            None => self.first_answer()?,
+        };
+        if !ready.runtime_ready {
+            return Err(unavailable("containerd's CRI says that its runtime is not ready"));
+        }
+        Ok(ready)
+    }
+
+    fn first_answer(&mut self) -> Result<CriReady> {
         match self.observe()?.cri {
-            CriObservation::Ready(ready) if ready.runtime_ready => Ok(ready),
-            CriObservation::Ready(_) => {
-                Err(unavailable("containerd's CRI says that its runtime is not ready"))
+            CriObservation::Ready(ready) => {
+                self.known = Some((ready.socket.clone(), ready.sandbox_image.clone()));
+                Ok(ready)
             }
             CriObservation::Unavailable { reason, .. } => {
                 Err(unavailable(format!("containerd does not serve CRI: {reason}")))
@@ -69,7 +85,7 @@ impl<'a> LiveEngine<'a> {
     }
 
     /// Waits until CRI answers and is ready.
-    fn wait_ready(&self) -> Result<CriReady> {
+    fn wait_ready(&mut self) -> Result<CriReady> {
         let deadline = Instant::now() + CRI_LIMIT;
         loop {
             match self.ready() {
@@ -101,7 +117,7 @@ impl<'a> LiveEngine<'a> {
         }
     }
 
-    fn connect(&self) -> Result<(Cri, CriReady)> {
+    fn connect(&mut self) -> Result<(Cri, CriReady)> {
         let ready = self.ready()?;
         let cri = Cri::connect(Path::new(ready.socket.as_str()))?;
         Ok((cri, ready))
