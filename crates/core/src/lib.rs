@@ -21,5 +21,6 @@ pub mod plan;
 pub mod preset;
 pub mod record;
 pub mod splice;
+mod step;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -139,6 +139,24 @@ impl HostPath {
         Self(format!("{}/{relative}", self.0.trim_end_matches('/')))
     }
 
+    /// `text` as seen from the folder `self`, or as it is if it is absolute: `.` and doubled `/` go, `..` goes up but
+    /// never above `/`. Links are not looked at.
+    ///
+    /// # Errors
+    /// If it holds control characters.
+    pub fn resolve(&self, text: &str) -> Result<Self, NameError> {
+        let above = if text.starts_with('/') { "" } else { self.as_str() };
+        let mut parts = Vec::new();
+        for part in above.split('/').chain(text.split('/')) {
+            match part {
+                "" | "." => {}
+                ".." => drop(parts.pop()),
+                part => parts.push(part),
+            }
+        }
+        Self::new(format!("/{}", parts.join("/")))
+    }
+
     /// The folder that holds this path; none for `/`.
     pub fn parent(&self) -> Option<Self> {
         match self.0.rsplit_once('/')? {
@@ -249,6 +267,20 @@ mod tests {
         assert!(path.is_within(&HostPath::new("/etc").unwrap()));
         assert!(!path.is_within(&HostPath::new("/et").unwrap()));
         assert!(path.is_within(&HostPath::new("/").unwrap()));
+    }
+
+    #[test]
+    fn paths_resolve_without_leaving_the_root() {
+        let folder = HostPath::new("/etc/containerd").unwrap();
+        for (text, expected) in [
+            ("conf.d/./a.toml", "/etc/containerd/conf.d/a.toml"),
+            ("../x", "/etc/x"),
+            ("../../../../x", "/x"),
+            ("/a//b/../c/", "/a/c"),
+            ("", "/etc/containerd"),
+        ] {
+            assert_eq!(folder.resolve(text).unwrap().as_str(), expected, "{text}");
+        }
     }
 
     #[test]

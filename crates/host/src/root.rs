@@ -139,8 +139,7 @@ impl HostRoot {
         for _ in 0..40 {
             let PathState::Link { target } = self.state_shallow(&at)? else { return Ok(at) };
             let base = at.parent().unwrap_or_else(|| at.clone());
-            at = resolve_link(&base, &target)
-                .ok_or_else(|| HostError::io("follow the link", &at, Errno::INVAL))?;
+            at = base.resolve(&target).map_err(|_| HostError::io("follow the link", &at, Errno::INVAL))?;
         }
         Err(HostError::io("follow the link", path, Errno::LOOP))
     }
@@ -235,25 +234,6 @@ fn delete_at(parent: impl AsFd, name: &str) -> rustix::io::Result<()> {
     }
     drop(folder);
     rustix::fs::unlinkat(&parent, name, AtFlags::REMOVEDIR)
-}
-
-/// A link's target as a path beneath the root: `..` goes up, but never above it.
-fn resolve_link(base: &HostPath, target: &str) -> Option<HostPath> {
-    let mut parts: Vec<&str> = if target.starts_with('/') {
-        Vec::new()
-    } else {
-        base.as_str().split('/').filter(|part| !part.is_empty()).collect()
-    };
-    for part in target.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => {
-                parts.pop();
-            }
-            part => parts.push(part),
-        }
-    }
-    HostPath::new(format!("/{}", parts.join("/"))).ok()
 }
 
 #[cfg(test)]

@@ -57,8 +57,8 @@ impl Daemon {
     /// The configuration file in use.
     pub(super) fn config(&self, args: &DaemonArgs) -> Result<(HostPath, ConfigOrigin), ObserveError> {
         let path = |text: &str| {
-            HostPath::new(text)
-                .map_err(|source| ObserveError::Path { what: "the engine's configuration file", source })
+            let top = HostPath::new("/").and_then(|top| top.resolve(text));
+            top.map_err(|source| ObserveError::Path { what: "the engine's configuration file", source })
         };
         let Some(given) = &args.config else { return Ok((path(DEFAULT_CONFIG)?, ConfigOrigin::Default)) };
         // containerd does not read the variable itself: a unit passes it on (`--config ${CONTAINERD_CONFIG}`).
@@ -69,10 +69,10 @@ impl Daemon {
             false => ConfigOrigin::Argument,
         };
         if given.starts_with('/') {
-            return Ok((path(&clean(given))?, origin));
+            return Ok((path(given)?, origin));
         }
         let cwd = read_link(&self.folder.join("cwd"))?;
-        Ok((path(&clean(&format!("{}/{given}", cwd.to_string_lossy())))?, origin))
+        Ok((path(&format!("{}/{given}", cwd.to_string_lossy()))?, origin))
     }
 }
 
@@ -148,19 +148,6 @@ fn namespaces(folder: &Path) -> [Option<OsString>; 2] {
 
 fn read_link(path: &Path) -> Result<PathBuf, ObserveError> {
     std::fs::read_link(path).map_err(|source| ObserveError::Read { path: path.to_owned(), source })
-}
-
-/// Go's filepath.Clean for absolute paths.
-pub(super) fn clean(path: &str) -> String {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            other => parts.push(other),
-        }
-    }
-    format!("/{}", parts.join("/"))
 }
 
 #[cfg(test)]

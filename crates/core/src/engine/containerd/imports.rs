@@ -50,32 +50,18 @@ pub fn import_matches(pattern: &str, name: &str) -> bool {
 
 /// The folder whose `.toml` files `import` loads, among them any name that we might choose.
 pub(super) fn folder_of_glob(import: &str, beside: &HostPath) -> Option<HostPath> {
-    let whole = if import.starts_with('/') { import.to_owned() } else { format!("{beside}/{import}") };
-    let (folder, pattern) = whole.rsplit_once('/')?;
+    let (folder, pattern) = import.rsplit_once('/').unwrap_or((".", import));
     if folder.contains('*') || !matches!(pattern, "*.toml" | "*") {
         return None;
     }
-    HostPath::new(clean(folder)).ok()
+    let folder = if folder.is_empty() { "/" } else { folder };
+    beside.resolve(folder).ok()
 }
 
+/// The pattern that `file` means by `import`; empty, which matches nothing, if it is no path.
 fn resolve(file: &HostPath, import: &str) -> String {
-    if import.starts_with('/') {
-        return clean(import);
-    }
-    let folder = file.parent().map(String::from).unwrap_or_default();
-    clean(&format!("{folder}/{import}"))
-}
-
-fn clean(path: &str) -> String {
-    let mut parts = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            other => parts.push(other),
-        }
-    }
-    format!("/{}", parts.join("/"))
+    let folder = file.parent().unwrap_or_else(|| file.clone());
+    folder.resolve(import).map(String::from).unwrap_or_default()
 }
 
 /// Whether `path` is meant by `pattern`, in which `*` stands for any run of characters but `/`.
