@@ -15,6 +15,9 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+/// The kernel follows no more.
+const MOST_LINKS: usize = 40;
+
 /// A root folder, opened.
 #[derive(Debug)]
 pub struct HostRoot {
@@ -130,18 +133,32 @@ impl HostRoot {
         }
     }
 
-    /// Where `path` ends after its links are followed, beneath this root. A path that does not exist is itself.
+    /// Where `path` ends after all its links are followed, beneath this root. What does not exist is kept as it is.
     ///
     /// # Errors
     /// If links lead in circles or to a name that is not UTF-8.
     pub fn real(&self, path: &HostPath) -> Result<HostPath> {
-        let mut at = path.clone();
-        for _ in 0..40 {
-            let PathState::Link { target } = self.state_shallow(&at)? else { return Ok(at) };
-            let base = at.parent().unwrap_or_else(|| at.clone());
-            at = base.resolve(&target).map_err(|_| HostError::io("follow the link", &at, Errno::INVAL))?;
+        let fail = |errno| HostError::io("follow the links of", path, errno);
+        let top = path.resolve("/").map_err(|_| fail(Errno::INVAL))?;
+        let mut done = top.clone();
+        let mut rest: Vec<String> = path.as_str().rsplit('/').map(str::to_owned).collect();
+        let mut links = 0;
+        while let Some(part) = rest.pop() {
+            let next = done.resolve(&part).map_err(|_| fail(Errno::INVAL))?;
+            let PathState::Link { target } = self.state_shallow(&next)? else {
+                done = next;
+                continue;
+            };
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(fail(Errno::LOOP));
+            }
+            if target.starts_with('/') {
+                done = top.clone();
+            }
+            rest.extend(target.rsplit('/').map(str::to_owned));
         }
-        Err(HostError::io("follow the link", path, Errno::LOOP))
+        Ok(done)
     }
 
     /// Like [`Self::state`], without reading files' contents.
@@ -256,6 +273,8 @@ mod tests {
             assert_eq!(root.read(&path(link)).unwrap().unwrap(), b"inside", "{link}");
             assert_eq!(root.real(&path(link)).unwrap(), path("/etc/real/file"), "{link}");
         }
+        std::os::unix::fs::symlink("/etc/real", folder.path().join("etc/folder")).unwrap();
+        assert_eq!(root.real(&path("/etc/folder/new/file")).unwrap(), path("/etc/real/new/file"));
         assert_eq!(root.read(&path("/etc/shadow")).unwrap(), None);
     }
 

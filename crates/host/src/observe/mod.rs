@@ -290,15 +290,4 @@ mod tests {
             ("/r", "/b", "/s.sock")
         );
     }
-
-    #[test]
-    fn a_new_file_resolves_into_its_real_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let real = folder.path().canonicalize().unwrap().join("real");
-        std::fs::create_dir(&real).unwrap();
-        let link = real.parent().unwrap().join("link");
-        std::os::unix::fs::symlink(&real, &link).unwrap();
-        let path = |p: PathBuf| HostPath::new(p.to_str().unwrap()).unwrap();
-        assert_eq!(resolve(&path(link.join("new/config.toml"))).unwrap(), path(real.join("new/config.toml")));
-    }
 }

@@ -168,7 +168,10 @@ fn unavailable(message: impl Into<String>) -> HostError {
 impl EngineControl for LiveEngine<'_> {
     fn rehearse(&mut self, candidates: &[Candidate], ours: &[String]) -> Result<Vec<String>> {
         let engine = self.observe()?;
-        let request = request(&engine, candidates)?;
+        // Shown where they end: a folder of the engine's may be a link.
+        let shown: Result<Vec<Candidate>> =
+            candidates.iter().map(|(path, content)| Ok((self.root.real(path)?, content.clone()))).collect();
+        let request = request(&engine, &shown?)?;
         let rehearsal = rehearse::rehearse(&request, &rehearse::Helper::default())?;
         refuse_losses(&engine, &rehearsal.dump, ours)?;
         let mut notes = rehearsal.notes;
