@@ -26,8 +26,8 @@ struct Tools {
     /// Module path, symbol and value for the linker.
     stamp: &'static str,
     cgo: bool,
-    /// File in the vendor directory, and what takes its place.
-    replaced: Option<(&'static str, &'static str)>,
+    /// Files in the vendor directory, each with what takes its place.
+    replaced: &'static [(&'static str, &'static str)],
     /// Directory of the entry that gets the binaries.
     bin: &'static str,
     /// Names that `go build` gives, and better ones.
@@ -42,7 +42,7 @@ const CONTAINERD: Tools = Tools {
     stamp: "-X github.com/containerd/containerd/v2/version.Version=v2.4.2",
     // Upstream's releases are built with cgo as well.
     cgo: true,
-    replaced: None,
+    replaced: &[],
     bin: "usr/local/bin",
     renamed: &[],
 };
@@ -54,11 +54,15 @@ const GVISOR: Tools = Tools {
     go_sum: include_str!("../../assets/gotools/gvisor/go.sum"),
     stamp: "-X gvisor.dev/gvisor/runsc/version.version=release-20250205.0",
     cgo: false,
-    // The shim gives up when it may not lower its OOM score, which needs CAP_SYS_RESOURCE.
-    replaced: Some((
-        "github.com/containerd/containerd/sys/oom_linux.go",
-        include_str!("../../assets/gotools/gvisor/oom_linux.go"),
-    )),
+    replaced: &[
+        // The shim gives up when it may not lower its OOM score, which needs CAP_SYS_RESOURCE.
+        (
+            "github.com/containerd/containerd/sys/oom_linux.go",
+            include_str!("../../assets/gotools/gvisor/oom_linux.go"),
+        ),
+        // This gVisor is older than Go 1.25: without it one sandbox in six dies at its start.
+        ("gvisor.dev/gvisor/pkg/goid/goid.go", include_str!("../../assets/gotools/gvisor/goid.go")),
+    ],
     bin: "bin",
     renamed: &[("shim", "containerd-shim-runsc-v1")],
 };
@@ -70,7 +74,7 @@ const CONTROL_PLANE: Tools = Tools {
     go_sum: include_str!("../../assets/gotools/control-plane/go.sum"),
     stamp: "-X k8s.io/component-base/version.gitVersion=v1.34.2",
     cgo: false,
-    replaced: None,
+    replaced: &[],
     bin: "bin",
     renamed: &[],
 };
@@ -114,10 +118,7 @@ impl Tools {
             .with("stamp", self.stamp)
             .with("cgo", if self.cgo { "1" } else { "0" })
             .with("bin", self.bin);
-        match self.replaced {
-            Some((path, content)) => recipe.with(path, content),
-            None => recipe,
-        }
+        self.replaced.iter().fold(recipe, |recipe, (path, content)| recipe.with(path, content))
     }
 
     fn build(&self, dir: &Path) -> Result<()> {
@@ -129,10 +130,12 @@ impl Tools {
         host::write(&module.join("go.mod"), self.go_mod, 0o644)?;
         host::write(&module.join("go.sum"), self.go_sum, 0o644)?;
         let mut mode = "-mod=readonly";
-        if let Some((path, content)) = self.replaced {
+        if !self.replaced.is_empty() {
             // Go's -overlay refuses files of the module cache, so the modules are copied.
             self.go(&module).args(["mod", "vendor"]).ok()?;
-            host::write(&module.join("vendor").join(path), content, 0o644)?;
+            for (path, content) in self.replaced {
+                host::write(&module.join("vendor").join(path), content, 0o644)?;
+            }
             mode = "-mod=vendor";
         }
         let bin = dir.join(self.bin);
