@@ -20,14 +20,16 @@ const ENGINES: &str = "containerd.service docker.service crio.service k3s.servic
 
 /// The unit's text. It never restarts an engine, which is ordered after it and would wait for it; and its
 /// failure or time limit never keeps an engine from starting, since `Before=` orders but does not require.
-fn unit_text(binary: &HostPath) -> String {
+fn unit_text(binary: &HostPath, engine: Option<&str>) -> String {
+    let own = engine.filter(|unit| !ENGINES.split(' ').any(|known| known == *unit));
+    let engines = own.map_or_else(|| ENGINES.to_owned(), |unit| format!("{ENGINES} {unit}"));
     format!(
         "# Written by Cofferdam; deleted with the last runtime.\n\
          [Unit]\n\
          Description=Cofferdam: mend the files of an interrupted change before engines start\n\
          ConditionPathExists={STATE}/journal.json\n\
          RequiresMountsFor={STATE} {binary}\n\
-         Before={ENGINES}\n\
+         Before={engines}\n\
          \n\
          [Service]\n\
          Type=oneshot\n\
@@ -52,7 +54,7 @@ pub(super) fn ensure(world: &World<'_>, worker: WorkerBinary, plan: &mut Plan) -
     let binary = binary_path(&plan.after.prefix)?;
     let unit = path(&format!("{UNIT_FOLDER}/{RECOVER_UNIT}"))?;
     let link = path(&format!("{WANTS_FOLDER}/{RECOVER_UNIT}"))?;
-    let text = unit_text(&binary);
+    let text = unit_text(&binary, world.engine.unit.as_ref().map(|unit| unit.name.as_str()));
 
     write_whole(world, plan, &binary, worker.digest, 0o755, Blob::Worker, worker.size)?;
     let size = text.len() as u64;
