@@ -14,7 +14,7 @@ use crate::event::{Event, Outcome, Sink};
 use crate::package::{PackageDir, Using};
 use crate::root::HostRoot;
 use crate::survey::{EngineChoice, SurveyOptions};
-use crate::systemd::{Manager, Restart, SystemdError, TransientUnit, Type};
+use crate::systemd::{Manager, Restart, SystemdError, TransientUnit, Type, UnitState};
 use crate::transact::{self, Conflicts, EngineControl, Host, LiveEngine, Options, When};
 use cofferdam_core::class::Class;
 use cofferdam_core::name::RuntimeName;
@@ -32,6 +32,7 @@ const RUN: &str = "/run/cofferdam";
 const REQUEST: &str = "request.json";
 const EVENTS: &str = "events";
 const POLL: Duration = Duration::from_millis(30);
+const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// What is wished for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,7 +187,7 @@ pub struct Submitted {
 /// If another worker runs, or systemd refuses.
 pub fn submit(job: &Job, after: &[String]) -> Result<Submitted> {
     let mut manager = Manager::connect()?;
-    if matches!(manager.unit(WORKER_UNIT)?.active_state.as_str(), "active" | "activating" | "deactivating") {
+    if is_busy(&manager.unit(WORKER_UNIT)?) {
         return Err(busy());
     }
     manager.reset_failed(WORKER_UNIT)?;
@@ -211,6 +212,10 @@ pub fn submit(job: &Job, after: &[String]) -> Result<Submitted> {
             Err(if matches!(error, SystemdError::UnitExists { .. }) { busy() } else { error.into() })
         }
     }
+}
+
+fn is_busy(unit: &UnitState) -> bool {
+    matches!(unit.active_state.as_str(), "active" | "activating" | "deactivating")
 }
 
 fn busy() -> HostError {
@@ -240,10 +245,19 @@ impl Submitted {
     /// If the worker ended without an outcome.
     pub fn follow(mut self, sink: &mut dyn Sink) -> Result<Outcome> {
         let outcome = self.events(sink);
+        self.wait_for_end();
         let _ = fs::remove_dir_all(&self.folder);
         // The last one out: nothing of ours stays on the tmpfs either.
         let _ = fs::remove_dir(RUN);
         outcome
+    }
+
+    /// The outcome comes a moment before the unit ends; until then the next job would find it busy.
+    fn wait_for_end(&mut self) {
+        let deadline = Instant::now() + END_LIMIT;
+        while Instant::now() < deadline && self.manager.unit(WORKER_UNIT).is_ok_and(|unit| is_busy(&unit)) {
+            std::thread::sleep(POLL);
+        }
     }
 
     fn events(&mut self, sink: &mut dyn Sink) -> Result<Outcome> {
