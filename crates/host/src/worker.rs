@@ -291,10 +291,7 @@ impl Submitted {
             }
             if checked.elapsed() > Duration::from_secs(1) {
                 // Read what is there once more before giving up.
-                ended = self
-                    .manager
-                    .unit(WORKER_UNIT)
-                    .is_ok_and(|unit| matches!(unit.active_state.as_str(), "inactive" | "failed"));
+                ended = self.manager.unit(WORKER_UNIT).is_ok_and(|unit| !is_busy(&unit));
                 checked = Instant::now();
             }
             std::thread::sleep(POLL);
