@@ -15,6 +15,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    Demo(task::demo::Args),
     Node(task::node::Args),
     Testbed(task::testbed::Args),
 }
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
 
 fn run(task: &Task) -> Result<u8> {
     match task {
+        Task::Demo(args) => task::demo::run(args).map(|()| 0),
         Task::Node(args) => task::node::run(args),
         Task::Testbed(args) => task::testbed::run(args).map(|()| 0),
     }

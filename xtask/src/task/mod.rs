@@ -1,4 +1,7 @@
 //! One module per task: its arguments and what it does.
 
+pub mod build;
+pub mod demo;
 pub mod node;
+pub mod screen;
 pub mod testbed;
