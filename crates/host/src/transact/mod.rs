@@ -113,7 +113,7 @@ pub struct Host<'a> {
 /// Installs the package, unless it is installed already.
 pub fn install(mut host: Host<'_>, package: &PackageDir, options: Options) -> Outcome {
     run(&mut host, Some(package), |survey| {
-        Ok(survey.plan(|world| plan::install(world, &package.package, !options.skip_rehearsal))?)
+        survey.plan(|world| plan::install(world, &package.package, !options.skip_rehearsal))
     })
 }
 
@@ -121,7 +121,7 @@ pub fn install(mut host: Host<'_>, package: &PackageDir, options: Options) -> Ou
 pub fn remove(mut host: Host<'_>, name: &RuntimeName, options: Options) -> Outcome {
     let force = if options.force { Force::Yes } else { Force::No };
     run(&mut host, None, |survey| {
-        Ok(survey.plan(|world| plan::remove(world, name, force, !options.skip_rehearsal))?)
+        survey.plan(|world| plan::remove(world, name, force, !options.skip_rehearsal))
     })
 }
 
