@@ -11,6 +11,7 @@
 //! tree       what lies below some directories, to compare before and after
 //! pods       pods on a node, through CRI
 //! package    runtimes packed as package directories
+//! trial      cofferdam on a node: install, failpoints, before and after
 //! interrupt  Ctrl-C tears everything down
 //! ```
 //!
@@ -31,6 +32,7 @@ pub mod package;
 pub mod packages;
 pub mod pods;
 pub mod tree;
+pub mod trial;
 
 pub use command::Output;
 pub use engine::{Config, Containerd};

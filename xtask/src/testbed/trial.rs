@@ -1,0 +1,231 @@
+//! Cofferdam itself on a node, for tests: its binary with failpoints, packages, what it answered, what it left.
+
+use super::cache::Cache;
+use super::command::Command;
+use super::error::{Error, Result};
+use super::node::Node;
+use super::package;
+use super::tree::Tree;
+use super::{Output, Pod};
+use cofferdam_host::event::Outcome;
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// Where the binary is on a node.
+pub const BINARY: &str = "/usr/local/bin/cofferdam";
+
+/// A failpoint of the worker (see `crates/host/src/fault.rs`).
+pub const FAULT: &str = "/run/cofferdam.fault";
+
+/// A cold build on a busy machine.
+const BUILD_LIMIT: Duration = Duration::from_secs(1800);
+
+/// Longer than any transaction with a hanging engine.
+const RUN_LIMIT: Duration = Duration::from_secs(240);
+
+/// What must be as before once nothing of ours is left.
+pub const WATCHED: &[&str] = &["/etc", "/opt", "/usr", "/var/lib/cofferdam"];
+
+/// What changes below [`WATCHED`] without us, each with the reason.
+pub const EXCLUDED: &[(&str, &str)] =
+    &[(BINARY, "the tests put it there"), ("/etc/mtab", "follows the mounts")];
+
+/// The binary with failpoints: `COFFERDAM_BIN`, or built once in this process.
+///
+/// # Errors
+/// It does not build.
+pub fn binary() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("COFFERDAM_BIN") {
+        return Ok(PathBuf::from(path));
+    }
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(path) = BUILT.get() {
+        return Ok(path.clone());
+    }
+    let built = build()?;
+    Ok(BUILT.get_or_init(|| built).clone())
+}
+
+fn build() -> Result<PathBuf> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let args = ["build", "--quiet", "--package", "cofferdam", "--features", "failpoints"];
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(args)
+        .arg("--message-format=json")
+        .dir(&workspace)
+        .limit(BUILD_LIMIT)
+        .ok()?;
+    let executable = output.stdout.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        message.get("executable")?.as_str().map(PathBuf::from)
+    });
+    executable.last().ok_or_else(|| Error::Unexpected {
+        what: "what cargo printed".into(),
+        why: "it names no executable".into(),
+        next: "set COFFERDAM_BIN to a cofferdam built with the feature failpoints".into(),
+    })
+}
+
+/// A runtime that the test bed can pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// gVisor with its own shim.
+    Gvisor,
+    /// Debian's runsc behind the runc shim.
+    GvisorOci,
+    /// Debian's crun.
+    Crun,
+}
+
+impl Runtime {
+    /// Its handler.
+    pub const fn handler(self) -> &'static str {
+        match self {
+            Self::Gvisor => "runsc",
+            Self::GvisorOci => "runsc-oci",
+            Self::Crun => "crun",
+        }
+    }
+
+    /// Name of the package.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gvisor => "gvisor",
+            Self::GvisorOci => "gvisor-oci",
+            Self::Crun => "crun",
+        }
+    }
+
+    /// Where [`Node::put_package`] puts it, as a source for `cofferdam install`.
+    pub fn source(self) -> String {
+        format!("dir:/root/packages/{}", self.name())
+    }
+}
+
+/// One run of cofferdam on a node, with `--json`.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The run itself.
+    pub output: Output,
+}
+
+impl Run {
+    /// The exit code.
+    pub const fn code(&self) -> i32 {
+        self.output.status
+    }
+
+    /// What it printed on standard output.
+    ///
+    /// # Errors
+    /// It is not what was expected; the message shows all that was printed.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_str(&self.output.stdout).map_err(|error| Error::Unexpected {
+            what: format!("the output of `{}` (status {})", self.output.command, self.output.status),
+            why: format!("{error}\n{}{}", self.output.stdout, self.output.stderr),
+            next: "run it by hand on a node".into(),
+        })
+    }
+
+    /// How a change ended.
+    ///
+    /// # Errors
+    /// It printed something else.
+    pub fn outcome(&self) -> Result<Outcome> {
+        self.parse()
+    }
+}
+
+impl Node {
+    /// Puts the binary on the node.
+    ///
+    /// # Errors
+    /// It cannot be built, read or written.
+    pub fn put_cofferdam(&self) -> Result<()> {
+        let path = binary()?;
+        let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
+        self.put(BINARY, bytes, 0o755)
+    }
+
+    /// Puts a package into `/root/packages`.
+    ///
+    /// # Errors
+    /// It cannot be packed or written.
+    pub fn put_package(&self, runtime: Runtime) -> Result<()> {
+        let cache = Cache::open()?;
+        let scratch = std::env::temp_dir();
+        let dir = tempfile::tempdir().map_err(Error::io("make a directory in", &scratch))?;
+        match runtime {
+            Runtime::Gvisor => package::gvisor_shim(&cache, dir.path())?,
+            Runtime::GvisorOci => package::gvisor_oci(&cache, dir.path())?,
+            Runtime::Crun => package::crun(&cache, dir.path())?,
+        }
+        self.put_tree(dir.path(), &format!("/root/packages/{}", runtime.name()))
+    }
+
+    /// Runs cofferdam with these arguments and `--json`, whatever its exit code.
+    ///
+    /// # Errors
+    /// It does not end in time.
+    pub fn cofferdam(&self, args: &[&str]) -> Result<Run> {
+        let argv: Vec<&str> = [BINARY].into_iter().chain(args.iter().copied()).chain(["--json"]).collect();
+        Ok(Run { output: self.run_for(RUN_LIMIT, &argv)? })
+    }
+
+    /// Arms a failpoint for the next worker.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn arm(&self, failpoint: &str) -> Result<()> {
+        self.put(FAULT, failpoint, 0o600)
+    }
+
+    /// The process id of the node's containerd; 0 while it does not run.
+    ///
+    /// # Errors
+    /// systemd does not answer.
+    pub fn engine_pid(&self) -> Result<u32> {
+        let pid = self.ok(&["systemctl", "show", "--property=MainPID", "--value", "containerd.service"])?;
+        Ok(pid.trim().parse().unwrap_or(0))
+    }
+
+    /// All of [`WATCHED`] but [`EXCLUDED`].
+    ///
+    /// # Errors
+    /// Something cannot be read.
+    pub fn trees(&self) -> Result<Tree> {
+        let excluded: Vec<&str> = EXCLUDED.iter().map(|(path, _)| *path).collect();
+        Ok(self.snapshot(WATCHED)?.without(&excluded))
+    }
+
+    /// A pod's container as CRI lists it: how often it was started anew, and whether it runs. None: it is gone.
+    ///
+    /// # Errors
+    /// CRI does not answer.
+    pub fn attempt(&self, pod: &Pod) -> Result<Option<(u32, bool)>> {
+        let pods = self.pods()?;
+        let sandbox = pods.iter().find(|sandbox| sandbox.id == pod.sandbox && sandbox.ready);
+        let container = sandbox.and_then(|s| s.containers.iter().find(|c| c.id == pod.container));
+        Ok(container.map(|c| (c.attempt, c.running)))
+    }
+}
+
+/// Asks until there is an answer.
+///
+/// # Errors
+/// [`Error::TimedOut`], naming `what`, or what `ask` fails with.
+pub fn wait_for<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let until = Instant::now() + limit;
+    loop {
+        if let Some(answer) = ask()? {
+            return Ok(answer);
+        }
+        if Instant::now() > until {
+            return Err(Error::TimedOut { command: what.to_owned(), limit, output: String::new() });
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
