@@ -17,6 +17,7 @@ struct Cli {
 enum Task {
     Demo(task::demo::Args),
     Node(task::node::Args),
+    Test(task::test::Args),
     Testbed(task::testbed::Args),
 }
 
@@ -35,6 +36,7 @@ fn run(task: &Task) -> Result<u8> {
     match task {
         Task::Demo(args) => task::demo::run(args).map(|()| 0),
         Task::Node(args) => task::node::run(args),
+        Task::Test(args) => task::test::run(args),
         Task::Testbed(args) => task::testbed::run(args).map(|()| 0),
     }
 }

@@ -31,8 +31,9 @@ pub fn run(_: &Args) -> Result<()> {
     let result = show(&mut screen);
     let took = time(screen.elapsed());
     match &result {
-        Ok(()) => screen
-            .line(&format!("\nThe demo is over; nothing of it is left on this machine. It took {took}.")),
+        Ok(()) => screen.line(&format!(
+            "\nThe demo is over; its node is gone, what was built stays in the cache. It took {took}."
+        )),
         Err(_) => screen.bad(&format!("\nThe demo failed after {took}.")),
     }
     result

@@ -4,4 +4,5 @@ pub mod build;
 pub mod demo;
 pub mod node;
 pub mod screen;
+pub mod test;
 pub mod testbed;

@@ -43,7 +43,7 @@ impl Screen {
     /// What a command printed.
     pub fn output(&self, text: &str) {
         for line in text.trim_end().lines() {
-            self.line(&format!("    {line}").trim_end().to_owned());
+            self.line(format!("    {line}").trim_end());
         }
     }
 

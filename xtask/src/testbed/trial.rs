@@ -81,7 +81,16 @@ pub enum Runtime {
 }
 
 impl Runtime {
-    /// Name of the package and of its handler.
+    /// Its handler.
+    pub const fn handler(self) -> &'static str {
+        match self {
+            Self::Gvisor => "runsc",
+            Self::GvisorOci => "runsc-oci",
+            Self::Crun => "crun",
+        }
+    }
+
+    /// Name of the package.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Gvisor => "gvisor",

@@ -1,0 +1,144 @@
+//! `cargo xtask test`: every suite, in order, with its time.
+
+mod programs;
+mod suites;
+
+use super::screen::{Screen, time};
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use programs::Programs;
+use std::time::{Duration, Instant};
+
+/// Runs the test suites, all or the named ones, and goes on after a failed one.
+///
+/// Needs root on Debian 12 or later, Rust and Go. Missing Debian packages are named and installed.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only these suites, in the order of the whole.
+    #[arg(long, value_enum)]
+    suite: Vec<Suite>,
+    /// Only tests whose names contain this.
+    #[arg(long, value_name = "NAME")]
+    filter: Option<String>,
+}
+
+/// A suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// Every crate's own tests, the command line's on offline trees among them.
+    Unit,
+    /// The core does no I/O and pulls in no crate that does.
+    Purity,
+    /// The release binary: static, without getaddrinfo, runs in an empty root.
+    Static,
+    /// Real nodes with containerd 1.7 and 2.4.
+    Node,
+}
+
+impl Suite {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Purity => "purity",
+            Self::Static => "static",
+            Self::Node => "node",
+        }
+    }
+}
+
+/// How a suite ended.
+struct Score {
+    suite: Suite,
+    passed: usize,
+    failures: Vec<String>,
+    took: Duration,
+}
+
+/// Runs the task. Returns the exit code.
+///
+/// # Errors
+/// Something is missing on this machine, or the tests do not build.
+pub fn run(args: &Args) -> Result<u8> {
+    let mut screen = Screen::new();
+    let chosen: Vec<Suite> = Suite::value_variants()
+        .iter()
+        .copied()
+        .filter(|suite| args.suite.is_empty() || args.suite.contains(suite))
+        .collect();
+    suites::prerequisites(&chosen)?;
+    screen.heading("build the tests");
+    let begun = Instant::now();
+    let programs = Programs::build()?;
+    screen.good(&format!("{} test programs, {}", programs.len(), time(begun.elapsed())));
+    let mut scores = Vec::new();
+    for suite in chosen {
+        screen.heading(&format!("suite {}", suite.name()));
+        let begun = Instant::now();
+        let (passed, failures) = suites::run(suite, &programs, args.filter.as_deref(), &screen);
+        let score = Score { suite, passed, failures, took: begun.elapsed() };
+        screen.line(&format!("suite {}: {}", suite.name(), time(score.took)));
+        scores.push(score);
+    }
+    summary(&mut screen, &scores, args.filter.is_some());
+    Ok(u8::from(scores.iter().any(|s| !s.good(args.filter.is_some()))))
+}
+
+impl Score {
+    /// A suite without tests proves nothing, unless names were asked for.
+    const fn good(&self, filtered: bool) -> bool {
+        self.failures.is_empty() && (filtered || self.passed > 0)
+    }
+}
+
+fn summary(screen: &mut Screen, scores: &[Score], filtered: bool) {
+    screen.heading("summary");
+    for score in scores {
+        let verdict = if score.good(filtered) { "passed" } else { "FAILED" };
+        let text =
+            format!("{:8} {verdict}  {:5} tests  {:>12}", score.suite.name(), score.passed, time(score.took));
+        if score.good(filtered) {
+            screen.line(&text)
+        } else {
+            screen.bad(&text)
+        }
+        for failure in &score.failures {
+            screen.bad(&format!("         {failure}"));
+        }
+        if score.passed == 0 && score.failures.is_empty() && !filtered {
+            screen.bad("         no test ran");
+        }
+    }
+    screen.line(&format!("all together {}", time(screen.elapsed())));
+}
+
+/// The number before a word, as in `ok. 12 passed; 0 failed`.
+fn number_before(text: &str, word: &str) -> Option<usize> {
+    text.split([' ', ';', '.']).filter(|w| !w.is_empty()).collect::<Vec<_>>().windows(2).find_map(|pair| {
+        match pair {
+            [number, next] if *next == word => number.parse().ok(),
+            _ => None,
+        }
+    })
+}
+
+/// [`number_before`] of a line that libtest ends with.
+fn passed_in(line: &str) -> Result<usize> {
+    if !line.starts_with("test result: ") {
+        bail!("not a result");
+    }
+    number_before(line, "passed").context("no number")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_libtest_are_read() {
+        let line =
+            "test result: ok. 12 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s";
+        assert_eq!(passed_in(line).ok(), Some(12));
+        assert!(passed_in("12 passed").is_err());
+        assert!(passed_in("test result: nothing").is_err());
+    }
+}

@@ -1,0 +1,134 @@
+//! The workspace's test programs, built once, with one set of features for all suites and for clippy.
+
+use super::super::build::{TARGET, cargo};
+use super::super::screen::Screen;
+use super::passed_in;
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// One set, so that nothing is compiled twice. `.ci/run` gives clippy the same.
+pub(super) const FEATURES: &str = "cofferdam/failpoints,cofferdam-core/testing,xtask/node";
+
+/// A test program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Program {
+    /// The package's folder: where cargo runs it, too.
+    pub(super) dir: PathBuf,
+    /// The target's name.
+    pub(super) name: String,
+    executable: PathBuf,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Programs {
+    tests: Vec<Program>,
+    /// The command itself, with failpoints.
+    cofferdam: Option<PathBuf>,
+}
+
+/// The part of cargo's messages that names a program.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    manifest_path: Option<PathBuf>,
+    executable: Option<PathBuf>,
+    target: Option<Target>,
+    profile: Option<Profile>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Profile {
+    test: bool,
+}
+
+impl Programs {
+    /// Builds them.
+    pub(super) fn build() -> Result<Self> {
+        let mut cargo = cargo();
+        cargo.args(["test", "--workspace", "--no-run", "--target", TARGET, "--features", FEATURES]);
+        let child = cargo.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped()).spawn();
+        let output =
+            child.context("cannot start cargo")?.wait_with_output().context("cannot wait for cargo")?;
+        if !output.status.success() {
+            bail!("the tests do not build (see above)");
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let messages = || text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let mut tests: Vec<Program> = messages().filter_map(program).collect();
+        tests.sort_by(|a, b| (&a.dir, &a.name).cmp(&(&b.dir, &b.name)));
+        Ok(Self { tests, cofferdam: messages().find_map(command) })
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.tests.len()
+    }
+
+    /// The command with failpoints, if a test needed it built.
+    pub(super) fn cofferdam(&self) -> Option<&Path> {
+        self.cofferdam.as_deref()
+    }
+
+    /// Those whose name fits.
+    pub(super) fn with(&self, fits: impl Fn(&str) -> bool) -> Vec<&Program> {
+        self.tests.iter().filter(|program| fits(&program.name)).collect()
+    }
+}
+
+fn program(message: Message) -> Option<Program> {
+    if message.reason != "compiler-artifact" || !message.profile?.test {
+        return None;
+    }
+    let dir = message.manifest_path?.parent()?.to_owned();
+    Some(Program { dir, name: message.target?.name, executable: message.executable? })
+}
+
+fn command(message: Message) -> Option<PathBuf> {
+    (message.target?.name == "cofferdam" && !message.profile?.test).then_some(message.executable?)
+}
+
+impl Program {
+    /// Its name with its package's folder.
+    pub(super) fn title(&self) -> String {
+        let package = self.dir.file_name().unwrap_or_default().to_string_lossy();
+        format!("{package} {}", self.name)
+    }
+
+    /// Runs it, passes on what it prints, and returns how many tests passed.
+    ///
+    /// # Errors
+    /// A test failed, or the limit came first.
+    pub(super) fn run(&self, args: &[&str], env: &[(&str, &Path)], screen: &Screen) -> Result<usize> {
+        // --foreground: Ctrl-C reaches the tests as well, and they tear down what they built.
+        let mut command = Command::new("timeout");
+        command.args(["--foreground", "--kill-after=60", "3000"]).arg(&self.executable).args(args);
+        command.current_dir(&self.dir).env("CARGO_MANIFEST_DIR", &self.dir).stdin(Stdio::null());
+        command.envs(env.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start timeout")?;
+        let mut passed = None;
+        let out = child.stdout.take().context("no output")?;
+        for line in BufReader::new(out).split(b'\n') {
+            let line = line.context("cannot read what the tests print")?;
+            let line = String::from_utf8_lossy(&line).into_owned();
+            if let Ok(number) = passed_in(&line) {
+                passed = Some(passed.unwrap_or(0) + number);
+            }
+            screen.line(&line);
+        }
+        let status = child.wait().context("cannot wait for the tests")?;
+        match status.code() {
+            // A program without libtest counts as one test.
+            Some(0) => Ok(passed.unwrap_or(1)),
+            Some(124 | 137) => bail!("{}: did not end within 50 minutes", self.title()),
+            _ => bail!("{}: {status}", self.title()),
+        }
+    }
+}

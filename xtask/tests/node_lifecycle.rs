@@ -1,0 +1,265 @@
+//! A runtime's life on real nodes: planned, installed, proven, used, removed, and nothing left of it.
+
+// Helpers outside of #[test] functions fail their test by panicking, too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use cofferdam_core::engine::containerd::{Effective, compare};
+use cofferdam_core::name::HandlerName;
+use cofferdam_core::plan::WORKER_UNIT;
+use cofferdam_core::record::Verdict;
+use cofferdam_host::event::{Ending, Outcome};
+use serde_json::Value;
+use std::time::{Duration, Instant};
+use xtask::testbed::trial::{Runtime, wait_for};
+use xtask::testbed::{Config, Containerd, Node, NodeSpec, Pod, Tree};
+
+const RUNTIMES: [Runtime; 3] = [Runtime::GvisorOci, Runtime::Crun, Runtime::Gvisor];
+const NOTHING: Vec<String> = Vec::new();
+
+fn node(spec: NodeSpec) -> Node {
+    let node = Node::boot(spec).unwrap();
+    node.put_cofferdam().unwrap();
+    for runtime in RUNTIMES {
+        node.put_package(runtime).unwrap();
+    }
+    node
+}
+
+/// Runs a change that has to succeed.
+fn change(node: &Node, args: &[&str]) -> Outcome {
+    let begun = Instant::now();
+    let run = node.cofferdam(args).unwrap();
+    assert_eq!(run.code(), 0, "{:#?}", run.output);
+    let outcome = run.outcome().unwrap();
+    eprintln!("{}: {} in {:?} {:?}", node.machine(), args.join(" "), begun.elapsed(), outcome.millis);
+    outcome
+}
+
+fn install(node: &Node, runtime: Runtime) -> Outcome {
+    let outcome = change(node, &["install", &runtime.source()]);
+    assert_eq!(outcome.result, Ending::Committed, "{outcome:#?}");
+    outcome
+}
+
+fn status(node: &Node) -> Value {
+    let run = node.cofferdam(&["status"]).unwrap();
+    assert_eq!(run.code(), 0, "{:#?}", run.output);
+    run.parse().unwrap()
+}
+
+fn dump(node: &Node) -> Effective {
+    // Without a file 1.7 dumps nothing; what runs then is the default.
+    let what = if node.read("/etc/containerd/config.toml").is_ok() { "dump" } else { "default" };
+    Effective::parse(&node.ok(&["containerd", "config", what]).unwrap()).unwrap()
+}
+
+fn same(before: &Tree, node: &Node) {
+    assert_eq!(before.diff(&node.trees().unwrap()), NOTHING);
+}
+
+/// The pod of before still runs in the container of before.
+fn alive(node: &Node, pod: &Pod) {
+    assert_eq!(node.attempt(pod).unwrap(), Some((0, true)), "{}", pod.name);
+}
+
+/// Only our handlers differ between the configuration of before and the present one, as containerd reads both.
+fn only_ours_differ(before: &Effective, node: &Node, installed: &[Runtime]) {
+    let after = dump(node);
+    let ours = installed.iter().map(|r| HandlerName::new(r.handler()).unwrap()).collect();
+    assert_eq!(compare(before, &after, &ours), Vec::new());
+    for runtime in installed {
+        assert!(after.handlers().contains_key(runtime.handler()), "{runtime:?}");
+    }
+}
+
+fn one_runtime(node: &Node, runtime: Runtime, keep: &Pod) {
+    let before = node.trees().unwrap();
+    let source = runtime.source();
+    let pid = node.engine_pid().unwrap();
+
+    let plan: Value = node.cofferdam(&["plan", &source]).unwrap().parse().unwrap();
+    assert_eq!(plan["empty"], false, "{plan:#}");
+    assert_eq!(plan["restarts"], serde_json::json!(["containerd.service"]), "{plan:#}");
+    same(&before, node);
+    assert_eq!(node.engine_pid().unwrap(), pid);
+
+    assert_eq!(install(node, runtime).verdict, Some(Verdict::Proven));
+    assert_ne!(node.engine_pid().unwrap(), pid, "it was restarted once");
+    alive(node, keep);
+
+    let installed = node.trees().unwrap();
+    let pid = node.engine_pid().unwrap();
+    assert_eq!(change(node, &["install", &source]).result, Ending::Unchanged);
+    same(&installed, node);
+    assert_eq!(node.engine_pid().unwrap(), pid, "nothing to do, nothing restarted");
+
+    let name = format!("user-of-{}", runtime.name());
+    let pod = node.run_pod(&name, runtime.handler()).unwrap();
+    let kernel = node.exec_ok(&pod, &["uname", "-r"]).unwrap();
+    let host = node.ok(&["uname", "-r"]).unwrap();
+    assert_eq!(kernel == host.trim(), runtime == Runtime::Crun, "{runtime:?} says {kernel}");
+    let status = status(node);
+    let shown = &status["runtimes"][0];
+    assert_eq!(shown["name"], runtime.name(), "{status:#}");
+    assert_eq!(shown["verdict"]["verdict"], "proven", "{status:#}");
+    assert_eq!(shown["served"], serde_json::json!([runtime.handler()]), "{status:#}");
+    assert!(shown["users"].to_string().contains(&name), "{status:#}");
+
+    let refused = node.cofferdam(&["remove", runtime.name()]).unwrap();
+    assert_eq!(refused.code(), 5, "{:#?}", refused.output);
+    let outcome = refused.outcome().unwrap();
+    assert_eq!(outcome.result, Ending::Refused);
+    assert!(outcome.message.contains(&name), "{outcome:#?}");
+    same(&installed, node);
+    alive(node, &pod);
+
+    let removed = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| change(node, &["remove", runtime.name(), "--wait", "60s"]));
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(!waiting.is_finished(), "the pod still runs");
+        node.remove_pod(&pod).unwrap();
+        waiting.join().unwrap()
+    });
+    assert_eq!(removed.result, Ending::Committed);
+    alive(node, keep);
+    same(&before, node);
+}
+
+fn several(node: &Node, keep: &Pod) {
+    let before = node.trees().unwrap();
+    let config = dump(node);
+    let mut installed: Vec<Runtime> = Vec::new();
+    for runtime in RUNTIMES {
+        install(node, runtime);
+        installed.push(runtime);
+        only_ours_differ(&config, node, &installed);
+    }
+    let pod = node.run_pod("stays", Runtime::GvisorOci.handler()).unwrap();
+    let forced = node.run_pod("forced", Runtime::Crun.handler()).unwrap();
+    // In another order than they came in; one of them by force, while a pod runs under it.
+    change(node, &["remove", "crun", "--force"]);
+    assert!(node.pods().unwrap().iter().all(|sandbox| sandbox.id != forced.sandbox), "its sandbox is gone");
+    only_ours_differ(&config, node, &[Runtime::GvisorOci, Runtime::Gvisor]);
+    alive(node, &pod);
+    alive(node, keep);
+    node.remove_pod(&pod).unwrap();
+    change(node, &["remove", "gvisor-oci"]);
+    only_ours_differ(&config, node, &[Runtime::Gvisor]);
+    change(node, &["remove", "gvisor"]);
+    only_ours_differ(&config, node, &[]);
+    assert_eq!(dump(node), config);
+    same(&before, node);
+}
+
+/// Whoever asked may die: the worker goes on.
+fn caller_is_killed(node: &Node) {
+    let before = node.trees().unwrap();
+    let script = format!(
+        "cofferdam install {} >/dev/null 2>&1 & cli=$!
+         until systemctl is-active --quiet {WORKER_UNIT}; do sleep 0.01; done; kill -KILL $cli; wait $cli",
+        Runtime::Crun.source()
+    );
+    assert_eq!(node.sh(&script).unwrap().status, 137, "the caller was killed while the worker ran");
+    wait_for("the worker's end", Duration::from_secs(60), || {
+        Ok((!node.run(&["systemctl", "is-active", "--quiet", WORKER_UNIT])?.success()).then_some(()))
+    })
+    .unwrap();
+    let status = status(node);
+    assert_eq!(status["journal"], Value::Null, "{status:#}");
+    assert_eq!(status["runtimes"][0]["verdict"]["verdict"], "proven", "{status:#}");
+    change(node, &["remove", "crun"]);
+    same(&before, node);
+}
+
+fn life(containerd: Containerd) {
+    let node = node(NodeSpec::new(containerd));
+    let keep = node.run_pod("keep", "").unwrap();
+    let before = node.trees().unwrap();
+    let doctor = node.cofferdam(&["doctor"]).unwrap();
+    assert_eq!(doctor.code(), 0, "{:#?}", doctor.output);
+    for runtime in RUNTIMES {
+        one_runtime(&node, runtime, &keep);
+    }
+    several(&node, &keep);
+    caller_is_killed(&node);
+    alive(&node, &keep);
+    same(&before, &node);
+    assert!(node.run(&["ls", "/run/cofferdam"]).unwrap().status != 0, "nothing is left on the tmpfs either");
+}
+
+#[test]
+fn runtimes_come_and_go_on_debians_containerd() {
+    life(Containerd::Debian17);
+}
+
+#[test]
+fn runtimes_come_and_go_on_upstreams_containerd() {
+    life(Containerd::Upstream24);
+}
+
+/// No configuration file, and no CNI: nothing can be proven, and that is said.
+#[test]
+fn node_without_configuration_and_network_is_unproven_and_keeps_runc() {
+    for containerd in Containerd::ALL {
+        let node = node(NodeSpec::new(containerd).config(Config::Absent));
+        node.remove("/etc/cni/net.d/10-testbed.conflist").unwrap();
+        node.ok(&["systemctl", "restart", "containerd"]).unwrap();
+        let before = node.trees().unwrap();
+        let config = dump(&node);
+        let outcome = install(&node, Runtime::Crun);
+        let Some(Verdict::Unproven { reason }) = &outcome.verdict else { panic!("{outcome:#?}") };
+        assert!(reason.to_lowercase().contains("network"), "{reason}");
+        only_ours_differ(&config, &node, &[Runtime::Crun]);
+        let status = status(&node);
+        let handlers = &status["engine"]["cri"]["handlers"];
+        for name in ["crun", "runc"] {
+            assert!(handlers.to_string().contains(&format!("\"{name}\"")), "{status:#}");
+        }
+        assert_eq!(status["runtimes"][0]["verdict"]["verdict"], "unproven");
+        change(&node, &["remove", "crun"]);
+        same(&before, &node);
+    }
+}
+
+fn unit_with_config(containerd: Containerd) -> String {
+    format!("[Service]\nExecStart=\nExecStart={} --config /srv/containerd/main.toml\n", containerd.binary())
+}
+
+/// The configuration in use is found where it is: behind `--config` in a drop-in of the unit, and behind imports.
+#[test]
+fn configuration_in_use_is_found() {
+    for containerd in Containerd::ALL {
+        let version = if containerd == Containerd::Debian17 { 2 } else { 3 };
+        let root = format!("version = {version}\nimports = [\"/etc/containerd/site/*.toml\"]\n");
+        let node = node(
+            NodeSpec::new(containerd)
+                .config(Config::Text("# nobody reads this\nversion = 99\n".into()))
+                .file("/srv/containerd/main.toml", root, 0o644)
+                .file("/etc/containerd/site/10-site.toml", containerd.admin_config(), 0o644)
+                .file(
+                    "/etc/systemd/system/containerd.service.d/config.conf",
+                    unit_with_config(containerd),
+                    0o644,
+                ),
+        );
+        let before = node.trees().unwrap();
+        let main = node.read("/srv/containerd/main.toml").unwrap();
+        let dumped = || {
+            let text = node.ok(&["containerd", "--config", "/srv/containerd/main.toml", "config", "dump"]);
+            Effective::parse(&text.unwrap()).unwrap()
+        };
+        let config = dumped();
+        let status = status(&node);
+        assert_eq!(status["engine"]["config"], "/srv/containerd/main.toml", "{status:#}");
+        assert_eq!(status["engine"]["config_origin"], "argument", "{status:#}");
+        assert!(status["engine"]["files"].get("/etc/containerd/site/10-site.toml").is_some(), "{status:#}");
+        assert_eq!(install(&node, Runtime::GvisorOci).verdict, Some(Verdict::Proven));
+        let ours = [HandlerName::new("runsc-oci").unwrap()].into();
+        assert_eq!(compare(&config, &dumped(), &ours), Vec::new());
+        let pod = node.run_pod("one", "runsc-oci").unwrap();
+        node.remove_pod(&pod).unwrap();
+        change(&node, &["remove", "gvisor-oci"]);
+        assert_eq!(node.read("/srv/containerd/main.toml").unwrap(), main);
+        same(&before, &node);
+    }
+}
