@@ -34,7 +34,11 @@ exec {binary}
 
 fn mute(containerd: Containerd) -> &'static str {
     match containerd {
-        Containerd::Debian17 => "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n",
+        // As in the node's own configuration: the default would make /opt/containerd.
+        Containerd::Debian17 => {
+            "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+             [plugins.\"io.containerd.internal.v1.opt\"]\npath = \"/var/lib/containerd/opt\"\n"
+        }
         Containerd::Upstream24 => {
             "version = 3\ndisabled_plugins = [\"io.containerd.cri.v1.runtime\", \
              \"io.containerd.cri.v1.images\", \"io.containerd.grpc.v1.cri\"]\n"
