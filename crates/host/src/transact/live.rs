@@ -23,6 +23,10 @@ const RESTART_LIMIT: Duration = Duration::from_secs(30);
 /// With stuck containers CRI needs some seconds after the unit is active.
 const CRI_LIMIT: Duration = Duration::from_secs(30);
 
+/// containerd registers its services before it listens: one that answers without CRI stays so, and each second
+/// of waiting for it is one in which the node has no CRI.
+const NOT_SERVED_LIMIT: Duration = Duration::from_secs(1);
+
 /// A sandbox that boots a guest kernel needs seconds, on a busy node tens of them.
 const PROBE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -86,11 +90,11 @@ impl<'a> LiveEngine<'a> {
 
     /// Waits until CRI answers and is ready.
     fn wait_ready(&mut self) -> Result<CriReady> {
-        let deadline = Instant::now() + CRI_LIMIT;
+        let started = Instant::now();
         loop {
             match self.ready() {
                 Ok(ready) => return Ok(ready),
-                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(error) if started.elapsed() >= patience(&error) => return Err(error),
                 Err(_) => std::thread::sleep(POLL),
             }
         }
@@ -121,6 +125,14 @@ impl<'a> LiveEngine<'a> {
         let ready = self.ready()?;
         let cri = Cri::connect(Path::new(ready.socket.as_str()))?;
         Ok((cri, ready))
+    }
+}
+
+/// How long an answer like this may get better.
+fn patience(error: &HostError) -> Duration {
+    match error.class() {
+        Class::Unsupported => NOT_SERVED_LIMIT,
+        _ => CRI_LIMIT,
     }
 }
 
