@@ -83,6 +83,10 @@ fn taken_back(node: &Node, source: &str, before: &Before) -> Outcome {
     eprintln!("{} after {:?}: {}", node.machine(), begun.elapsed(), outcome.message);
     assert_eq!(outcome.result, Ending::RolledBack);
     assert!(!outcome.message.contains("the engine is not well"), "{outcome:#?}");
+    if outcome.message.contains("serves no CRI") {
+        let took = begun.elapsed();
+        assert!(took < Duration::from_secs(20), "a daemon without CRI is not waited for: {took:?}");
+    }
     before.holds(node);
     outcome
 }
