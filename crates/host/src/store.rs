@@ -96,8 +96,11 @@ impl<'a> Store<'a> {
             .open_at(&path, flags, Mode::from_raw_mode(0o600))
             .map_err(|errno| HostError::io("open", &path, errno))?;
         match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok((Lock { _fd: fd }, made)),
-            Err(Errno::AGAIN) => Err(HostError::new(
+            // Without a name, it was deleted with the last runtime: a lock on it keeps nobody out.
+            Ok(()) if rustix::fs::fstat(&fd).is_ok_and(|stat| stat.st_nlink > 0) => {
+                Ok((Lock { _fd: fd }, made))
+            }
+            Ok(()) | Err(Errno::AGAIN) => Err(HostError::new(
                 Class::Unavailable,
                 format!("another change is under way ({path} is locked)"),
             )
