@@ -3,7 +3,7 @@
 use super::{PlanError, World};
 use crate::name::HostPath;
 use crate::observation::PathState;
-use crate::record::{Ledger, Step};
+use crate::record::{Ledger, STATE, Step};
 
 /// Adds the steps that make `folder` and whatever is missing above it; what is made is recorded as owned.
 pub(super) fn ensure(
@@ -44,8 +44,10 @@ pub(super) fn ensure(
 
 /// Takes the folders that hold nothing of ours any more out of the ledger and adds the steps that delete them.
 pub(super) fn release(after: &mut Ledger, steps: &mut Vec<Step>) {
+    // Our records stay until the last runtime goes, and so do the folders made for them.
+    let records = HostPath::new(STATE).ok().filter(|_| !after.runtimes.is_empty());
     let needed = |folder: &HostPath| {
-        let trees = after.runtimes.values().map(|r| &r.tree);
+        let trees = after.runtimes.values().map(|r| &r.tree).chain(&records);
         trees.chain(after.files.keys()).chain(after.links.keys()).any(|path| path.is_within(folder))
     };
     let (keep, gone): (Vec<_>, Vec<_>) = after.folders.iter().cloned().partition(needed);

@@ -16,7 +16,8 @@ pub fn target(root: &HostRoot, prefix: &HostPath) -> Result<TargetObservation, O
     let stat = loop {
         match rustix::fs::statvfs(root.outside(&folder)) {
             Ok(stat) => break stat,
-            Err(rustix::io::Errno::NOENT) => {
+            // Something that is no folder is in the way: the planner says so, with its path.
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {
                 let gone = ObserveError::Read {
                     path: PathBuf::from(folder.as_str()),
                     source: std::io::ErrorKind::NotFound.into(),
