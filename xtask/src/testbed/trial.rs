@@ -58,7 +58,7 @@ fn build() -> Result<PathBuf> {
         .dir(&workspace)
         .limit(BUILD_LIMIT)
         .ok()?;
-    let executable = output.stdout.lines().filter_map(|line| {
+    let mut executable = output.stdout.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         message.get("executable")?.as_str().map(PathBuf::from)
     });
