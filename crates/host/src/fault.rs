@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! kill:before:write-file:2    SIGKILL before the second step of that kind; or kill:after:...
+//! kill:change:7               SIGKILL before the seventh change of a file, wherever it is
 //! fail:verify:1               the first step of that kind reports a failure
 //! error:ENOSPC:7              the seventh change of a file fails with that errno; changes are counted from 1
 //! ```
@@ -76,11 +77,15 @@ mod armed {
             Side::After => "after",
         };
         if strikes(&format!("kill:{side}:{}", kind.as_str())) {
-            disarm();
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-            loop {
-                std::thread::park();
-            }
+            die();
+        }
+    }
+
+    fn die() -> ! {
+        disarm();
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        loop {
+            std::thread::park();
         }
     }
 
@@ -93,6 +98,9 @@ mod armed {
     }
 
     pub(crate) fn change() -> Result<(), Errno> {
+        if strikes("kill:change") {
+            die();
+        }
         for (name, errno) in [
             ("ENOSPC", Errno::NOSPC),
             ("EROFS", Errno::ROFS),

@@ -96,8 +96,11 @@ impl<'a> Store<'a> {
             .open_at(&path, flags, Mode::from_raw_mode(0o600))
             .map_err(|errno| HostError::io("open", &path, errno))?;
         match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok((Lock { _fd: fd }, made)),
-            Err(Errno::AGAIN) => Err(HostError::new(
+            // Without a name, it was deleted with the last runtime: a lock on it keeps nobody out.
+            Ok(()) if rustix::fs::fstat(&fd).is_ok_and(|stat| stat.st_nlink > 0) => {
+                Ok((Lock { _fd: fd }, made))
+            }
+            Ok(()) | Err(Errno::AGAIN) => Err(HostError::new(
                 Class::Unavailable,
                 format!("another change is under way ({path} is locked)"),
             )
@@ -119,16 +122,27 @@ impl<'a> Store<'a> {
             missing.push(path);
         }
         missing.reverse();
-        for path in &missing {
-            let mode = if *path == self.folder { 0o700 } else { 0o755 };
-            self.root.make_folder(path, mode)?;
+        if let Err(error) = self.make_all(&missing) {
+            let inner = ["backup", "tmp"].map(|name| self.path(name).ok());
+            let inner = inner.into_iter().flatten().filter(|_| !missing.is_empty());
+            for folder in inner.chain(missing.iter().rev().cloned()) {
+                let _ = self.root.delete_folder(&folder);
+            }
+            return Err(error);
         }
         if missing.is_empty() && self.is_bare()? {
             missing.push(self.folder.clone());
         }
-        self.root.make_folder(&self.path("backup")?, 0o700)?;
-        self.root.make_folder(&self.path("tmp")?, 0o700)?;
         Ok(missing)
+    }
+
+    fn make_all(&self, missing: &[HostPath]) -> Result<()> {
+        for path in missing {
+            let mode = if *path == self.folder { 0o700 } else { 0o755 };
+            self.root.make_folder(path, mode)?;
+        }
+        self.root.make_folder(&self.path("backup")?, 0o700)?;
+        self.root.make_folder(&self.path("tmp")?, 0o700)
     }
 
     fn is_bare(&self) -> Result<bool> {

@@ -11,6 +11,7 @@ pub(crate) mod worker;
 use crate::cli::NodeArgs;
 use crate::show;
 use cofferdam_host::error::Result;
+use cofferdam_host::store::Store;
 use cofferdam_host::worker::{Job, perform, submit};
 use std::process::ExitCode;
 
@@ -24,4 +25,10 @@ fn carry_out(job: &Job, node: &NodeArgs) -> Result<ExitCode> {
     };
     progress.finish();
     Ok(show::outcome(&outcome, node.json))
+}
+
+/// Whether something was interrupted: then there is work to do in any case.
+fn has_journal(node: &NodeArgs) -> Result<bool> {
+    let root = node.open_root()?;
+    Ok(Store::new(&root)?.journal()?.is_some())
 }

@@ -1,6 +1,6 @@
 //! `cofferdam remove`.
 
-use super::carry_out;
+use super::{carry_out, has_journal};
 use crate::cli::RemoveArgs;
 use crate::show;
 use cofferdam_core::class::Class;
@@ -17,9 +17,14 @@ const POLL: Duration = Duration::from_secs(1);
 
 pub(crate) fn run(args: &RemoveArgs) -> Result<ExitCode> {
     args.node.require_root()?;
-    let plan = wait_for_plan(args)?;
-    if args.dry_run {
-        return show::plan(&plan, args.node.json);
+    match wait_for_plan(args) {
+        Ok(plan) if args.dry_run => return show::plan(&plan, args.node.json),
+        Ok(_) => {}
+        // What a crash left is finished first: until then no plan means anything.
+        Err(error) if args.dry_run || error.class() == Class::InUse || !has_journal(&args.node)? => {
+            return Err(error);
+        }
+        Err(_) => {}
     }
     let options = Options { skip_rehearsal: args.skip_rehearsal, force: args.force };
     let wish = Wish::Remove { name: args.name.clone() };

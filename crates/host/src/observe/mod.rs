@@ -290,4 +290,13 @@ mod tests {
             ("/r", "/b", "/s.sock")
         );
     }
+
+    #[test]
+    fn a_link_to_a_file_that_is_not_there_yet_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/srv/new.toml", folder.path().join("config.toml")).unwrap();
+        let root = HostRoot::open(folder.path()).unwrap();
+        let real = root.real(&HostPath::new("/config.toml").unwrap()).unwrap();
+        assert_eq!(real.as_str(), "/srv/new.toml");
+    }
 }

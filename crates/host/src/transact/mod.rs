@@ -24,10 +24,11 @@ use crate::package::PackageDir;
 use crate::root::HostRoot;
 use crate::store::Store;
 use crate::survey::{Survey, SurveyOptions};
+use cofferdam_core::class::Class;
 use cofferdam_core::name::{HostPath, RuntimeName};
 use cofferdam_core::observation::{EngineProcess, Sandbox};
 use cofferdam_core::plan::{self, Force, Plan};
-use cofferdam_core::record::{Journal, Verdict};
+use cofferdam_core::record::{Change, Journal, Verdict};
 
 /// What a transaction needs of the engine. Offline trees have none.
 pub trait EngineControl {
@@ -112,7 +113,7 @@ pub struct Host<'a> {
 
 /// Installs the package, unless it is installed already.
 pub fn install(mut host: Host<'_>, package: &PackageDir, options: Options) -> Outcome {
-    run(&mut host, Some(package), |survey| {
+    run(&mut host, Some(package), None, |survey| {
         survey.plan(|world| plan::install(world, &package.package, !options.skip_rehearsal))
     })
 }
@@ -120,7 +121,7 @@ pub fn install(mut host: Host<'_>, package: &PackageDir, options: Options) -> Ou
 /// Removes a runtime.
 pub fn remove(mut host: Host<'_>, name: &RuntimeName, options: Options) -> Outcome {
     let force = if options.force { Force::Yes } else { Force::No };
-    run(&mut host, None, |survey| {
+    run(&mut host, None, Some(name), |survey| {
         survey.plan(|world| plan::remove(world, name, force, !options.skip_rehearsal))
     })
 }
@@ -129,12 +130,18 @@ pub fn remove(mut host: Host<'_>, name: &RuntimeName, options: Options) -> Outco
 fn run(
     host: &mut Host<'_>,
     package: Option<&PackageDir>,
+    removing: Option<&RuntimeName>,
     make_plan: impl FnOnce(&mut Survey<'_>) -> Result<Plan>,
 ) -> Outcome {
     let store = match Store::new(host.root) {
         Ok(store) => store,
         Err(error) => return Outcome::refused(&error, 0),
     };
+    match settle(host, &store, removing) {
+        Ok(None) => {}
+        Ok(Some(outcome)) => return outcome,
+        Err(error) => return Outcome::refused(&error, generation(&store)),
+    }
     let (_lock, made) = match store.lock() {
         Ok(locked) => locked,
         Err(error) => return Outcome::refused(&error, 0),
@@ -149,6 +156,20 @@ fn run(
     outcome
 }
 
+/// Finishes what a crash left, under a lock of its own: with the last runtime our folder and the lock in it go. An
+/// outcome, if that is the end of it: others' edits stand in the way, or just what was asked for was finished.
+fn settle(host: &mut Host<'_>, store: &Store<'_>, removing: Option<&RuntimeName>) -> Result<Option<Outcome>> {
+    if store.journal()?.is_none() {
+        return Ok(None);
+    }
+    let (_lock, _) = store.lock()?;
+    let Some(journal) = store.journal()? else { return Ok(None) };
+    let asked = matches!(&journal.change, Change::Remove { name } if Some(name) == removing);
+    let outcome = recover::resume(host, store, journal, When::Running, Conflicts::Report)?;
+    let over = outcome.result == Ending::Conflict || asked && outcome.result == Ending::Committed;
+    Ok(over.then_some(outcome))
+}
+
 fn run_locked(
     host: &mut Host<'_>,
     store: &Store<'_>,
@@ -156,11 +177,9 @@ fn run_locked(
     package: Option<&PackageDir>,
     make_plan: impl FnOnce(&mut Survey<'_>) -> Result<Plan>,
 ) -> Result<Outcome> {
-    if let Some(journal) = store.journal()? {
-        let outcome = recover::resume(host, store, journal, When::Running, Conflicts::Report)?;
-        if outcome.result == Ending::Conflict {
-            return Ok(outcome);
-        }
+    if store.journal()?.is_some() {
+        let message = "another change was interrupted this very moment";
+        return Err(HostError::new(Class::Unavailable, message).with_hint("try again"));
     }
     store.sweep()?;
     let mut survey = Survey::take(host.root, host.survey)?;
@@ -199,5 +218,5 @@ fn staging(journal: &Journal) -> Result<HostPath> {
         .after
         .prefix
         .join(&format!("runtimes/.staging-{}", journal.id))
-        .map_err(|error| HostError::new(cofferdam_core::class::Class::Internal, error.to_string()))
+        .map_err(|error| HostError::new(Class::Internal, error.to_string()))
 }
