@@ -1,0 +1,254 @@
+//! A node that loses power in the middle of a change: the recovery unit mends its files before containerd starts,
+//! and never keeps the node from booting. And others' edits between the crash and the recovery.
+
+// Helpers outside of #[test] functions fail their test by panicking, too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use cofferdam_core::plan::{RECOVER_UNIT, WORKER_UNIT};
+use cofferdam_core::record::Phase;
+use cofferdam_host::event::{Ending, Outcome};
+use std::time::{Duration, Instant};
+use xtask::testbed::trial::{FAULT, Runtime, wait_for};
+use xtask::testbed::{Containerd, Node, NodeSpec, Tree};
+
+const CONFIG: &str = "/etc/containerd/config.toml";
+const JOURNAL: &str = "/var/lib/cofferdam/journal.json";
+const WATCHED: &[&str] = &["/etc", "/opt", "/var/lib/cofferdam"];
+
+/// Keeps systemd from starting a killed worker again, as if the power were lost in that moment. On /run: a boot
+/// does not know it.
+const NO_RESTART: &str = "/run/systemd/system/cofferdam-worker.service.d/test.conf";
+
+fn node(containerd: Containerd) -> Node {
+    let node = Node::boot(NodeSpec::new(containerd)).unwrap();
+    node.put_cofferdam().unwrap();
+    node.put_package(Runtime::Crun).unwrap();
+    node.put_package(Runtime::GvisorOci).unwrap();
+    node
+}
+
+fn snapshot(node: &Node) -> Tree {
+    node.snapshot(WATCHED).unwrap()
+}
+
+fn same(expected: &Tree, node: &Node, shown: &str) {
+    assert_eq!(expected.diff(&snapshot(node)), Vec::<String>::new(), "{shown}");
+}
+
+fn change(node: &Node, args: &[&str]) -> Outcome {
+    let run = node.cofferdam(args).unwrap();
+    assert_eq!(run.code(), 0, "{:#?}", run.output);
+    run.outcome().unwrap()
+}
+
+fn handlers(node: &Node) -> Vec<String> {
+    node.cri().unwrap().status().unwrap().handlers
+}
+
+fn journal(node: &Node) -> Option<serde_json::Value> {
+    node.read(JOURNAL).ok().map(|bytes| serde_json::from_slice(&bytes).unwrap())
+}
+
+/// Starts a change whose worker is killed at `failpoint`, and leaves the journal pending.
+fn crash(node: &Node, args: &[&str], failpoint: &str) {
+    node.put(NO_RESTART, "[Service]\nRestart=no\n", 0o644).unwrap();
+    node.arm(failpoint).unwrap();
+    let run = node.cofferdam(args).unwrap();
+    assert_ne!(run.code(), 0, "{:#?}", run.output);
+    assert!(node.read(FAULT).is_err(), "{failpoint} did not strike: {:#?}", run.output);
+    assert!(journal(node).is_some(), "{failpoint}: {:#?}", run.output);
+    node.remove(NO_RESTART).unwrap();
+}
+
+fn phase(node: &Node) -> Phase {
+    serde_json::from_value(journal(node).unwrap()["phase"].clone()).unwrap()
+}
+
+/// Rewrites the journal's phase: what it would say had the crash come within that phase.
+fn set_phase(node: &Node, phase: Phase) {
+    let mut journal = journal(node).unwrap();
+    journal["phase"] = serde_json::to_value(phase).unwrap();
+    node.put(JOURNAL, serde_json::to_vec(&journal).unwrap(), 0o600).unwrap();
+}
+
+/// What the journal of this boot says about the units' order: the recovery ended before containerd began.
+fn recovered_before_containerd(node: &Node, shown: &str) {
+    let show = |unit: &str, property: &str| -> u64 {
+        let property = format!("--property={property}");
+        node.ok(&["systemctl", "show", &property, "--value", unit]).unwrap().trim().parse().unwrap_or(0)
+    };
+    let ended = show(RECOVER_UNIT, "InactiveEnterTimestampMonotonic");
+    let began = show("containerd.service", "ExecMainStartTimestampMonotonic");
+    assert!(ended > 0 && began > 0, "{shown}: recovery {ended}, containerd {began}");
+    assert!(ended <= began, "{shown}: recovery ended at {ended}, containerd began at {began}");
+}
+
+/// The boot came to its end, and the settling worker to its own.
+fn settled(node: &Node, shown: &str) {
+    let limit = Duration::from_secs(60);
+    let waited = wait_for("the boot to settle", limit, || {
+        let jobs = node.ok(&["systemctl", "list-jobs", "--no-legend"])?;
+        let worker = node.run(&["systemctl", "is-active", WORKER_UNIT])?.stdout;
+        let idle = matches!(worker.trim(), "inactive" | "failed");
+        Ok((jobs.trim().is_empty() && idle && journal(node).is_none()).then_some(()))
+    });
+    if let Err(error) = waited {
+        let log = node.sh("systemctl list-jobs; journalctl -b --no-pager -n 80 -u 'cofferdam*' -u containerd");
+        panic!("{shown}: {error}\n{}", log.unwrap().stdout);
+    }
+    let running = node.run(&["systemctl", "is-system-running"]).unwrap().stdout;
+    assert_eq!(running.trim(), "running", "{shown}: {}", node.ok(&["systemctl", "--failed"]).unwrap());
+    assert_eq!(node.ok(&["systemctl", "is-active", "containerd"]).unwrap().trim(), "active", "{shown}");
+}
+
+/// A second runtime's installation is cut off: crun, its recovery unit with it, is there already.
+fn power_cuts(containerd: Containerd) {
+    let mut node = node(containerd);
+    let clean = snapshot(&node);
+    change(&node, &["install", &Runtime::Crun.source()]);
+    let old = snapshot(&node);
+    let source = Runtime::GvisorOci.source();
+    let install: &[&str] = &["install", &source];
+    let remove: &[&str] = &["remove", "crun"];
+    // (the change, where it dies, the phase that the journal tells then, whether it is new after the recovery)
+    let cases = [
+        (install, "kill:before:place-tree:1", Phase::Staging, false),
+        (install, "kill:after:write-file:1", Phase::Applying, false),
+        (install, "kill:after:restart:1", Phase::Restarting, false),
+        (remove, "kill:after:write-file:1", Phase::RollingBack, false),
+        (install, "kill:after:commit:1", Phase::Cleaning, true),
+        (remove, "kill:after:commit:1", Phase::Cleaning, true),
+    ];
+    for (args, failpoint, wanted, new) in cases {
+        let shown = format!("{} {} {failpoint} {wanted:?}", containerd.version(), args[0]);
+        let begun = Instant::now();
+        crash(&node, args, failpoint);
+        // These two cannot be hit by a step of their own: nothing is done in them that the phase before would not show.
+        if matches!(wanted, Phase::Staging | Phase::RollingBack) {
+            set_phase(&node, wanted);
+        }
+        assert_eq!(phase(&node), wanted, "{shown}");
+        node.power_cut().unwrap();
+        settled(&node, &shown);
+        recovered_before_containerd(&node, &shown);
+        let listed = handlers(&node);
+        let has = |runtime: Runtime| listed.iter().any(|h| h == runtime.handler());
+        match (args[0], new) {
+            (_, false) => {
+                same(&old, &node, &shown);
+                assert!(has(Runtime::Crun) && !has(Runtime::GvisorOci), "{shown}: {listed:?}");
+            }
+            ("install", true) => {
+                assert!(has(Runtime::Crun) && has(Runtime::GvisorOci), "{shown}: {listed:?}");
+                change(&node, &["remove", "gvisor-oci"]);
+            }
+            _ => {
+                same(&clean, &node, &shown);
+                assert!(!has(Runtime::Crun), "{shown}: {listed:?}");
+            }
+        }
+        eprintln!("{shown}: {:?}", begun.elapsed());
+    }
+    // It works as ever.
+    change(&node, install);
+    change(&node, &["remove", "gvisor-oci"]);
+    same(&clean, &node, "at the end");
+}
+
+#[test]
+fn power_cut_in_every_phase_ends_old_or_new_with_containerd_2() {
+    power_cuts(Containerd::Upstream24);
+}
+
+#[test]
+fn power_cut_in_every_phase_ends_old_or_new_with_containerd_1() {
+    power_cuts(Containerd::Debian17);
+}
+
+#[test]
+fn first_installation_cut_off_before_its_unit_exists_is_settled_by_hand() {
+    let mut node = node(Containerd::Upstream24);
+    let clean = snapshot(&node);
+    crash(&node, &["install", &Runtime::Crun.source()], "kill:after:place-tree:1");
+    node.power_cut().unwrap();
+    assert_eq!(node.ok(&["systemctl", "is-active", "containerd"]).unwrap().trim(), "active");
+    assert!(journal(&node).is_some(), "nothing recovers it by itself yet");
+    let run = node.cofferdam(&["recover"]).unwrap();
+    assert_eq!((run.outcome().unwrap().result, run.code()), (Ending::RolledBack, 7), "{:#?}", run.output);
+    same(&clean, &node, "by hand");
+    assert_eq!(change(&node, &["recover"]).result, Ending::Unchanged);
+    same(&clean, &node, "again");
+}
+
+#[test]
+fn containerd_starts_though_recovery_cannot() {
+    let mut node = node(Containerd::Upstream24);
+    let clean = snapshot(&node);
+    change(&node, &["install", &Runtime::Crun.source()]);
+    let worker = node.read("/opt/cofferdam/bin/cofferdam").unwrap();
+    crash(&node, &["remove", "crun"], "kill:before:restart:1");
+    node.remove("/opt/cofferdam/bin/cofferdam").unwrap();
+    node.power_cut().unwrap();
+    assert_eq!(node.ok(&["systemctl", "is-active", "containerd"]).unwrap().trim(), "active");
+    let result = node.ok(&["systemctl", "show", "--property=Result", "--value", RECOVER_UNIT]).unwrap();
+    assert_ne!(result.trim(), "success");
+    assert!(handlers(&node).iter().any(|h| h == "runc"));
+    node.put("/opt/cofferdam/bin/cofferdam", worker, 0o755).unwrap();
+    let run = node.cofferdam(&["recover"]).unwrap();
+    assert_eq!(run.outcome().unwrap().result, Ending::RolledBack, "{:#?}", run.output);
+    assert!(handlers(&node).iter().any(|h| h == "crun"));
+    change(&node, &["remove", "crun"]);
+    same(&clean, &node, "removed");
+}
+
+/// Others edit containerd's configuration while the journal is pending.
+fn foreign_edit(containerd: Containerd) {
+    let node = node(containerd);
+    let clean = snapshot(&node);
+    let before = node.read(CONFIG).unwrap();
+    let theirs = b"\n# theirs\n[debug]\n  level = \"info\"\n".as_slice();
+
+    // What is ours can be told apart: it goes, theirs stays.
+    crash(&node, &["install", &Runtime::Crun.source()], "kill:before:restart:1");
+    let mut text = node.read(CONFIG).unwrap();
+    assert_ne!(text, before, "the configuration is changed by then");
+    text.extend(theirs);
+    node.put(CONFIG, &text, 0o644).unwrap();
+    let run = node.cofferdam(&["recover"]).unwrap();
+    assert_eq!(run.outcome().unwrap().result, Ending::RolledBack, "{:#?}", run.output);
+    let kept = [before.as_slice(), theirs].concat();
+    assert_eq!(String::from_utf8_lossy(&node.read(CONFIG).unwrap()), String::from_utf8_lossy(&kept));
+    node.put(CONFIG, &before, 0o644).unwrap();
+    same(&clean, &node, "an edit beside ours");
+
+    // During a removal ours is gone already, and theirs is new: a conflict, with a way out.
+    change(&node, &["install", &Runtime::Crun.source()]);
+    crash(&node, &["remove", "crun"], "kill:before:restart:1");
+    let mut text = node.read(CONFIG).unwrap();
+    text.extend(theirs);
+    node.put(CONFIG, &text, 0o644).unwrap();
+    let run = node.cofferdam(&["recover"]).unwrap();
+    let outcome = run.outcome().unwrap();
+    assert_eq!(node.read(CONFIG).unwrap(), text, "theirs stays: {outcome:#?}");
+    assert_eq!((outcome.result, run.code()), (Ending::Conflict, 4), "{outcome:#?}");
+    assert!(outcome.hint.as_ref().is_some_and(|h| h.contains("--keep-theirs")), "{outcome:#?}");
+    assert!(journal(&node).is_some());
+    // Saying so again changes nothing.
+    assert_eq!(node.cofferdam(&["recover"]).unwrap().code(), 4);
+    assert_eq!(node.read(CONFIG).unwrap(), text);
+    let run = node.cofferdam(&["recover", "--keep-theirs"]).unwrap();
+    assert_eq!(run.outcome().unwrap().result, Ending::RolledBack, "{:#?}", run.output);
+    assert_eq!(node.read(CONFIG).unwrap(), text, "theirs stays");
+    assert!(journal(&node).is_none());
+    assert_eq!(node.ok(&["systemctl", "is-active", "containerd"]).unwrap().trim(), "active");
+}
+
+#[test]
+fn edits_of_others_survive_the_recovery_with_containerd_2() {
+    foreign_edit(Containerd::Upstream24);
+}
+
+#[test]
+fn edits_of_others_survive_the_recovery_with_containerd_1() {
+    foreign_edit(Containerd::Debian17);
+}
