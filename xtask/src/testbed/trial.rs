@@ -58,11 +58,11 @@ fn build() -> Result<PathBuf> {
         .dir(&workspace)
         .limit(BUILD_LIMIT)
         .ok()?;
-    let executable = output.stdout.lines().filter_map(|line| {
+    let mut executable = output.stdout.lines().filter_map(|line| {
         let message: serde_json::Value = serde_json::from_str(line).ok()?;
         message.get("executable")?.as_str().map(PathBuf::from)
     });
-    executable.last().ok_or_else(|| Error::Unexpected {
+    executable.next_back().ok_or_else(|| Error::Unexpected {
         what: "what cargo printed".into(),
         why: "it names no executable".into(),
         next: "set COFFERDAM_BIN to a cofferdam built with the feature failpoints".into(),
