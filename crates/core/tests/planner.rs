@@ -1,0 +1,403 @@
+//! The planner: from a recorded node to ordered steps, or to a refusal that names what stands in the way.
+
+// Helpers outside of #[test] functions fail their test by panicking, too.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use cofferdam_core::class::Class;
+use cofferdam_core::descriptor;
+use cofferdam_core::engine::EngineVersion;
+use cofferdam_core::name::{Digest, HostPath, RuntimeName};
+use cofferdam_core::observation::{
+    ConfigOrigin, Container, CriObservation, CriReady, EngineObservation, EngineProcess, PathState, Sandbox,
+    TargetObservation, TreeUse, TreeUses, UnitObservation,
+};
+use cofferdam_core::plan::{self, Blob, Force, Package, Plan, PlanError, WorkerBinary, World};
+use cofferdam_core::record::{Ledger, Step};
+use std::collections::BTreeMap;
+
+const CONFIG: &str = "version = 3\n";
+
+/// A node with containerd 2.4, as an observation of a booted one reads.
+struct Node {
+    ledger: Option<Ledger>,
+    engine: EngineObservation,
+    target: TargetObservation,
+    uses: TreeUses,
+    paths: BTreeMap<HostPath, PathState>,
+    kept: BTreeMap<Digest, String>,
+    worker: Option<WorkerBinary>,
+}
+
+fn path(text: &str) -> HostPath {
+    HostPath::new(text).unwrap()
+}
+
+fn name(text: &str) -> RuntimeName {
+    RuntimeName::new(text).unwrap()
+}
+
+impl Node {
+    fn live() -> Self {
+        let config = path("/etc/containerd/config.toml");
+        let engine = EngineObservation {
+            version: EngineVersion::parse("2.4.0"),
+            version_text: "2.4.0".to_owned(),
+            process: Some(EngineProcess {
+                pid: 77,
+                started: 1234,
+                binary: path("/usr/bin/containerd"),
+                args: Vec::new(),
+            }),
+            config_resolved: config.clone(),
+            config_origin: ConfigOrigin::Default,
+            files: BTreeMap::from([(config.clone(), CONFIG.to_owned())]),
+            config,
+            dump: None,
+            unit: Some(UnitObservation {
+                name: "containerd.service".to_owned(),
+                active_state: "active".to_owned(),
+                kill_mode: "process".to_owned(),
+                main_pid: 77,
+            }),
+            cri: CriObservation::Ready(CriReady {
+                socket: path("/run/containerd/containerd.sock"),
+                runtime_ready: true,
+                network_ready: true,
+                network_message: String::new(),
+                handlers: vec!["runc".to_owned()],
+                default_handler: "runc".to_owned(),
+                sandbox_image: "registry.example/pause:3.10".to_owned(),
+                sandboxes: Vec::new(),
+            }),
+        };
+        Self {
+            ledger: None,
+            engine,
+            target: TargetObservation {
+                prefix: path("/opt/cofferdam"),
+                read_only: false,
+                noexec: false,
+                free_bytes: 10 << 30,
+                free_inodes: 100_000,
+            },
+            uses: TreeUses::new(),
+            paths: [
+                "/opt",
+                "/etc",
+                "/etc/containerd",
+                "/etc/systemd/system",
+                "/etc/systemd/system/multi-user.target.wants",
+            ]
+            .map(|folder| (path(folder), PathState::Folder))
+            .into(),
+            kept: BTreeMap::new(),
+            worker: Some(WorkerBinary { digest: Digest::of(b"worker"), size: 6 }),
+        }
+    }
+
+    fn cri(&mut self) -> &mut CriReady {
+        match &mut self.engine.cri {
+            CriObservation::Ready(cri) => cri,
+            _ => panic!("not ready"),
+        }
+    }
+
+    fn sandbox(&mut self, pod: &str, handler: &str) {
+        self.cri().sandboxes.push(Sandbox {
+            id: format!("id-{pod}"),
+            namespace: "default".to_owned(),
+            name: pod.to_owned(),
+            uid: String::new(),
+            handler: handler.to_owned(),
+            ready: true,
+            containers: vec![Container {
+                id: format!("app-{pod}"),
+                name: "app".to_owned(),
+                attempt: 0,
+                running: true,
+            }],
+        });
+    }
+
+    /// Plans; a path that nobody put there is absent.
+    fn plan(&self, planner: impl Fn(&World<'_>) -> Result<Plan, PlanError>) -> Result<Plan, PlanError> {
+        let mut paths = self.paths.clone();
+        loop {
+            let world = World {
+                ledger: self.ledger.as_ref(),
+                engine: &self.engine,
+                target: &self.target,
+                uses: &self.uses,
+                paths: &paths,
+                kept: &self.kept,
+                worker: self.worker,
+            };
+            match planner(&world) {
+                Err(PlanError::Unobserved(path)) => {
+                    assert!(
+                        paths.insert(path.clone(), PathState::Absent).is_none(),
+                        "{path} asked for twice"
+                    );
+                }
+                result => {
+                    let again = planner(&world);
+                    assert_eq!(format!("{result:?}"), format!("{again:?}"), "equal worlds, equal plans");
+                    return result;
+                }
+            }
+        }
+    }
+
+    fn install(&self, package: &Package) -> Result<Plan, PlanError> {
+        self.plan(|world| plan::install(world, package, true))
+    }
+
+    fn remove(&self, name: &RuntimeName, force: Force) -> Result<Plan, PlanError> {
+        self.plan(|world| plan::remove(world, name, force, true))
+    }
+
+    /// The node after `plan`.
+    fn carry_out(&mut self, plan: &Plan) {
+        for step in &plan.steps {
+            match step {
+                Step::MakeFolder { path } => {
+                    self.paths.insert(path.clone(), PathState::Folder);
+                }
+                Step::PlaceTree { tree } => {
+                    self.paths.insert(tree.clone(), PathState::Folder);
+                }
+                Step::WriteFile { path, after, mode, .. } => {
+                    if let Blob::Text(text) = &plan.blobs[after] {
+                        if path.as_str().starts_with("/etc/containerd") {
+                            self.engine.files.insert(path.clone(), text.clone());
+                        }
+                    }
+                    self.paths.insert(path.clone(), PathState::File { digest: *after, mode: *mode });
+                }
+                Step::RemoveFile { path, .. } => {
+                    self.engine.files.remove(path);
+                    self.paths.insert(path.clone(), PathState::Absent);
+                }
+                Step::MakeLink { path, target } => {
+                    self.paths.insert(path.clone(), PathState::Link { target: target.clone() });
+                }
+                Step::Verify { handlers } => {
+                    let listed = handlers.iter().map(ToString::to_string).collect::<Vec<_>>();
+                    self.cri().handlers.extend(listed);
+                }
+                _ => {}
+            }
+        }
+        for (digest, blob) in &plan.blobs {
+            if let Blob::Text(text) = blob {
+                self.kept.insert(*digest, text.clone());
+            }
+        }
+        self.ledger = Some(plan.after.clone());
+    }
+}
+
+fn package(runtime: &str) -> Package {
+    let text = format!(
+        "schema = 1\nname = \"{runtime}\"\nversion = \"1.0\"\n[[handler]]\nname = \"{runtime}\"\n\
+         shim = \"bin/shim\"\n"
+    );
+    Package {
+        descriptor: descriptor::parse("runtime.toml", &text).unwrap(),
+        digest: Digest::of(text.as_bytes()),
+        bytes: 1 << 20,
+        entries: 2,
+        source: "dir:/packages".to_owned(),
+    }
+}
+
+fn shown(plan: &Plan) -> Vec<String> {
+    let tree = format!("1.0-{}", package("toy").digest.short());
+    plan.steps.iter().map(|step| step.to_string().replace(&tree, "TREE")).collect()
+}
+
+/// A refusal: its class, these words, and a way out.
+fn refused(result: Result<Plan, PlanError>, class: Class, words: &[&str], way_out: &str) {
+    let error = result.unwrap_err();
+    assert_eq!(error.class(), class, "{error}");
+    for word in words {
+        assert!(error.to_string().contains(word), "no {word:?} in {error}");
+    }
+    let hint = error.hint().unwrap_or_default();
+    assert!(hint.contains(way_out), "no {way_out:?} in {hint:?}");
+}
+
+#[test]
+fn installation_rehearses_writes_restarts_once_and_verifies_before_the_commit() {
+    let plan = Node::live().install(&package("toy")).unwrap();
+    assert_eq!(
+        shown(&plan),
+        [
+            "make folder /opt/cofferdam",
+            "make folder /opt/cofferdam/runtimes",
+            "make folder /opt/cofferdam/runtimes/toy",
+            "place /opt/cofferdam/runtimes/toy/TREE",
+            "make folder /opt/cofferdam/bin",
+            "create /opt/cofferdam/bin/cofferdam",
+            "create /etc/systemd/system/cofferdam-recover.service",
+            "link /etc/systemd/system/multi-user.target.wants/cofferdam-recover.service -> \
+             /etc/systemd/system/cofferdam-recover.service",
+            "reload systemd's units",
+            "rehearse: the engine starts on the new configuration, isolated",
+            "make folder /etc/containerd/cofferdam.d",
+            "create /etc/containerd/cofferdam.d/toy.toml",
+            "change /etc/containerd/config.toml",
+            "restart containerd.service",
+            "verify the engine and its sandboxes, probe toy",
+            "commit",
+        ]
+    );
+    assert_eq!(plan.restarts().collect::<Vec<_>>(), ["containerd.service"]);
+}
+
+#[test]
+fn installing_again_is_no_step_and_removal_mirrors_it() {
+    let mut node = Node::live();
+    let first = node.install(&package("toy")).unwrap();
+    node.carry_out(&first);
+    assert!(node.install(&package("toy")).unwrap().is_empty());
+
+    let plan = node.remove(&name("toy"), Force::No).unwrap();
+    assert_eq!(
+        shown(&plan),
+        [
+            "rehearse: the engine starts on the new configuration, isolated",
+            "change /etc/containerd/config.toml",
+            "delete /etc/containerd/cofferdam.d/toy.toml",
+            "restart containerd.service",
+            "verify the engine and its sandboxes",
+            "commit",
+            "delete /opt/cofferdam/runtimes/toy/TREE",
+            "delete link /etc/systemd/system/multi-user.target.wants/cofferdam-recover.service",
+            "delete /etc/systemd/system/cofferdam-recover.service",
+            "reload systemd's units",
+            "delete /opt/cofferdam/bin/cofferdam",
+            "delete folder /etc/containerd/cofferdam.d if it is empty",
+            "delete folder /opt/cofferdam/bin if it is empty",
+            "delete folder /opt/cofferdam/runtimes/toy if it is empty",
+            "delete folder /opt/cofferdam/runtimes if it is empty",
+            "delete folder /opt/cofferdam if it is empty",
+            "delete our records",
+        ]
+    );
+    let written = plan.steps.iter().find_map(|step| match step {
+        Step::WriteFile { after, .. } => Some(&plan.blobs[after]),
+        _ => None,
+    });
+    assert_eq!(written, Some(&Blob::Text(CONFIG.to_owned())), "the bytes of before");
+}
+
+#[test]
+fn an_unlisted_handler_costs_a_restart_but_no_write() {
+    let mut node = Node::live();
+    let first = node.install(&package("toy")).unwrap();
+    node.carry_out(&first);
+    node.cri().handlers.retain(|handler| handler != "toy");
+    let plan = node.install(&package("toy")).unwrap();
+    let steps = ["restart containerd.service", "verify the engine and its sandboxes, probe toy", "commit"];
+    assert_eq!(shown(&plan), steps);
+}
+
+#[test]
+fn an_offline_tree_gets_files_only() {
+    let mut node = Node::live();
+    (node.engine.process, node.engine.unit, node.engine.cri) = (None, None, CriObservation::Offline);
+    node.worker = None;
+    let steps = shown(&node.install(&package("toy")).unwrap());
+    assert!(!steps.iter().any(|s| s.contains("restart") || s.contains("verify") || s.contains("rehearse")));
+    assert_eq!(steps.last().map(String::as_str), Some("commit"));
+}
+
+#[test]
+fn a_restart_that_would_kill_sandboxes_is_refused() {
+    for mode in ["control-group", "mixed"] {
+        let mut node = Node::live();
+        node.engine.unit.as_mut().unwrap().kill_mode = mode.to_owned();
+        assert!(node.install(&package("toy")).is_ok(), "nothing runs");
+        node.sandbox("web", "");
+        let words = ["containerd.service", mode, "1 running sandboxes"];
+        refused(node.install(&package("toy")), Class::Unsupported, &words, "KillMode=process");
+        node.cri().sandboxes[0].ready = false;
+        assert!(node.install(&package("toy")).is_ok(), "nothing runs any more");
+    }
+}
+
+#[test]
+fn engines_that_cannot_be_restarted_or_asked_are_refused() {
+    let mut node = Node::live();
+    node.engine.unit = None;
+    refused(node.install(&package("toy")), Class::Unsupported, &["pid 77"], "systemd unit");
+    let mut node = Node::live();
+    node.engine.cri = CriObservation::Unavailable { socket: None, reason: "connection refused".to_owned() };
+    refused(node.install(&package("toy")), Class::Unavailable, &["connection refused"], "cofferdam doctor");
+}
+
+#[test]
+fn places_that_cannot_hold_a_tree_are_refused() {
+    let mut node = Node::live();
+    node.target.read_only = true;
+    refused(node.install(&package("toy")), Class::Unsupported, &["/opt/cofferdam", "read-only"], "--prefix");
+    let mut node = Node::live();
+    node.target.noexec = true;
+    refused(node.install(&package("toy")), Class::Unsupported, &["/opt/cofferdam", "noexec"], "--prefix");
+    let mut node = Node::live();
+    node.target.free_bytes = 1 << 20;
+    refused(node.install(&package("toy")), Class::Unsupported, &["1048576 bytes"], "--prefix");
+    let mut node = Node::live();
+    node.target.free_inodes = 1;
+    refused(node.install(&package("toy")), Class::Unsupported, &["1 inodes"], "--prefix");
+}
+
+#[test]
+fn what_is_used_is_not_removed_and_its_users_are_named() {
+    let mut node = Node::live();
+    let first = node.install(&package("toy")).unwrap();
+    node.carry_out(&first);
+    node.sandbox("web", "toy");
+    node.sandbox("other", "");
+    let tree = node.ledger.as_ref().unwrap().runtimes[&name("toy")].tree.clone();
+    let bundle = |id: &str| TreeUse::Bundle { id: id.to_owned(), namespace: "k8s.io".to_owned() };
+    let process = TreeUse::Process { pid: 99, comm: "shim".to_owned() };
+    node.uses.insert(tree.clone(), vec![bundle("app-web"), bundle("stray"), process.clone()]);
+    let error = node.remove(&name("toy"), Force::No).unwrap_err();
+    assert_eq!(error.to_string(), "toy is in use by pod default/web, container stray (namespace k8s.io)");
+    refused(node.remove(&name("toy"), Force::No), Class::InUse, &[], "--wait");
+
+    let steps = shown(&node.remove(&name("toy"), Force::Yes).unwrap());
+    let at = |text: &str| steps.iter().position(|step| step.contains(text)).unwrap();
+    assert!(at("verify") < at("stop") && at("stop") < at("commit"), "{steps:#?}");
+
+    node.cri().sandboxes.clear();
+    node.uses.insert(tree, vec![process]);
+    refused(node.remove(&name("toy"), Force::No), Class::InUse, &["process 99 (shim)"], "--force");
+}
+
+#[test]
+fn one_of_two_goes_and_the_rest_stays() {
+    let mut node = Node::live();
+    for runtime in ["toy", "two"] {
+        let plan = node.install(&package(runtime)).unwrap();
+        node.carry_out(&plan);
+    }
+    let plan = node.remove(&name("toy"), Force::No).unwrap();
+    let steps = shown(&plan);
+    for stays in ["cofferdam-recover", "our records", "cofferdam.d if", "config.toml", "/opt/cofferdam if"] {
+        assert!(!steps.iter().any(|step| step.contains(stays)), "{stays}: {steps:#?}");
+    }
+    assert_eq!(plan.after.runtimes.keys().map(ToString::to_string).collect::<Vec<_>>(), ["two"]);
+}
+
+#[test]
+fn names_decide_before_anything_else() {
+    let mut node = Node::live();
+    refused(node.remove(&name("toy"), Force::No), Class::Invalid, &["toy is not installed"], "status");
+    let first = node.install(&package("toy")).unwrap();
+    node.carry_out(&first);
+    let rebuilt = Package { digest: Digest::of(b"another build"), ..package("toy") };
+    refused(node.install(&rebuilt), Class::Conflict, &["installed already"], "cofferdam remove toy");
+}
