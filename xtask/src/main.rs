@@ -15,6 +15,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    Bench(task::bench::Args),
     Demo(task::demo::Args),
     Node(task::node::Args),
     Test(task::test::Args),
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
 
 fn run(task: &Task) -> Result<u8> {
     match task {
+        Task::Bench(args) => task::bench::run(args).map(|()| 0),
         Task::Demo(args) => task::demo::run(args).map(|()| 0),
         Task::Node(args) => task::node::run(args),
         Task::Test(args) => task::test::run(args),

@@ -167,10 +167,10 @@ impl Node {
                     self.paths.insert(tree.clone(), PathState::Folder);
                 }
                 Step::WriteFile { path, after, mode, .. } => {
-                    if let Blob::Text(text) = &plan.blobs[after] {
-                        if path.as_str().starts_with("/etc/containerd") {
-                            self.engine.files.insert(path.clone(), text.clone());
-                        }
+                    if let Blob::Text(text) = &plan.blobs[after]
+                        && path.as_str().starts_with("/etc/containerd")
+                    {
+                        self.engine.files.insert(path.clone(), text.clone());
                     }
                     self.paths.insert(path.clone(), PathState::File { digest: *after, mode: *mode });
                 }

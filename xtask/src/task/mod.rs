@@ -1,5 +1,6 @@
 //! One module per task: its arguments and what it does.
 
+pub mod bench;
 pub mod build;
 pub mod demo;
 pub mod node;

@@ -52,7 +52,7 @@ pub(super) fn run(
             match release {
                 Err(e) => (0, vec![format!("{e:#}")]),
                 Ok(binary) => {
-                    let env = [("COFFERDAM_BIN", binary.as_path())];
+                    let env = [("COFFERDAM_RELEASE", binary.as_path())];
                     all(&programs.with(|name| name == STATIC_BINARY), &args, &env, screen)
                 }
             }
