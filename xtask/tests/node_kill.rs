@@ -115,8 +115,8 @@ impl Trial {
         let begun = Instant::now();
         let shown = format!("{:?} kill:{}:{}", point.change, point.side, point.kind.as_str());
         let was = self.installed;
-        let user = (point.change == Change::Force)
-            .then(|| self.node.run_pod("user", RUNTIME.handler()).unwrap());
+        let user =
+            (point.change == Change::Force).then(|| self.node.run_pod("user", RUNTIME.handler()).unwrap());
         self.node.arm(&format!("kill:{}:{}:1", point.side, point.kind.as_str())).unwrap();
         let (ending, code) = self.run(point.change);
         assert!(self.node.read(FAULT).is_err(), "{shown}: it did not strike");

@@ -93,7 +93,8 @@ fn settled(node: &Node, shown: &str) {
         Ok((jobs.trim().is_empty() && idle && journal(node).is_none()).then_some(()))
     });
     if let Err(error) = waited {
-        let log = node.sh("systemctl list-jobs; journalctl -b --no-pager -n 80 -u 'cofferdam*' -u containerd");
+        let log =
+            node.sh("systemctl list-jobs; journalctl -b --no-pager -n 80 -u 'cofferdam*' -u containerd");
         panic!("{shown}: {error}\n{}", log.unwrap().stdout);
     }
     let running = node.run(&["systemctl", "is-system-running"]).unwrap().stdout;
