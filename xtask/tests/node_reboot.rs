@@ -131,7 +131,10 @@ fn power_cuts(containerd: Containerd) {
         assert_eq!(phase(&node), wanted, "{shown}");
         node.power_cut().unwrap();
         settled(&node, &shown);
-        recovered_before_containerd(&node, &shown);
+        // Finishing the last removal, the recovery deletes its own unit: systemd forgets when it ran.
+        if !(new && args == remove) {
+            recovered_before_containerd(&node, &shown);
+        }
         let listed = handlers(&node);
         let has = |runtime: Runtime| listed.iter().any(|h| h == runtime.handler());
         match (args[0], new) {
