@@ -124,16 +124,18 @@ fn print(status: &Status<'_>) {
             show::line(&format!("cri         {}", ready.socket));
             show::line(&format!("handlers    {}", ready.handlers.join(", ")));
             let containers: usize = ready.sandboxes.iter().map(|sandbox| sandbox.containers.len()).sum();
-            show::line(&format!("sandboxes   {} with {containers} containers", ready.sandboxes.len()));
+            let containers = count(containers, "container");
+            show::line(&format!("sandboxes   {} with {containers}", ready.sandboxes.len()));
             for sandbox in &ready.sandboxes {
                 let handler =
                     if sandbox.handler.is_empty() { &ready.default_handler } else { &sandbox.handler };
                 let restarts: u32 = sandbox.containers.iter().map(|container| container.attempt).sum();
                 show::line(&format!(
-                    "            {}/{} under {handler}, {} containers, {restarts} restarts",
+                    "            {}/{} under {handler}, {}, {}",
                     sandbox.namespace,
                     sandbox.name,
-                    sandbox.containers.len()
+                    count(sandbox.containers.len(), "container"),
+                    count(restarts as usize, "restart"),
                 ));
             }
         }
@@ -152,6 +154,11 @@ fn print(status: &Status<'_>) {
     for runtime in &status.runtimes {
         print_runtime(runtime);
     }
+}
+
+/// A number and what it counts.
+fn count(number: usize, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn print_runtime(runtime: &Runtime<'_>) {

@@ -175,7 +175,7 @@ mod tests {
         let folder = proc.join(pid);
         std::fs::create_dir_all(folder.join("ns")).unwrap();
         symlink(exe, folder.join("exe")).unwrap();
-        symlink("/work/dir", folder.join("cwd")).unwrap();
+        symlink("/srv/dir", folder.join("cwd")).unwrap();
         for name in ["mnt", "pid"] {
             symlink(namespace, folder.join("ns").join(name)).unwrap();
         }
@@ -206,7 +206,7 @@ mod tests {
         assert_eq!((daemon.process.pid, daemon.process.started), (13, 22));
         assert_eq!(daemon.process.args, ["-c", "etc/../c.toml"]);
         let (config, origin) = daemon.config(&DaemonArgs::parse(&daemon.process.args)).unwrap();
-        assert_eq!((config.as_str(), origin), ("/work/dir/c.toml", ConfigOrigin::Argument));
+        assert_eq!((config.as_str(), origin), ("/srv/dir/c.toml", ConfigOrigin::Argument));
         assert_eq!(daemon.config(&args("--config /env.toml")).unwrap().1, ConfigOrigin::Environment);
         assert_eq!(daemon.config(&args("")).unwrap().1, ConfigOrigin::Default);
 
