@@ -66,20 +66,3 @@ pub fn apply(text: &str, splices: &[Splice]) -> Result<String, SpliceError> {
     out.push_str(text.get(at..).unwrap_or_default());
     Ok(out)
 }
-
-/// The splices that undo `splices` on the text that [`apply`] made.
-pub fn invert(splices: &[Splice]) -> Vec<Splice> {
-    let mut shift = 0isize;
-    splices
-        .iter()
-        .map(|splice| {
-            let start = splice.range.start.saturating_add_signed(shift);
-            shift += splice.new.len() as isize - splice.expect.len() as isize;
-            Splice {
-                range: start..start + splice.new.len(),
-                expect: splice.new.clone(),
-                new: splice.expect.clone(),
-            }
-        })
-        .collect()
-}

@@ -226,11 +226,6 @@ pub fn dump(binary: &HostPath, config: &HostPath, limit: Duration) -> Result<Str
     Ok(output.text())
 }
 
-/// Whether the process that was observed still runs.
-pub fn is_alive(process: &EngineProcess) -> bool {
-    daemon::started(&Path::new("/proc").join(process.pid.to_string())) == Some(process.started)
-}
-
 fn unit_state(name: &str) -> Result<Option<UnitObservation>, SystemdError> {
     let state = Manager::connect()?.unit(name)?;
     Ok(state.is_loaded().then(|| state.observation()))

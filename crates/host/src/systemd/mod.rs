@@ -205,11 +205,6 @@ impl Manager {
         self.call_at(MANAGER_PATH, PROPERTIES, "Get", &body, limit).map(drop)
     }
 
-    /// Whether it goes over systemd's own socket.
-    pub const fn is_private(&self) -> bool {
-        self.destination.is_none()
-    }
-
     /// A unit's state. A unit that does not exist has the load state `not-found`.
     ///
     /// # Errors
@@ -249,31 +244,6 @@ impl Manager {
         self.job("RestartUnit", "restart", unit, "active", limit)
     }
 
-    /// Starts `unit`, its failed state reset first.
-    ///
-    /// # Errors
-    /// As [`Manager::restart`].
-    pub fn start(&mut self, unit: &str, limit: Duration) -> Result<UnitState, SystemdError> {
-        self.reset_failed(unit)?;
-        self.job("StartUnit", "start", unit, "active", limit)
-    }
-
-    /// Queues a start of `unit` without waiting for it, e.g. where the caller is ordered before it.
-    ///
-    /// # Errors
-    /// If systemd refuses.
-    pub fn start_later(&mut self, unit: &str) -> Result<(), SystemdError> {
-        self.manager("StartUnit", &(unit.to_owned(), "replace".to_owned()), CALL_LIMIT).map(drop)
-    }
-
-    /// Stops `unit`.
-    ///
-    /// # Errors
-    /// As [`Manager::restart`], with *inactive* for *active*. One that failed counts as stopped.
-    pub fn stop(&mut self, unit: &str, limit: Duration) -> Result<UnitState, SystemdError> {
-        self.job("StopUnit", "stop", unit, "inactive", limit)
-    }
-
     /// Kills the main process of `unit` with SIGKILL: a daemon that hangs is otherwise waited for until its stop
     /// timeout. Its `Restart=` setting applies.
     ///
@@ -301,24 +271,6 @@ impl Manager {
     /// If systemd does not answer in time.
     pub fn reload(&mut self) -> Result<(), SystemdError> {
         self.manager("Reload", &(), RELOAD_LIMIT).map(drop)
-    }
-
-    /// Enables unit files (makes their `[Install]` links), without a reload.
-    ///
-    /// # Errors
-    /// If systemd refuses.
-    pub fn enable(&mut self, unit: &str) -> Result<(), SystemdError> {
-        let (runtime, force) = (false, false);
-        self.manager("EnableUnitFiles", &(vec![unit.to_owned()], runtime, force), CALL_LIMIT).map(drop)
-    }
-
-    /// Disables unit files (removes their `[Install]` links), without a reload.
-    ///
-    /// # Errors
-    /// If systemd refuses.
-    pub fn disable(&mut self, unit: &str) -> Result<(), SystemdError> {
-        let runtime = false;
-        self.manager("DisableUnitFiles", &(vec![unit.to_owned()], runtime), CALL_LIMIT).map(drop)
     }
 
     fn job(

@@ -21,6 +21,8 @@ pub(super) struct Undone {
 pub(super) fn undo(store: &Store<'_>, journal: &Journal) -> Result<Undone> {
     let root = store.root();
     let mut undone = Undone::default();
+    // First: it lies in folders that go.
+    root.delete_all(&staging(journal)?)?;
     for step in journal.steps.iter().rev().skip_while(|step| !matches!(step, Step::Commit)) {
         match step {
             Step::WriteFile { path, before, after, mode } => {
@@ -49,7 +51,6 @@ pub(super) fn undo(store: &Store<'_>, journal: &Journal) -> Result<Undone> {
             Step::PlaceTree { tree } if undone.conflicts.is_empty() => root.delete_all(tree)?,
             Step::MakeFolder { path } if undone.conflicts.is_empty() => {
                 if root.state(path)? == PathState::Folder {
-                    discard_staging(root, journal)?;
                     root.delete_folder(path)?;
                 }
             }
@@ -65,12 +66,7 @@ pub(super) fn undo(store: &Store<'_>, journal: &Journal) -> Result<Undone> {
             | Step::Forget => {}
         }
     }
-    discard_staging(root, journal)?;
     Ok(undone)
-}
-
-fn discard_staging(root: &HostRoot, journal: &Journal) -> Result<()> {
-    root.delete_all(&staging(journal)?)
 }
 
 /// Puts the bytes of before back. If someone else edited the file since, only what is ours is cut out of it; if
