@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 /// Needs what the demo needs; `--containerd 2.4` needs Go as well.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The node's containerd: 1.7 or 2.4.
-    #[arg(long, default_value = "1.7", value_parser = containerd)]
+    /// The node's containerd: 1.6, 1.7, 2.1 or 2.4.
+    #[arg(long, default_value = "1.7")]
     containerd: Containerd,
     /// How often each is measured; the median counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
@@ -30,10 +30,6 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-}
-
-fn containerd(version: &str) -> Result<Containerd, String> {
-    Containerd::from_version(version).ok_or_else(|| "there are: 1.7, 2.4".to_owned())
 }
 
 /// A configuration of about a megabyte, as a generator might leave it.
@@ -175,11 +171,7 @@ fn large() -> String {
 }
 
 fn changes(report: &mut Report, node: &Node) -> Result<()> {
-    let table = match node.spec().containerd {
-        Containerd::Debian17 => "io.containerd.grpc.v1.cri",
-        Containerd::Upstream24 => "io.containerd.cri.v1.runtime",
-    };
-    let by_hand = BY_HAND.replace("TABLE", table);
+    let by_hand = BY_HAND.replace("TABLE", node.spec().containerd.cri_plugin());
     let mut all: BTreeMap<&'static str, BTreeMap<String, Vec<f64>>> = BTreeMap::new();
     for _ in 0..report.runs {
         for (name, command) in [

@@ -4,7 +4,8 @@
 //! cache      built things outside the checkout, keyed by the hash of their recipe
 //! packages   Debian packages that this machine needs
 //! image      a node's root tree, by debootstrap
-//! gotools    containerd 2.4, gVisor's shim, the control plane, built from Go modules
+//! debs       containerd 1.6, from another Debian release
+//! gotools    containerd 2.1 and 2.4, gVisor's shim, the control plane, built from Go modules
 //! oci        the pause and busybox images, made without a registry
 //! engine     the containerd of a node and its configuration
 //! node       a booted container: commands, files, reboot, power cut, teardown
@@ -20,6 +21,7 @@
 
 pub mod cache;
 pub mod command;
+pub mod debs;
 pub mod engine;
 pub mod error;
 pub mod gotools;
