@@ -6,8 +6,8 @@
 use cofferdam_host::event::{Ending, Outcome};
 use serde_json::Value;
 use std::time::{Duration, Instant};
-use xtask::testbed::trial::{Runtime, wait_for};
-use xtask::testbed::{Containerd, Node, NodeSpec, Pod, Tree};
+use xtask::testbed::trial::wait_for;
+use xtask::testbed::{Containerd, Node, NodeSpec, Pod, Runtime, Tree};
 
 /// How the unit's daemon fails once our handler is in its configuration.
 const FAULT: &str = "/srv/engine-fault";

@@ -10,8 +10,8 @@ use cofferdam_core::record::Verdict;
 use cofferdam_host::event::{Ending, Outcome};
 use serde_json::Value;
 use std::time::{Duration, Instant};
-use xtask::testbed::trial::{Runtime, wait_for};
-use xtask::testbed::{Config, Containerd, Node, NodeSpec, Pod, Tree};
+use xtask::testbed::trial::wait_for;
+use xtask::testbed::{Config, Containerd, Node, NodeSpec, Pod, Runtime, Tree};
 
 const RUNTIMES: [Runtime; 3] = [Runtime::GvisorOci, Runtime::Crun, Runtime::Gvisor];
 const NOTHING: Vec<String> = Vec::new();

@@ -3,7 +3,7 @@
 use super::build::Release;
 use super::screen::Screen;
 use crate::testbed::cache::Cache;
-use crate::testbed::{Containerd, Node, NodeSpec, package};
+use crate::testbed::{Containerd, Node, NodeSpec, Runtime, package};
 use anyhow::{Context, Result, ensure};
 use cofferdam_core::name::HostPath;
 use cofferdam_core::observation::{EngineObservation, PathState, TargetObservation, TreeUses};
@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> Result<()> {
     let cache = Cache::open()?;
     let release = Release::start()?;
     let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
-    package::gvisor_oci(&cache, folder.path())?;
+    package::pack(&cache, Runtime::GvisorOci, package::Release::Old, folder.path())?;
     let binary = release.finish()?;
     let node = Node::boot_in(&cache, NodeSpec::new(args.containerd))?;
     node.put("/usr/local/bin/cofferdam", std::fs::read(binary)?, 0o755)?;

@@ -2,7 +2,7 @@
 
 use crate::testbed::cache::Cache;
 use crate::testbed::interrupt;
-use crate::testbed::{Config, Containerd, Node, NodeSpec, package};
+use crate::testbed::{Config, Containerd, Node, NodeSpec, Release, Runtime, package};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::path::{Path, PathBuf};
@@ -108,7 +108,7 @@ fn put(node: &Node, path: &Path, to: &str) -> Result<()> {
 fn put_packages(node: &Node) -> Result<()> {
     let cache = Cache::open()?;
     let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
-    package::gvisor_oci(&cache, &dir.path().join("gvisor-oci"))?;
-    package::crun(&cache, &dir.path().join("crun"))?;
+    package::pack(&cache, Runtime::GvisorOci, Release::Old, &dir.path().join("gvisor-oci"))?;
+    package::pack(&cache, Runtime::Crun, Release::Old, &dir.path().join("crun"))?;
     Ok(node.put_tree(dir.path(), "/root/packages")?)
 }

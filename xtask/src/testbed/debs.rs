@@ -20,11 +20,8 @@ const SUITE: &str = "bookworm";
 /// # Errors
 /// The package or the mirror is not to be had.
 pub fn containerd_16(cache: &Cache) -> Result<Entry> {
-    let recipe = Recipe::new("containerd-1.6")
-        .with("suite", SUITE)
-        .with("package", "containerd")
-        .with("files", "usr/bin");
-    cache.entry(&recipe, |dir| {
+    let recipe = Recipe::new("containerd-1.6").with("suite", SUITE).with("package", "containerd");
+    cache.entry(&recipe.with("files", "usr/bin"), |dir| {
         let scratch = dir.join("scratch");
         fetch("containerd", &scratch)?;
         let (from, to) = (scratch.join("tree/usr/bin"), dir.join("usr/bin"));

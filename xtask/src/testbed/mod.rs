@@ -11,7 +11,7 @@
 //! node       a booted container: commands, files, reboot, power cut, teardown
 //! tree       what lies below some directories, to compare before and after
 //! pods       pods on a node, through CRI
-//! package    runtimes packed as package directories
+//! package    runtimes, packed as package directories, in two releases each
 //! trial      cofferdam on a node: install, failpoints, before and after
 //! interrupt  Ctrl-C tears everything down
 //! ```
@@ -40,5 +40,6 @@ pub use command::Output;
 pub use engine::{Config, Containerd};
 pub use error::{Error, Result};
 pub use node::{Node, NodeSpec};
+pub use package::{Release, Runtime};
 pub use pods::Pod;
 pub use tree::Tree;

@@ -24,7 +24,6 @@ impl Node {
             let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
             self.put(&format!("{}/{program}", self.spec.containerd.directory()), bytes, 0o755)?;
         }
-        self.ok(&["systemctl", "restart", "containerd.service"])?;
-        Ok(())
+        self.restart_containerd()
     }
 }
