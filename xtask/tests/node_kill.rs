@@ -9,8 +9,8 @@ use cofferdam_host::event::Ending;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
-use xtask::testbed::trial::{FAULT, Runtime, wait_for};
-use xtask::testbed::{Containerd, Node, NodeSpec, Pod, Tree};
+use xtask::testbed::trial::{FAULT, wait_for};
+use xtask::testbed::{Containerd, Node, NodeSpec, Pod, Runtime, Tree};
 
 const RUNTIME: Runtime = Runtime::Crun;
 /// Looked at after every point; all that [`Node::trees`] watches before the first one and after the last.

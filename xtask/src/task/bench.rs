@@ -3,7 +3,7 @@
 use super::build::Release;
 use super::screen::Screen;
 use crate::testbed::cache::Cache;
-use crate::testbed::{Containerd, Node, NodeSpec, package};
+use crate::testbed::{Containerd, Node, NodeSpec, Runtime, package};
 use anyhow::{Context, Result, ensure};
 use cofferdam_core::name::HostPath;
 use cofferdam_core::observation::{EngineObservation, PathState, TargetObservation, TreeState, TreeUses};
@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 /// Needs what the demo needs; `--containerd 2.4` needs Go as well.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The node's containerd: 1.7 or 2.4.
-    #[arg(long, default_value = "1.7", value_parser = containerd)]
+    /// The node's containerd: 1.6, 1.7, 2.1 or 2.4.
+    #[arg(long, default_value = "1.7")]
     containerd: Containerd,
     /// How often each is measured; the median counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
@@ -30,10 +30,6 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-}
-
-fn containerd(version: &str) -> Result<Containerd, String> {
-    Containerd::from_version(version).ok_or_else(|| "there are: 1.7, 2.4".to_owned())
 }
 
 /// A configuration of about a megabyte, as a generator might leave it.
@@ -87,7 +83,7 @@ pub fn run(args: &Args) -> Result<()> {
     let cache = Cache::open()?;
     let release = Release::start()?;
     let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
-    package::gvisor_oci(&cache, folder.path())?;
+    package::pack(&cache, Runtime::GvisorOci, package::Release::Old, folder.path())?;
     let binary = release.finish()?;
     let node = Node::boot_in(&cache, NodeSpec::new(args.containerd))?;
     node.put("/usr/local/bin/cofferdam", std::fs::read(binary)?, 0o755)?;
@@ -179,11 +175,7 @@ fn large() -> String {
 }
 
 fn changes(report: &mut Report, node: &Node) -> Result<()> {
-    let table = match node.spec().containerd {
-        Containerd::Debian17 => "io.containerd.grpc.v1.cri",
-        Containerd::Upstream24 => "io.containerd.cri.v1.runtime",
-    };
-    let by_hand = BY_HAND.replace("TABLE", table);
+    let by_hand = BY_HAND.replace("TABLE", node.spec().containerd.cri_plugin());
     let mut all: BTreeMap<&'static str, BTreeMap<String, Vec<f64>>> = BTreeMap::new();
     for _ in 0..report.runs {
         for (name, command) in [
