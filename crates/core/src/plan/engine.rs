@@ -39,6 +39,22 @@ impl ConfigChange {
         self.writes.is_empty() && self.removals.is_empty()
     }
 
+    /// Refuses to delete a file that someone imports by its name: containerd would not start without it.
+    fn refuse_dangling(self, world: &World<'_>) -> Result<Self, PlanError> {
+        let engine = world.engine;
+        let mut files = engine.files.clone();
+        files.extend(self.writes.iter().map(|write| (write.path.clone(), write.wanted.clone())));
+        files.retain(|path, _| self.removals.iter().all(|(gone, _)| gone != path));
+        for (path, _) in &self.removals {
+            if let Some(by) =
+                containerd::imported_by_name(&engine.config, &engine.config_resolved, &files, path)
+            {
+                return Err(PlanError::ImportedByName { path: path.clone(), by: by.clone() });
+            }
+        }
+        Ok(self)
+    }
+
     /// Adds the steps to `plan` and takes the files into its ledger. Each state between two steps starts: the
     /// import is a glob, which may match nothing.
     pub(super) fn enter(self, world: &World<'_>, plan: &mut Plan) -> Result<(), PlanError> {
@@ -88,7 +104,7 @@ pub(super) fn change(
 
     let untouched = !bases.is_empty() && !want.is_empty() && ledger.registrations() == *want;
     if untouched && bases.values().all(|base| base.holds) {
-        return Ok(change);
+        return change.refuse_dangling(world);
     }
     let edited = layout.as_ref().map(|layout| &layout.file);
     if let Some(layout) = &layout {
@@ -97,7 +113,7 @@ pub(super) fn change(
     for (path, base) in bases.into_iter().filter(|(path, _)| Some(path) != edited) {
         restore(world, path, base, &mut change);
     }
-    Ok(change)
+    change.refuse_dangling(world)
 }
 
 /// A file that the dialect edited before.
@@ -160,13 +176,15 @@ fn bases(world: &World<'_>, ledger: &Ledger) -> Result<BTreeMap<HostPath, Base>,
     let mut bases = BTreeMap::new();
     for (path, record) in &ledger.files {
         let Part::Containerd(owned) = &record.part else { continue };
+        // Someone may have deleted the kept bytes: then ours is cut out. Only the record says that there was no file.
+        let kept = match &record.before {
+            None => Some(None),
+            Some(digest) => world.kept.get(digest).cloned().map(Some),
+        };
         let base = match world.engine.files.get(path) {
             None => Base { text: None, holds: false },
-            Some(present) if Digest::of(present.as_bytes()) == record.after => {
-                let kept = |digest| {
-                    world.kept.get(&digest).cloned().ok_or_else(|| PlanError::KeptMissing(path.clone()))
-                };
-                Base { text: record.before.map(kept).transpose()?, holds: true }
+            Some(present) if Digest::of(present.as_bytes()) == record.after && kept.is_some() => {
+                Base { text: kept.flatten(), holds: true }
             }
             Some(present) => {
                 let cut = containerd::cut_root(present, owned)?;

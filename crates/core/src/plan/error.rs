@@ -109,9 +109,14 @@ pub enum PlanError {
     /// Someone changed a file that is wholly ours.
     #[error("{0} was written by Cofferdam and changed by someone else since")]
     Changed(HostPath),
-    /// A kept text is missing.
-    #[error("the bytes of before of {0} are missing from the backup folder")]
-    KeptMissing(HostPath),
+    /// Someone imports a file of ours by its name.
+    #[error("{by} imports {path} by its name: containerd would not start without that file")]
+    ImportedByName {
+        /// Our file.
+        path: HostPath,
+        /// Who imports it.
+        by: HostPath,
+    },
     /// A defect.
     #[error("{0}")]
     Internal(String),
@@ -131,10 +136,11 @@ impl PlanError {
             Self::OtherVersion { .. }
             | Self::HandlerTaken { .. }
             | Self::InTheWay { .. }
-            | Self::Changed(_) => Class::Conflict,
+            | Self::Changed(_)
+            | Self::ImportedByName { .. } => Class::Conflict,
             Self::InUse { .. } => Class::InUse,
             Self::CriUnavailable { .. } => Class::Unavailable,
-            Self::Unobserved(_) | Self::KeptMissing(_) | Self::Internal(_) => Class::Internal,
+            Self::Unobserved(_) | Self::Internal(_) => Class::Internal,
         }
     }
 
@@ -164,8 +170,11 @@ impl PlanError {
             Self::Changed(path) => {
                 format!("compare {path} with cofferdam status, then delete it or put it back as it was")
             }
+            Self::ImportedByName { path, by } => {
+                format!("take {path} out of the imports in {by}, then run the same command again")
+            }
             // A dialect's error says its way out itself.
-            Self::Dialect(_) | Self::Unobserved(_) | Self::KeptMissing(_) | Self::Internal(_) => return None,
+            Self::Dialect(_) | Self::Unobserved(_) | Self::Internal(_) => return None,
         })
     }
 }
