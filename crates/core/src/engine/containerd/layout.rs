@@ -214,8 +214,8 @@ pub fn dismiss(input: &ConfigInput<'_>, going: &BTreeSet<HandlerName>) -> Result
                 let place = Place::at(file.path, file.scan.text, file.scan.offset(&path).unwrap_or_default());
                 return Err(conflict(place, name));
             }
-            let runtimes = file.scan.tree.get(&tables.runtimes()).into_iter().flat_map(Tree::entries);
-            if let Some((name, _)) = runtimes.filter(|(name, _)| goes(name)).next() {
+            let mut runtimes = file.scan.tree.get(&tables.runtimes()).into_iter().flat_map(Tree::entries);
+            if let Some((name, _)) = runtimes.find(|(name, _)| goes(name)) {
                 let [a, b, c, d] = tables.runtimes();
                 let at = file.scan.offset(&[a, b, c, d, name]).unwrap_or_default();
                 return Err(copied(Place::at(file.path, file.scan.text, at), name));

@@ -52,8 +52,7 @@ pub(super) fn refuse(input: &ConfigInput<'_>) -> Result<(), DialectError> {
     let renders = |renderer: &&Renderer| {
         let lies =
             |folder: &&str| [input.config, input.root].iter().any(|path| path.as_str().starts_with(*folder));
-        renderer.folders.iter().any(|folder| lies(&folder))
-            || head.iter().any(|line| line.contains(renderer.mark))
+        renderer.folders.iter().any(lies) || head.iter().any(|line| line.contains(renderer.mark))
     };
     match RENDERERS.iter().find(renders) {
         None => Ok(()),
