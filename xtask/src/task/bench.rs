@@ -6,10 +6,10 @@ use crate::testbed::cache::Cache;
 use crate::testbed::{Containerd, Node, NodeSpec, Runtime, package};
 use anyhow::{Context, Result, ensure};
 use cofferdam_core::name::HostPath;
-use cofferdam_core::observation::{EngineObservation, PathState, TargetObservation, TreeUses};
-use cofferdam_core::plan::{self, Package, Plan, PlanError, World};
+use cofferdam_core::observation::{EngineObservation, PathState, TargetObservation, TreeState, TreeUses};
+use cofferdam_core::plan::{self, Expect, Package, Plan, PlanError, World};
 use cofferdam_host::event::Outcome;
-use cofferdam_host::worker::read_package;
+use cofferdam_host::package::Source;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -104,7 +104,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn planning(report: &mut Report, node: &Node, folder: &Path) -> Result<()> {
     let status = node.ok(&["cofferdam", "status", "--json"])?;
     let Status { mut engine } = serde_json::from_str(&status).context("cannot read the observation")?;
-    let package = read_package(folder, None, None)?.package;
+    let package = Source { folder: folder.to_owned(), preset: None, version: None }.read()?.package;
     let runs = report.runs;
     let time = median(runs, || plan_once(&engine, &package))?;
     report.planning.insert("recorded observation", time);
@@ -127,7 +127,7 @@ fn plan_once(engine: &EngineObservation, package: &Package) -> Result<Duration> 
         free_inodes: 1 << 30,
     };
     let (uses, kept) = (TreeUses::new(), BTreeMap::new());
-    let mut paths = BTreeMap::new();
+    let (mut paths, mut trees) = (BTreeMap::new(), BTreeMap::new());
     if let Some(text) = engine.files.get(&engine.config_resolved) {
         let digest = cofferdam_core::name::Digest::of(text.as_bytes());
         paths.insert(engine.config_resolved.clone(), PathState::File { digest, mode: 0o644 });
@@ -140,12 +140,16 @@ fn plan_once(engine: &EngineObservation, package: &Package) -> Result<Duration> 
             target: &target,
             uses: &uses,
             paths: &paths,
+            trees: &trees,
             kept: &kept,
             worker: None,
         };
-        match plan::install(&world, package, true) {
+        match plan::install(&world, package, Expect::Anything, true) {
             Err(PlanError::Unobserved(path)) => {
                 paths.insert(path, PathState::Absent);
+            }
+            Err(PlanError::Unchecked { tree, .. }) => {
+                trees.insert(tree, TreeState::Absent);
             }
             other => break other?,
         }

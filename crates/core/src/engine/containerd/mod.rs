@@ -20,6 +20,7 @@ mod imports;
 mod layout;
 mod locate;
 mod render;
+mod rendered;
 mod scan;
 mod tree;
 mod write;
@@ -28,7 +29,7 @@ pub use compare::{Difference, compare};
 pub use cut::{Cut, cut_root, holds};
 pub use effective::{Effective, HandlerView};
 pub use error::{DialectError, Place};
-pub use imports::{import_matches, import_patterns};
+pub use imports::{import_matches, import_patterns, imported_by_name};
 pub use layout::{ConfigInput, Import, Layout, Placement, admit, dismiss, foreign_handlers, layout};
 pub use render::drop_in;
 pub use tree::Tree;
@@ -185,6 +186,22 @@ impl Entry {
             Value::Text(text) if key == "snapshotter" => Some(text.as_str()),
             _ => None,
         })
+    }
+
+    /// Keys of ours that `table`, the handler's table in an effective configuration, does not hold as we wrote them.
+    /// Keys that the engine adds with their defaults do not count.
+    pub fn lost_in(&self, table: &Tree) -> Vec<String> {
+        let lost = |prefix: &'static str, keys: &[(String, Value)]| -> Vec<String> {
+            let differs = |key: &str, value: &Value| {
+                let path: Vec<&str> = prefix.split_terminator('.').chain([key]).collect();
+                table.get(&path) != Some(&Tree::from(value))
+            };
+            let lost = keys.iter().filter(|(key, value)| differs(key, value));
+            lost.map(|(key, _)| format!("{prefix}{key}")).collect()
+        };
+        let mut all = lost("", &self.keys);
+        all.extend(lost("options.", &self.options));
+        all
     }
 
     /// What the entry means.
