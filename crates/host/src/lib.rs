@@ -18,6 +18,7 @@ pub mod doctor;
 pub mod error;
 pub mod event;
 mod fault;
+pub mod history;
 pub mod observe;
 pub mod package;
 pub mod process;

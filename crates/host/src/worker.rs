@@ -11,12 +11,14 @@
 
 use crate::error::{HostError, Result};
 use crate::event::{Event, Outcome, Sink};
+use crate::history::{self, Scribe};
 use crate::package::{PackageDir, Using};
 use crate::root::HostRoot;
 use crate::survey::{EngineChoice, SurveyOptions};
 use crate::systemd::{Manager, Restart, SystemdError, TransientUnit, Type, UnitState};
 use crate::transact::{self, Conflicts, EngineControl, Host, LiveEngine, Options, When};
 use cofferdam_core::class::Class;
+use cofferdam_core::history::{Asker, Through};
 use cofferdam_core::name::RuntimeName;
 use cofferdam_core::plan::WORKER_UNIT;
 use cofferdam_core::preset;
@@ -59,6 +61,16 @@ pub enum Wish {
     },
 }
 
+impl std::fmt::Display for Wish {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Install { folder, .. } => write!(f, "install dir:{}", folder.display()),
+            Self::Remove { name } => write!(f, "remove {name}"),
+            Self::Recover { .. } => f.write_str("recover"),
+        }
+    }
+}
+
 /// A wish, where it is to come true, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -69,6 +81,8 @@ pub struct Job {
     pub survey: SurveyOptions,
     /// How.
     pub options: Options,
+    /// Who asks.
+    pub asker: Asker,
 }
 
 /// Reads the package that a wish names.
@@ -94,8 +108,9 @@ pub fn perform(job: &Job, root: &HostRoot, sink: &mut dyn Sink) -> Outcome {
         EngineChoice::Offline { .. } => None,
     };
     let engine = live.as_mut().map(|live| live as &mut dyn EngineControl);
-    let host = Host { root, survey: &job.survey, engine, sink };
-    match &job.wish {
+    let scribe = Scribe::new(job.asker.clone(), job.wish.to_string());
+    let host = Host { root, survey: &job.survey, engine, scribe: &scribe, sink };
+    let outcome = match &job.wish {
         Wish::Install { folder, preset, version } => {
             match read_package(folder, preset.as_deref(), version.as_deref()) {
                 Ok(package) => transact::install(host, &package, job.options),
@@ -107,7 +122,10 @@ pub fn perform(job: &Job, root: &HostRoot, sink: &mut dyn Sink) -> Outcome {
             let conflicts = if *keep_theirs { Conflicts::KeepTheirs } else { Conflicts::Report };
             transact::recover(host, When::Running, conflicts)
         }
-    }
+    };
+    // A host that cannot be written says so by its outcome already.
+    let _ = scribe.not_ended(root, &outcome);
+    outcome
 }
 
 /// Runs as the worker, with the folder that [`submit`] made.
@@ -160,7 +178,12 @@ fn recovery_of(folder: &Path) -> Result<Job> {
     let bytes = fs::read(&path).map_err(|error| HostError::std_io("read", path.display(), error))?;
     let survey = serde_json::from_slice(&bytes)
         .map_err(|error| HostError::new(Class::Internal, format!("{}: {error}", path.display())))?;
-    Ok(Job { wish: Wish::Recover { keep_theirs: false }, survey, options: Options::default() })
+    Ok(Job {
+        wish: Wish::Recover { keep_theirs: false },
+        survey,
+        options: Options::default(),
+        asker: history::asker(Through::Worker),
+    })
 }
 
 fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {

@@ -7,7 +7,7 @@ use cofferdam_core::plan::{self, Plan};
 use cofferdam_host::error::{HostError, Result};
 use cofferdam_host::survey::Survey;
 use cofferdam_host::transact::Options;
-use cofferdam_host::worker::{Job, Wish, read_package};
+use cofferdam_host::worker::{Wish, read_package};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &InstallArgs) -> Result<ExitCode> {
     }
     let wish = Wish::Install { folder, preset: args.preset.clone(), version: args.runtime_version.clone() };
     let options = Options { skip_rehearsal: args.skip_rehearsal, force: false };
-    carry_out(&Job { wish, survey: args.node.survey(), options }, &args.node)
+    carry_out(wish, options, &args.node)
 }
 
 /// The package's folder. The worker has another working directory.

@@ -20,6 +20,7 @@ pub use recover::{Conflicts, When, recover};
 
 use crate::error::{HostError, Result};
 use crate::event::{Ending, Outcome, Sink};
+use crate::history::Scribe;
 use crate::package::PackageDir;
 use crate::root::HostRoot;
 use crate::store::Store;
@@ -107,6 +108,8 @@ pub struct Host<'a> {
     pub survey: &'a SurveyOptions,
     /// Its engine; none on an offline tree.
     pub engine: Option<&'a mut dyn EngineControl>,
+    /// Writes down how it ended.
+    pub scribe: &'a Scribe,
     /// Where events go.
     pub sink: &'a mut dyn Sink,
 }
