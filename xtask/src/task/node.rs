@@ -2,7 +2,7 @@
 
 use crate::testbed::cache::Cache;
 use crate::testbed::interrupt;
-use crate::testbed::{Config, Containerd, Node, NodeSpec, package};
+use crate::testbed::{Config, Containerd, Node, NodeSpec, Release, Runtime, package};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use std::time::Instant;
 /// Boots a disposable node and opens a root shell in it. The node is gone when the shell ends.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The node's containerd.
-    #[arg(long, default_value = "2.4", value_parser = containerd)]
+    /// The node's containerd: 1.6, 1.7, 2.1 or 2.4.
+    #[arg(long, default_value = "2.4")]
     containerd: Containerd,
     /// This file as containerd's configuration, instead of the test bed's own.
     #[arg(long, value_name = "FILE", conflicts_with = "no_config")]
@@ -33,11 +33,6 @@ pub struct Args {
     /// No shell: run this command on the node, pass on what it prints, and end with its status.
     #[arg(last = true, conflicts_with = "keep")]
     command: Vec<String>,
-}
-
-fn containerd(version: &str) -> Result<Containerd, String> {
-    Containerd::from_version(version)
-        .ok_or_else(|| format!("there are: {}", Containerd::ALL.map(|c| c.version()).join(", ")))
 }
 
 /// Runs the task. Returns the exit code.
@@ -113,7 +108,7 @@ fn put(node: &Node, path: &Path, to: &str) -> Result<()> {
 fn put_packages(node: &Node) -> Result<()> {
     let cache = Cache::open()?;
     let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
-    package::gvisor_oci(&cache, &dir.path().join("gvisor-oci"))?;
-    package::crun(&cache, &dir.path().join("crun"))?;
+    package::pack(&cache, Runtime::GvisorOci, Release::Old, &dir.path().join("gvisor-oci"))?;
+    package::pack(&cache, Runtime::Crun, Release::Old, &dir.path().join("crun"))?;
     Ok(node.put_tree(dir.path(), "/root/packages")?)
 }

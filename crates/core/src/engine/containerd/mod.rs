@@ -187,6 +187,22 @@ impl Entry {
         })
     }
 
+    /// Keys of ours that `table`, the handler's table in an effective configuration, does not hold as we wrote them.
+    /// Keys that the engine adds with their defaults do not count.
+    pub fn lost_in(&self, table: &Tree) -> Vec<String> {
+        let lost = |prefix: &'static str, keys: &[(String, Value)]| -> Vec<String> {
+            let differs = |key: &str, value: &Value| {
+                let path: Vec<&str> = prefix.split_terminator('.').chain([key]).collect();
+                table.get(&path) != Some(&Tree::from(value))
+            };
+            let lost = keys.iter().filter(|(key, value)| differs(key, value));
+            lost.map(|(key, _)| format!("{prefix}{key}")).collect()
+        };
+        let mut all = lost("", &self.keys);
+        all.extend(lost("options.", &self.options));
+        all
+    }
+
     /// What the entry means.
     pub(crate) fn tree(&self) -> Tree {
         let pairs = |keys: &[(String, Value)]| -> BTreeMap<String, Tree> {
