@@ -12,7 +12,7 @@
 //! A transaction is committed by the rename that puts `ledger.json` of the next generation in place.
 //! Ownership is recorded before a change: the journal names each object before it exists.
 
-use crate::engine::containerd::{Entry, Registrations, RootOwned};
+use crate::engine::containerd::{Entry, PieceKind, Registrations, RootOwned, Traces};
 use crate::name::{Digest, HandlerName, HostPath, RuntimeName, Version};
 use crate::observation::{EngineProcess, Sandbox};
 pub use crate::step::{Step, StepKind};
@@ -69,6 +69,24 @@ impl Ledger {
     /// What the engine's configuration holds by our hand.
     pub fn registrations(&self) -> Registrations {
         self.runtimes.iter().map(|(name, installed)| (name.clone(), installed.entries.clone())).collect()
+    }
+
+    /// What of ours may stand in any file of the engine's configuration.
+    pub fn traces(&self) -> Traces {
+        let mut imports = Vec::new();
+        for (path, file) in &self.files {
+            match &file.part {
+                Part::Whole => {}
+                Part::DropIn => imports.push(path.to_string()),
+                Part::Containerd(owned) => {
+                    imports.extend(owned.pieces.iter().filter_map(|p| match &p.kind {
+                        PieceKind::Import { pattern, .. } => Some(pattern.clone()),
+                        _ => None,
+                    }))
+                }
+            }
+        }
+        Traces { entries: self.registrations(), imports }
     }
 
     /// Which runtime offers `handler`.

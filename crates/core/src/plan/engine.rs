@@ -3,10 +3,10 @@
 use super::{Blob, FileChange, Plan, PlanError, World, folders};
 use crate::diff;
 use crate::engine::containerd::{
-    self, ConfigInput, Effective, Layout, Overwrite, Placement, Registrations, Traces,
+    self, ConfigInput, Effective, Layout, Misfit, Overwrite, Placement, Registrations, Traces,
 };
 use crate::name::{Digest, HandlerName, HostPath};
-use crate::observation::PathState;
+use crate::observation::{EngineObservation, PathState};
 use crate::record::{Installed, Ledger, OwnedFile, Part, Step};
 use crate::splice;
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,6 +102,28 @@ pub(super) fn change(
     Ok(change)
 }
 
+/// Every registration in `ledger` that does not fit the configuration that `engine` reads.
+///
+/// # Errors
+/// If the configuration cannot be read, or cannot hold registrations at all: the reason, as an installation gives it.
+pub fn registered(engine: &EngineObservation, ledger: &Ledger) -> Result<Vec<Misfit>, PlanError> {
+    let effective = engine.dump.as_deref().map(Effective::parse).transpose()?;
+    let ours = handlers(ledger);
+    let input = ConfigInput {
+        engine: engine.version,
+        config: &engine.config,
+        root: &engine.config_resolved,
+        files: &engine.files,
+        effective: effective.as_ref(),
+        ours: &ours,
+    };
+    Ok(containerd::registered(&input, &engine.apart, &ledger.traces())?)
+}
+
+fn handlers(ledger: &Ledger) -> BTreeSet<HandlerName> {
+    ledger.runtimes.values().flat_map(|runtime| runtime.handlers().cloned()).collect()
+}
+
 /// A file that the dialect edited before.
 struct Base {
     /// Its text without anything of ours. None: no file.
@@ -126,7 +148,7 @@ fn decide(
             None => files.remove(path),
         };
     }
-    let ours: BTreeSet<HandlerName> = ledger.runtimes.values().flat_map(|r| r.handlers().cloned()).collect();
+    let ours = handlers(ledger);
     let input = ConfigInput {
         engine: world.engine.version,
         config: &world.engine.config,

@@ -7,6 +7,7 @@ mod install;
 mod remove;
 mod units;
 
+pub use engine::registered;
 pub use error::PlanError;
 pub use install::install;
 pub use remove::{Force, remove, users};

@@ -19,6 +19,7 @@ use cofferdam_core::engine::EngineVersion;
 use cofferdam_core::engine::containerd::{DialectError, Effective};
 use cofferdam_core::name::{HostPath, NameError};
 use cofferdam_core::observation::{CriObservation, EngineObservation, EngineProcess, UnitObservation};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -205,6 +206,7 @@ pub fn containerd(root: &HostRoot, options: &Options) -> Result<EngineObservatio
         config_resolved,
         config_origin,
         files,
+        apart: BTreeMap::new(),
         dump: Some(dump),
         unit,
         cri,

@@ -20,20 +20,24 @@ mod error;
 mod imports;
 mod layout;
 mod locate;
+mod misfit;
 mod render;
 mod scan;
+mod traces;
 mod tree;
 mod version;
 mod write;
 
 pub use admit::{FLOOR, admit, dismiss, foreign_handlers, supported};
 pub use compare::{Difference, compare};
-pub use cut::{Cut, Overwrite, Traces, cut_root, holds};
+pub use cut::{Cut, cut_root, holds};
 pub use effective::{Effective, HandlerView};
 pub use error::{DialectError, Place};
 pub use imports::{import_matches, import_patterns};
 pub use layout::{ConfigInput, Import, Layout, Placement, layout};
+pub use misfit::{Flaw, Misfit, registered};
 pub use render::drop_in;
+pub use traces::{Overwrite, Traces, only_ours};
 pub use tree::Tree;
 pub use write::{Piece, PieceKind, RootOwned, RootText, write_root};
 
