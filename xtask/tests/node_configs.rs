@@ -5,10 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use cofferdam_core::engine::containerd::{
-    ConfigInput, ConfigVersion, Effective, Entry, Layout, Overwrite, Placement, Registrations, RootOwned,
-    Traces, admit, compare, cut_root, drop_in, layout, write_root,
+    ConfigInput, ConfigVersion, Effective, Entry, Layout, Placement, Registrations, RootOwned, Traces, admit,
+    compare, cut_root, drop_in, layout, write_root,
 };
-use cofferdam_core::engine::{EngineVersion, Value};
+use cofferdam_core::engine::{EngineVersion, Overwrite, Value};
 use cofferdam_core::name::{HandlerName, HostPath, RuntimeName};
 use cofferdam_core::splice;
 use cofferdam_core::testing::{GeneratedConfig, containerd_config};
@@ -16,9 +16,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use xtask::testbed::Containerd;
 use xtask::testbed::cache::Cache;
 use xtask::testbed::image::{self, Image};
-use xtask::testbed::{Containerd, gotools};
 
 /// How many generated configurations; their seeds are 0 to this.
 const SEEDS: u64 = 300;
@@ -61,8 +61,8 @@ impl Daemon {
     fn new(containerd: Containerd, release: &str) -> Self {
         let cache = Cache::open().unwrap();
         let image = image::tree(&cache, Image::default()).unwrap();
-        let upstream = (containerd == Containerd::Upstream24).then(|| gotools::containerd(&cache).unwrap());
-        let tree = upstream.as_ref().map_or(image.path(), |entry| entry.path());
+        let layer = containerd.layer(&cache).unwrap();
+        let tree = layer.as_ref().map_or(image.path(), |entry| entry.path());
         let daemon = Self {
             libraries: image.path().join("usr/lib/x86_64-linux-gnu"),
             binary: tree.join(containerd.binary().trim_start_matches('/')),

@@ -1,6 +1,8 @@
 //! Generated inputs for tests, the same for the same seed: containerd configurations in every style that people,
 //! distributions and tools write. Only with the feature `testing`.
 
+pub mod peers;
+
 use crate::engine::containerd::{ConfigVersion, Tables};
 
 /// A generated configuration, which every containerd that knows its version accepts (2.x refuses a byte order mark).

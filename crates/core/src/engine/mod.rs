@@ -19,6 +19,16 @@ pub enum Value {
     List(Vec<String>),
 }
 
+/// What happens to something of ours that someone else edited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overwrite {
+    /// Refused: their edit may be there for a reason.
+    No,
+    /// Replaced by what we wrote.
+    Yes,
+}
+
 /// An engine's release, as far as decisions depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EngineVersion {

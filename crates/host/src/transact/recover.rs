@@ -1,7 +1,7 @@
 //! Finishes what a crash or a failure left: forward if it was committed, back if it was not.
 
 use super::execute::{boot_id, removed_handlers};
-use super::{EngineControl, Expectation, Host, failed, generation, undo};
+use super::{EngineControl, Expectation, Host, failed, generation, staging, undo};
 use crate::error::{HostError, Result};
 use crate::event::{Ending, Event, Outcome};
 use crate::store::Store;
@@ -44,6 +44,7 @@ fn recover_store(
 ) -> Result<Outcome> {
     let (_lock, made) = store.lock()?;
     let Some(journal) = store.journal()? else {
+        sweep_probes(host, when);
         store.sweep()?;
         let ledger = store.ledger()?;
         store.prune(ledger.as_ref())?;
@@ -63,6 +64,8 @@ pub(super) fn resume(
     when: When,
     conflicts: Conflicts,
 ) -> Result<Outcome> {
+    // Before their handlers' trees go: the engine ends them with files from there.
+    sweep_probes(host, when);
     if journal.is_committed(store.ledger()?.as_ref()) {
         clean(host, store, &journal)?;
         let text = format!("{}: was committed, and is finished now", journal.change);
@@ -70,6 +73,19 @@ pub(super) fn resume(
     }
     let reason = journal.reason.clone().unwrap_or_else(|| "it was interrupted".to_owned());
     take_back(host, store, &mut journal, reason, when, conflicts)
+}
+
+/// Removes the probe pods of a worker that was killed, if the engine is up. That it is not is no failure of the
+/// recovery: such a pod harms nobody.
+fn sweep_probes(host: &mut Host<'_>, when: When) {
+    let Some(engine) = host.engine.as_deref_mut().filter(|_| when == When::Running) else { return };
+    match engine.sweep_probes() {
+        Ok(0) | Err(_) => {}
+        Ok(count) => {
+            let text = format!("removed what an interrupted probe left ({count} pods)");
+            host.sink.take(Event::Note { text });
+        }
+    }
 }
 
 /// Takes a transaction back because of `error`.
@@ -114,6 +130,8 @@ fn take_back(
         return mend(host, store, journal);
     }
     let engine = settle_engine(host, journal, settled);
+    // Again: the engine may have been down before.
+    sweep_probes(host, when);
     finish(store, journal)?;
     let mut message = format!("{}: taken back: {reason}", journal.change);
     if let Err(error) = engine {
@@ -207,6 +225,7 @@ pub(super) fn clean_step(
         }
         Step::MakeFolder { .. }
         | Step::PlaceTree { .. }
+        | Step::ReplaceTree { .. }
         | Step::Rehearse
         | Step::WriteFile { .. }
         | Step::MakeLink { .. }
@@ -228,6 +247,8 @@ pub(super) fn forget_ledger(store: &Store<'_>) -> Result<()> {
 /// Ends a transaction: its temporary files and bytes go, then its journal; without a ledger, everything of ours.
 pub(super) fn finish(store: &Store<'_>, journal: &Journal) -> Result<()> {
     store.sweep()?;
+    // What a new copy was exchanged for lies there.
+    store.root().delete_all(&staging(journal)?)?;
     for step in &journal.steps {
         if let Step::WriteFile { path, .. } | Step::RemoveFile { path, .. } = step {
             store.root().sweep_temporary(path, &journal.id)?;

@@ -1,11 +1,12 @@
 //! Takes steps back, in reverse, by looking at what is on disk: each state between two steps is recognised.
 
-use super::staging;
+use super::{dangling, staging};
 use crate::error::{HostError, Result};
 use crate::root::HostRoot;
 use crate::store::Store;
 use cofferdam_core::class::Class;
-use cofferdam_core::engine::containerd::{self, Overwrite, Traces};
+use cofferdam_core::engine::Overwrite;
+use cofferdam_core::engine::containerd::{self, Traces};
 use cofferdam_core::name::{Digest, HostPath};
 use cofferdam_core::observation::PathState;
 use cofferdam_core::record::{Journal, OwnedFile, Part, Step};
@@ -54,7 +55,9 @@ pub(super) fn undo(store: &Store<'_>, journal: &Journal) -> Result<Undone> {
                     root.delete_folder(path)?;
                 }
             }
-            Step::PlaceTree { .. } | Step::MakeFolder { .. } => {}
+            // Whichever of the two copies lies at the tree's path by now, it is the one that the ledger means, or the
+            // damaged one of before; the other one went with the staging folder.
+            Step::PlaceTree { .. } | Step::ReplaceTree { .. } | Step::MakeFolder { .. } => {}
             Step::Rehearse
             | Step::ReloadSystemd
             | Step::Restart { .. }
@@ -85,6 +88,13 @@ fn undo_write(
         return Ok(Ok(()));
     }
     if present.as_ref() == Some(after) {
+        if let (None, Some(file)) = (before, dangling::importer(root, journal, path)?) {
+            return Ok(Err(format!(
+                "{file} names {path} among its imports since \"{}\": without it containerd would not start, so it stays; \
+                 take that line out of the list",
+                journal.change
+            )));
+        }
         match before {
             Some(before) => root.write_file(path, store.kept(before)?.as_slice(), mode, &journal.id)?,
             None => root.delete(path)?,

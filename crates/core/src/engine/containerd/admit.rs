@@ -102,7 +102,8 @@ pub fn foreign_handlers(input: &ConfigInput<'_>, wanted: &Registrations) -> Resu
     Ok(())
 }
 
-/// Refuses to take handlers away that the configuration names as the default: CRI would not start without it.
+/// Refuses to take handlers away that the configuration names as the default (CRI would not start without it), or that
+/// another tool copied: the copy would name files that are gone.
 ///
 /// # Errors
 /// A conflict that names file and line.
@@ -120,11 +121,26 @@ pub fn dismiss(input: &ConfigInput<'_>, going: &BTreeSet<HandlerName>) -> Result
                 let place = Place::at(file.path, file.scan.text, file.scan.offset(&path).unwrap_or_default());
                 return Err(conflict(place, name));
             }
+            let mut runtimes = file.scan.tree.get(&tables.runtimes()).into_iter().flat_map(Tree::entries);
+            if let Some((name, _)) = runtimes.find(|(name, _)| goes(name)) {
+                let [a, b, c, d] = tables.runtimes();
+                let at = file.scan.offset(&[a, b, c, d, name]).unwrap_or_default();
+                return Err(copied(Place::at(file.path, file.scan.text, at), name));
+            }
         }
     }
     match input.effective.and_then(Effective::default_runtime_name).filter(|name| goes(name)) {
         Some(name) => Err(conflict(Place::default(), name)),
         None => Ok(()),
+    }
+}
+
+fn copied(place: Place, name: &str) -> DialectError {
+    DialectError::Conflict {
+        place,
+        what: format!("the handler `{name}` stands here, too, where we did not put it, and would outlive its files"),
+        hint: "remove that table first (a tool that copies runtimes may have made it); then run the same command again"
+            .to_owned(),
     }
 }
 

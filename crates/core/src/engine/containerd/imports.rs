@@ -8,6 +8,7 @@ use super::scan::Scan;
 use super::tree::Tree;
 use super::write::{Insertion, Piece, PieceKind};
 use crate::name::HostPath;
+use std::collections::BTreeMap;
 
 /// A file of a configuration.
 pub(super) struct Loaded<'a> {
@@ -53,6 +54,21 @@ pub fn import_patterns(named: &HostPath, text: &str) -> Vec<String> {
     listed.into_iter().map(|import| resolve(named, import)).collect()
 }
 
+/// The file of a configuration that imports `path` by its name, not by a glob. `config` is the root file as the engine
+/// names it, `root` its key in `files`.
+pub fn imported_by_name<'a>(
+    config: &HostPath,
+    root: &HostPath,
+    files: &'a BTreeMap<HostPath, String>,
+    path: &HostPath,
+) -> Option<&'a HostPath> {
+    let names = |(file, text): &(&HostPath, &String)| {
+        let named = if *file == root { config } else { *file };
+        import_patterns(named, text).iter().any(|pattern| pattern == path.as_str())
+    };
+    files.iter().find(names).map(|(file, _)| file)
+}
+
 /// Whether `name`, one component of a path, is meant by one component of a pattern.
 pub fn import_matches(pattern: &str, name: &str) -> bool {
     glob(pattern, name)
@@ -61,7 +77,8 @@ pub fn import_matches(pattern: &str, name: &str) -> bool {
 /// The folder whose `.toml` files `import` loads, among them any name that we might choose.
 pub(super) fn folder_of_glob(import: &str, beside: &HostPath) -> Option<HostPath> {
     let (folder, pattern) = import.rsplit_once('/').unwrap_or((".", import));
-    if folder.contains('*') || !matches!(pattern, "*.toml" | "*") {
+    // Not `*`: it would load a temporary file, too, where none can be written elsewhere.
+    if folder.contains('*') || pattern != "*.toml" {
         return None;
     }
     let folder = if folder.is_empty() { "/" } else { folder };

@@ -4,6 +4,7 @@ use super::admit::{cri_enabled, disabled};
 use super::effective::Effective;
 use super::error::{DialectError, Place};
 use super::imports::{self, Loaded};
+use super::rendered;
 use super::scan::Scan;
 use super::tree::Tree;
 use super::{ConfigVersion, Entry, RUNC_SHIM, Tables, version};
@@ -94,8 +95,9 @@ impl Layout {
 /// Decides where and how entries go.
 ///
 /// # Errors
-/// If a file is not TOML, is of a version that is not supported, or if CRI is disabled.
+/// If a file is not TOML, is of a version that is not supported, is rendered by its distribution, or if CRI is disabled.
 pub fn layout(input: &ConfigInput<'_>) -> Result<Layout, DialectError> {
+    rendered::refuse(input)?;
     let files = imports::load(input)?;
     for file in &files {
         cri_enabled(file.path, &file.scan)?;

@@ -22,6 +22,7 @@ mod layout;
 mod locate;
 mod misfit;
 mod render;
+mod rendered;
 mod scan;
 mod traces;
 mod tree;
@@ -33,15 +34,15 @@ pub use compare::{Difference, compare};
 pub use cut::{Cut, cut_root, holds};
 pub use effective::{Effective, HandlerView};
 pub use error::{DialectError, Place};
-pub use imports::{import_matches, import_patterns};
+pub use imports::{import_matches, import_patterns, imported_by_name};
 pub use layout::{ConfigInput, Import, Layout, Placement, layout};
 pub use misfit::{Flaw, Misfit, registered};
 pub use render::drop_in;
-pub use traces::{Overwrite, Traces, only_ours};
+pub use traces::{Traces, only_ours};
 pub use tree::Tree;
 pub use write::{Piece, PieceKind, RootOwned, RootText, write_root};
 
-use super::Value;
+use super::{Overwrite, Value};
 use crate::descriptor::{Call, Handler};
 use crate::name::{HandlerName, HostPath, RuntimeName};
 use serde::{Deserialize, Serialize};
@@ -213,6 +214,22 @@ impl Entry {
         let snapshotter = self.snapshotter()?;
         let keys = vec![("snapshotter".to_owned(), Value::Text(snapshotter.to_owned()))];
         Some(Self { handler: self.handler.clone(), keys, options: Vec::new() })
+    }
+
+    /// Keys of ours that `table`, the handler's table in an effective configuration, does not hold as we wrote them.
+    /// Keys that the engine adds with their defaults do not count.
+    pub fn lost_in(&self, table: &Tree) -> Vec<String> {
+        let lost = |prefix: &'static str, keys: &[(String, Value)]| -> Vec<String> {
+            let differs = |key: &str, value: &Value| {
+                let path: Vec<&str> = prefix.split_terminator('.').chain([key]).collect();
+                table.get(&path) != Some(&Tree::from(value))
+            };
+            let lost = keys.iter().filter(|(key, value)| differs(key, value));
+            lost.map(|(key, _)| format!("{prefix}{key}")).collect()
+        };
+        let mut all = lost("", &self.keys);
+        all.extend(lost("options.", &self.options));
+        all
     }
 
     /// What the entry means.

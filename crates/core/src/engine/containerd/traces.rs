@@ -9,22 +9,13 @@ use super::{Entry, Registrations, Tables};
 use crate::engine::Value;
 use crate::name::HostPath;
 
-/// What to do where someone else has edited an entry of ours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overwrite {
-    /// It is a conflict.
-    No,
-    /// Their edit goes.
-    Yes,
-}
-
 /// What of ours may stand in a file beside what we wrote into it: others move files, and `containerd config migrate`
 /// puts drop-ins into the root file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Traces {
     /// Entries.
     pub entries: Registrations,
-    /// Patterns among `imports`, and paths of our drop-ins: an import of a file that is gone stops the daemon.
+    /// Patterns among `imports`.
     pub imports: Vec<String>,
 }
 
