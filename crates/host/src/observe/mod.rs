@@ -206,6 +206,7 @@ pub fn containerd(root: &HostRoot, options: &Options) -> Result<EngineObservatio
         config_resolved,
         config_origin,
         files,
+        apart: BTreeMap::new(),
         dump: Some(dump),
         unit,
         cri,
