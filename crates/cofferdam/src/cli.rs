@@ -58,6 +58,10 @@ pub(crate) enum Command {
     Gc(GcArgs),
     /// Finish what a crash interrupted
     Recover(RecoverArgs),
+    /// Show what was done on this node, when, by whom, with which result
+    Log(LogArgs),
+    /// Collect what a maintainer needs to know about this node, without secrets
+    SupportBundle(BundleArgs),
     /// Carry out a request (started by systemd)
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -82,6 +86,8 @@ impl Command {
             Self::Gc(args) => args.node.json,
             Self::Remove(args) => args.node.json,
             Self::Recover(args) => args.node.json,
+            Self::Log(args) => args.node.json,
+            Self::SupportBundle(args) => args.node.json,
             Self::Worker(_) | Self::RehearseChild { .. } => false,
         }
     }
@@ -302,6 +308,24 @@ pub(crate) struct RecoverArgs {
     /// Early at boot: mend files only, ask the engine later (used by the recovery unit)
     #[arg(long, hide = true)]
     pub(crate) boot: bool,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Only the last N entries
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) number: Option<usize>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BundleArgs {
+    /// The archive to make [default: cofferdam-support-TIME.tar.gz, here]
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }

@@ -26,6 +26,8 @@ pub fn run() -> ExitCode {
         Command::Gc(args) => commands::gc::run(&args),
         Command::Remove(args) => commands::remove::run(&args),
         Command::Recover(args) => commands::recover::run(&args),
+        Command::Log(args) => commands::log::run(&args),
+        Command::SupportBundle(args) => commands::support_bundle::run(&args),
         Command::Worker(args) => commands::worker::run(&args),
         Command::RehearseChild { args } => return rehearse::child_main(args),
     };

@@ -8,7 +8,7 @@ use cofferdam_core::plan::{self, Force, Plan};
 use cofferdam_host::error::Result;
 use cofferdam_host::survey::Survey;
 use cofferdam_host::transact::Options;
-use cofferdam_host::worker::{Job, Wish};
+use cofferdam_host::worker::Wish;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &RemoveArgs) -> Result<ExitCode> {
     }
     let options = Options { skip_rehearsal: args.skip_rehearsal, force: args.force };
     let wish = Wish::Remove { name: args.name.clone() };
-    carry_out(&Job { wish, survey: args.node.survey(), options }, &args.node)
+    carry_out(wish, options, &args.node)
 }
 
 /// The plan, once nothing uses the runtime or the wait is over.

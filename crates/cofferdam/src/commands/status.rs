@@ -2,12 +2,14 @@
 
 use crate::cli::NodeArgs;
 use crate::show;
+use cofferdam_core::class::Class;
 use cofferdam_core::name::{HostPath, RuntimeName};
 use cofferdam_core::observation::{
     ConfigOrigin, CriObservation, EngineObservation, EngineProcess, TargetObservation, UnitObservation,
 };
 use cofferdam_core::record::{Installed, Verdict};
-use cofferdam_host::error::Result;
+use cofferdam_host::error::{HostError, Result};
+use cofferdam_host::root::HostRoot;
 use cofferdam_host::store::Store;
 use cofferdam_host::survey::Survey;
 use serde::Serialize;
@@ -80,21 +82,30 @@ struct Earlier<'a> {
 pub(crate) fn run(args: &NodeArgs) -> Result<ExitCode> {
     args.require_root()?;
     let root = args.open_root()?;
-    let journal = Store::new(&root)?.journal()?.map(|journal| journal.change.to_string());
     let survey = Survey::take(&root, &args.survey())?;
-    let status = Status {
-        generation: survey.ledger.as_ref().map_or(0, |ledger| ledger.generation),
-        journal,
-        view: EngineView::of(&survey.engine),
-        engine: &survey.engine,
-        target: &survey.target,
-        runtimes: runtimes(&survey),
-    };
+    let status = look(&root, &survey)?;
     if args.json {
         return show::json(&status);
     }
     print(&status);
     Ok(ExitCode::SUCCESS)
+}
+
+/// The status as JSON.
+pub(crate) fn document(root: &HostRoot, survey: &Survey<'_>) -> Result<serde_json::Value> {
+    serde_json::to_value(look(root, survey)?)
+        .map_err(|error| HostError::new(Class::Internal, error.to_string()))
+}
+
+fn look<'s>(root: &HostRoot, survey: &'s Survey<'_>) -> Result<Status<'s>> {
+    Ok(Status {
+        generation: survey.ledger.as_ref().map_or(0, |ledger| ledger.generation),
+        journal: Store::new(root)?.journal()?.map(|journal| journal.change.to_string()),
+        view: EngineView::of(&survey.engine),
+        engine: &survey.engine,
+        target: &survey.target,
+        runtimes: runtimes(survey),
+    })
 }
 
 fn runtimes<'s>(survey: &'s Survey<'_>) -> Vec<Runtime<'s>> {

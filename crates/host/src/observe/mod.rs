@@ -19,6 +19,7 @@ use cofferdam_core::engine::EngineVersion;
 use cofferdam_core::engine::containerd::{DialectError, Effective};
 use cofferdam_core::name::{HostPath, NameError};
 use cofferdam_core::observation::{CriObservation, EngineObservation, EngineProcess, UnitObservation};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -209,6 +210,14 @@ pub fn containerd(root: &HostRoot, options: &Options) -> Result<EngineObservatio
         unit,
         cri,
     })
+}
+
+/// The text of the root file `config` and of each file that it imports, without asking an engine.
+///
+/// # Errors
+/// If one cannot be read, or is not UTF-8.
+pub fn config_files(root: &HostRoot, config: &HostPath) -> Result<BTreeMap<HostPath, String>, HostError> {
+    config_files::read(root, config).map(|(_, files)| files)
 }
 
 /// `BINARY --config CONFIG config dump`.

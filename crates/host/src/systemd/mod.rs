@@ -114,7 +114,7 @@ impl SystemdError {
 }
 
 /// A unit's state.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct UnitState {
     /// Its name, as asked.
     pub name: String,

@@ -5,7 +5,7 @@ use crate::error::{HostError, Result};
 use crate::root::HostRoot;
 use crate::store::Store;
 use cofferdam_core::class::Class;
-use cofferdam_core::engine::containerd;
+use cofferdam_core::engine::containerd::{self, Overwrite, Traces};
 use cofferdam_core::name::{Digest, HostPath};
 use cofferdam_core::observation::PathState;
 use cofferdam_core::record::{Journal, OwnedFile, Part, Step};
@@ -125,7 +125,9 @@ fn cut(root: &HostRoot, journal: &Journal, path: &HostPath) -> Result<Option<Str
     }
     let Some(bytes) = root.read(path)? else { return Ok(None) };
     let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
-    let Ok(cut) = containerd::cut_root(&text, owned) else { return Ok(None) };
+    let Ok(cut) = containerd::cut_root(&text, owned, &Traces::default(), Overwrite::No) else {
+        return Ok(None);
+    };
     Ok(splice::apply(&text, &cut.splices).ok())
 }
 
