@@ -132,12 +132,16 @@ impl Node {
         Ok(self.cri()?.remove_pod_sandbox(&pod.sandbox, LIMIT)?)
     }
 
-    /// Every sandbox of the node with its containers.
+    /// Every sandbox of the node with its containers, in the order of their ids: equal as long as nothing is started,
+    /// ended or restarted.
     ///
     /// # Errors
     /// CRI does not answer.
     pub fn pods(&self) -> Result<Vec<Sandbox>> {
-        Ok(self.cri()?.sandboxes()?)
+        let mut pods = self.cri()?.sandboxes()?;
+        pods.iter_mut().for_each(|pod| pod.containers.sort_by(|a, b| a.id.cmp(&b.id)));
+        pods.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(pods)
     }
 }
 
