@@ -89,7 +89,7 @@ impl<'a> Survey<'a> {
         };
         Ok(Self {
             target: observe::target(root, &prefix)?,
-            kept: kept_texts(&store, ledger.as_ref())?,
+            kept: kept_texts(&store, ledger.as_ref()),
             worker: if options.systemd { Some(worker_binary()?) } else { None },
             paths: BTreeMap::new(),
             trees: BTreeMap::new(),
@@ -193,14 +193,10 @@ fn offline(root: &HostRoot, version: Option<EngineVersion>) -> Result<EngineObse
     })
 }
 
-fn kept_texts(store: &Store<'_>, ledger: Option<&Ledger>) -> Result<BTreeMap<Digest, String>> {
-    let mut kept = BTreeMap::new();
-    for digest in ledger.iter().flat_map(|ledger| ledger.files.values()).filter_map(|file| file.before) {
-        let text = String::from_utf8(store.kept(&digest)?)
-            .map_err(|_| HostError::new(Class::Internal, format!("the kept text {digest} is not UTF-8")))?;
-        kept.insert(digest, text);
-    }
-    Ok(kept)
+/// The kept texts that are there and whole: a plan does without the others.
+fn kept_texts(store: &Store<'_>, ledger: Option<&Ledger>) -> BTreeMap<Digest, String> {
+    let digests = ledger.iter().flat_map(|ledger| ledger.files.values()).filter_map(|file| file.before);
+    digests.filter_map(|digest| Some((digest, String::from_utf8(store.kept(&digest).ok()?).ok()?))).collect()
 }
 
 fn worker_binary() -> Result<WorkerBinary> {

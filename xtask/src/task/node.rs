@@ -1,8 +1,7 @@
 //! `cargo xtask node`: a disposable node for a person.
 
-use crate::testbed::cache::Cache;
 use crate::testbed::interrupt;
-use crate::testbed::{Config, Containerd, Node, NodeSpec, Release, Runtime, package};
+use crate::testbed::{Config, Containerd, Node, NodeSpec, Release, Runtime};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::path::{Path, PathBuf};
@@ -24,7 +23,7 @@ pub struct Args {
     /// Copy FILE or a directory to /root on the node.
     #[arg(long, value_name = "FILE")]
     put: Vec<PathBuf>,
-    /// Put the gVisor (OCI form) and crun packages into /root/packages on the node.
+    /// Put the packages of gVisor (both forms) and crun, in two releases each, into /root/packages on the node.
     #[arg(long)]
     packages: bool,
     /// No shell: keep the node until Enter is pressed.
@@ -106,9 +105,10 @@ fn put(node: &Node, path: &Path, to: &str) -> Result<()> {
 }
 
 fn put_packages(node: &Node) -> Result<()> {
-    let cache = Cache::open()?;
-    let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
-    package::pack(&cache, Runtime::GvisorOci, Release::Old, &dir.path().join("gvisor-oci"))?;
-    package::pack(&cache, Runtime::Crun, Release::Old, &dir.path().join("crun"))?;
-    Ok(node.put_tree(dir.path(), "/root/packages")?)
+    for runtime in Runtime::ALL {
+        for release in [Release::Old, Release::New] {
+            node.put_release(runtime, release)?;
+        }
+    }
+    Ok(())
 }

@@ -39,6 +39,9 @@ pub enum Runtime {
 }
 
 impl Runtime {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Gvisor, Self::GvisorOci, Self::Crun];
+
     /// Its handler.
     pub const fn handler(self) -> &'static str {
         match self {

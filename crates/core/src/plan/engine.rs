@@ -2,7 +2,8 @@
 
 use super::{Blob, FileChange, Plan, PlanError, World, folders};
 use crate::diff;
-use crate::engine::containerd::{self, ConfigInput, Effective, Layout, Placement, Registrations};
+use crate::engine::Overwrite;
+use crate::engine::containerd::{self, ConfigInput, Effective, Layout, Placement, Registrations, Traces};
 use crate::name::{Digest, HandlerName, HostPath};
 use crate::observation::PathState;
 use crate::record::{Installed, Ledger, OwnedFile, Part, Step};
@@ -18,14 +19,24 @@ pub(super) struct ConfigChange {
     /// New contents: (path, present text, wanted text, what the ledger will say).
     writes: Vec<Write>,
     /// Files of ours that go.
-    removals: Vec<(HostPath, String)>,
+    removals: Vec<Removal>,
     /// Files of ours that are gone already.
     forgotten: Vec<HostPath>,
 }
 
 #[derive(Debug)]
+struct Removal {
+    path: HostPath,
+    before: Digest,
+    /// Its text, if the configuration loads it.
+    present: Option<String>,
+}
+
+#[derive(Debug)]
 struct Write {
     path: HostPath,
+    before: Option<Digest>,
+    /// Its text, if the configuration loads it.
     present: Option<String>,
     wanted: String,
     /// None: nothing of ours is left in it.
@@ -39,6 +50,22 @@ impl ConfigChange {
         self.writes.is_empty() && self.removals.is_empty()
     }
 
+    /// Refuses to delete a file that someone imports by its name: containerd would not start without it.
+    fn refuse_dangling(self, world: &World<'_>) -> Result<Self, PlanError> {
+        let engine = world.engine;
+        let mut files = engine.files.clone();
+        files.extend(self.writes.iter().map(|write| (write.path.clone(), write.wanted.clone())));
+        files.retain(|path, _| self.removals.iter().all(|gone| gone.path != *path));
+        for Removal { path, .. } in &self.removals {
+            if let Some(by) =
+                containerd::imported_by_name(&engine.config, &engine.config_resolved, &files, path)
+            {
+                return Err(PlanError::ImportedByName { path: path.clone(), by: by.clone() });
+            }
+        }
+        Ok(self)
+    }
+
     /// Adds the steps to `plan` and takes the files into its ledger. Each state between two steps starts: the
     /// import is a glob, which may match nothing.
     pub(super) fn enter(self, world: &World<'_>, plan: &mut Plan) -> Result<(), PlanError> {
@@ -47,10 +74,14 @@ impl ConfigChange {
                 folders::ensure(world, &parent, &mut plan.after, &mut plan.steps)?;
             }
             let after = Digest::of(write.wanted.as_bytes());
-            let before = write.present.as_ref().map(|text| Digest::of(text.as_bytes()));
             let shown = diff::unified(write.path.as_str(), write.present.as_deref(), Some(&write.wanted));
             plan.files.push(FileChange { path: write.path.clone(), diff: shown });
-            plan.steps.push(Step::WriteFile { path: write.path.clone(), before, after, mode: MODE });
+            plan.steps.push(Step::WriteFile {
+                path: write.path.clone(),
+                before: write.before,
+                after,
+                mode: MODE,
+            });
             plan.bytes += write.wanted.len() as u64;
             for text in [Some(write.wanted), write.base].into_iter().flatten() {
                 plan.blobs.insert(Digest::of(text.as_bytes()), Blob::Text(text));
@@ -60,9 +91,8 @@ impl ConfigChange {
                 None => plan.after.files.remove(&write.path),
             };
         }
-        for (path, present) in self.removals {
-            let before = Digest::of(present.as_bytes());
-            let shown = diff::unified(path.as_str(), Some(&present), None);
+        for Removal { path, before, present } in self.removals {
+            let shown = diff::unified(path.as_str(), present.as_deref(), None);
             plan.files.push(FileChange { path: path.clone(), diff: shown });
             plan.steps.push(Step::RemoveFile { path: path.clone(), before, mode: MODE });
             plan.after.files.remove(&path);
@@ -88,7 +118,7 @@ pub(super) fn change(
 
     let untouched = !bases.is_empty() && !want.is_empty() && ledger.registrations() == *want;
     if untouched && bases.values().all(|base| base.holds) {
-        return Ok(change);
+        return change.refuse_dangling(world);
     }
     let edited = layout.as_ref().map(|layout| &layout.file);
     if let Some(layout) = &layout {
@@ -97,7 +127,7 @@ pub(super) fn change(
     for (path, base) in bases.into_iter().filter(|(path, _)| Some(path) != edited) {
         restore(world, path, base, &mut change);
     }
-    Ok(change)
+    change.refuse_dangling(world)
 }
 
 /// A file that the dialect edited before.
@@ -133,6 +163,7 @@ fn decide(
         effective: effective.as_ref(),
         ours: &ours,
     };
+    containerd::supported(input.engine)?;
     containerd::dismiss(&input, &going(ledger, want))?;
     if want.is_empty() {
         return Ok(None);
@@ -160,16 +191,18 @@ fn bases(world: &World<'_>, ledger: &Ledger) -> Result<BTreeMap<HostPath, Base>,
     let mut bases = BTreeMap::new();
     for (path, record) in &ledger.files {
         let Part::Containerd(owned) = &record.part else { continue };
+        // Someone may have deleted the kept bytes: then ours is cut out. Only the record says that there was no file.
+        let kept = match &record.before {
+            None => Some(None),
+            Some(digest) => world.kept.get(digest).cloned().map(Some),
+        };
         let base = match world.engine.files.get(path) {
             None => Base { text: None, holds: false },
-            Some(present) if Digest::of(present.as_bytes()) == record.after => {
-                let kept = |digest| {
-                    world.kept.get(&digest).cloned().ok_or_else(|| PlanError::KeptMissing(path.clone()))
-                };
-                Base { text: record.before.map(kept).transpose()?, holds: true }
+            Some(present) if Digest::of(present.as_bytes()) == record.after && kept.is_some() => {
+                Base { text: kept.flatten(), holds: true }
             }
             Some(present) => {
-                let cut = containerd::cut_root(present, owned)?;
+                let cut = containerd::cut_root(present, owned, &Traces::default(), Overwrite::No)?;
                 let text = splice::apply(present, &cut.splices)
                     .map_err(|error| PlanError::Internal(format!("{path}: {error}")))?;
                 let gone = owned.created && text.trim().is_empty();
@@ -202,6 +235,7 @@ fn edit(
     let after = Digest::of(wanted.text.as_bytes());
     change.writes.push(Write {
         path: path.clone(),
+        before: present.map(|text| Digest::of(text.as_bytes())),
         present: present.cloned(),
         wanted: wanted.text,
         owned: ours.then_some(OwnedFile { before, after, part: Part::Containerd(owned) }),
@@ -214,13 +248,18 @@ fn edit(
 fn restore(world: &World<'_>, path: HostPath, base: Base, change: &mut ConfigChange) {
     match (base.text, world.engine.files.get(&path)) {
         (Some(wanted), Some(present)) => change.writes.push(Write {
+            before: Some(Digest::of(present.as_bytes())),
             present: Some(present.clone()),
             wanted,
             owned: None,
             base: None,
             path,
         }),
-        (None, Some(present)) => change.removals.push((path, present.clone())),
+        (None, Some(present)) => change.removals.push(Removal {
+            path,
+            before: Digest::of(present.as_bytes()),
+            present: Some(present.clone()),
+        }),
         // Someone deleted it: there is nothing to restore.
         (_, None) => change.forgotten.push(path),
     }
@@ -246,21 +285,19 @@ fn drop_in_changes(
 ) -> Result<(), PlanError> {
     for (path, text) in &wanted {
         let digest = Digest::of(text.as_bytes());
-        let owned = ledger.files.get(path);
-        let present = world.engine.files.get(path);
-        let found = present.map(|text| Digest::of(text.as_bytes()));
-        match (present, found, owned) {
-            (Some(_), Some(found), Some(_)) if found == digest => continue,
-            (Some(_), Some(found), Some(owned)) if found != owned.after => {
+        let found = file_digest(world, path)?;
+        match (found, ledger.files.get(path)) {
+            (Some(found), Some(_)) if found == digest => continue,
+            (Some(found), Some(owned)) if found != owned.after => {
                 return Err(PlanError::Changed(path.clone()));
             }
-            (Some(_), _, None) => return Err(in_the_way(path)),
-            (None, _, _) if !matches!(world.state(path)?, PathState::Absent) => return Err(in_the_way(path)),
+            (Some(_), None) => return Err(in_the_way(path)),
             _ => {}
         }
         change.writes.push(Write {
             path: path.clone(),
-            present: present.cloned(),
+            before: found,
+            present: world.engine.files.get(path).cloned(),
             wanted: text.clone(),
             owned: Some(OwnedFile { before: None, after: digest, part: Part::DropIn }),
             base: None,
@@ -270,15 +307,28 @@ fn drop_in_changes(
         if owned.part != Part::DropIn || wanted.contains_key(path) {
             continue;
         }
-        match world.engine.files.get(path) {
-            Some(present) if Digest::of(present.as_bytes()) == owned.after => {
-                change.removals.push((path.clone(), present.clone()));
+        match file_digest(world, path)? {
+            Some(found) if found == owned.after => {
+                let present = world.engine.files.get(path).cloned();
+                change.removals.push(Removal { path: path.clone(), before: found, present });
             }
             Some(_) => return Err(PlanError::Changed(path.clone())),
             None => change.forgotten.push(path.clone()),
         }
     }
     Ok(())
+}
+
+/// What the file at `path` holds, whether or not the configuration imports it (others may have dropped the import).
+fn file_digest(world: &World<'_>, path: &HostPath) -> Result<Option<Digest>, PlanError> {
+    if let Some(text) = world.engine.files.get(path) {
+        return Ok(Some(Digest::of(text.as_bytes())));
+    }
+    match world.state(path)? {
+        PathState::Absent => Ok(None),
+        PathState::File { digest, .. } => Ok(Some(*digest)),
+        PathState::Link { .. } | PathState::Folder | PathState::Other => Err(in_the_way(path)),
+    }
 }
 
 fn in_the_way(path: &HostPath) -> PlanError {

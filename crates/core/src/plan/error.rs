@@ -142,9 +142,14 @@ pub enum PlanError {
     /// Someone changed a file that is wholly ours.
     #[error("{0} was written by Cofferdam and changed by someone else since")]
     Changed(HostPath),
-    /// A kept text is missing.
-    #[error("the bytes of before of {0} are missing from the backup folder")]
-    KeptMissing(HostPath),
+    /// Someone imports a file of ours by its name.
+    #[error("{by} imports {path} by its name: containerd would not start without that file")]
+    ImportedByName {
+        /// Our file.
+        path: HostPath,
+        /// Who imports it.
+        by: HostPath,
+    },
     /// A defect.
     #[error("{0}")]
     Internal(String),
@@ -164,14 +169,14 @@ impl PlanError {
             | Self::NoSpace { .. }
             | Self::KillMode { .. }
             | Self::NoUnit { .. } => Class::Unsupported,
-            Self::HandlerTaken { .. } | Self::InTheWay { .. } | Self::Damaged { .. } | Self::Changed(_) => {
-                Class::Conflict
-            }
+            Self::HandlerTaken { .. }
+            | Self::InTheWay { .. }
+            | Self::Damaged { .. }
+            | Self::Changed(_)
+            | Self::ImportedByName { .. } => Class::Conflict,
             Self::InUse { .. } | Self::HandlerInUse { .. } => Class::InUse,
             Self::CriUnavailable { .. } => Class::Unavailable,
-            Self::Unobserved(_) | Self::Unchecked { .. } | Self::KeptMissing(_) | Self::Internal(_) => {
-                Class::Internal
-            }
+            Self::Unobserved(_) | Self::Unchecked { .. } | Self::Internal(_) => Class::Internal,
         }
     }
 
@@ -212,12 +217,13 @@ impl PlanError {
             Self::Changed(path) => {
                 format!("put {path} back as it was, or let cofferdam repair --overwrite replace it")
             }
+            Self::ImportedByName { path, by } => {
+                format!("take {path} out of the imports in {by}, then run the same command again")
+            }
             // A dialect's error says its way out itself.
-            Self::Dialect(_)
-            | Self::Unobserved(_)
-            | Self::Unchecked { .. }
-            | Self::KeptMissing(_)
-            | Self::Internal(_) => return None,
+            Self::Dialect(_) | Self::Unobserved(_) | Self::Unchecked { .. } | Self::Internal(_) => {
+                return None;
+            }
         })
     }
 }

@@ -13,6 +13,7 @@ mod rollback;
 mod units;
 mod users;
 
+pub use crate::engine::Overwrite;
 pub use collect::{Kept, Scope, Why, collect};
 pub use drift::{Drift, FileDrift, drift};
 pub use error::PlanError;
@@ -20,7 +21,7 @@ pub use install::{Expect, install};
 pub use remove::{Force, remove};
 pub use repair::{repair, repair_tree};
 pub use rollback::rollback;
-pub use units::{Overwrite, RECOVER_UNIT, WORKER_UNIT};
+pub use units::{RECOVER_UNIT, WORKER_UNIT};
 pub use users::tree_users;
 
 use crate::descriptor::Descriptor;

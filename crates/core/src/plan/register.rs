@@ -1,7 +1,7 @@
 //! What every plan that registers a version shares: its tree, our units, the configuration, the proof.
 
 use super::collect::{self, Scope};
-use super::{Package, Plan, PlanError, World, engine, folders, units, users};
+use super::{Overwrite, Package, Plan, PlanError, World, engine, folders, units, users};
 use crate::name::{HandlerName, HostPath, RuntimeName};
 use crate::observation::CriObservation;
 use crate::record::{Change, Installed, Ledger, Step};
@@ -47,7 +47,7 @@ pub(super) fn register(world: &World<'_>, before: Ledger, wanted: Wanted<'_>) ->
     let mut plan = Plan::new(change, after);
     place(world, &mut plan, &tree, placing)?;
     if let Some(worker) = world.worker {
-        units::ensure(world, worker, units::Overwrite::No, &mut plan)?;
+        units::ensure(world, worker, Overwrite::No, &mut plan)?;
     }
     let served = config.is_empty() && is_served(world, &handlers);
     if plan.is_empty() && served && !moved {

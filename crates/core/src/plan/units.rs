@@ -1,5 +1,6 @@
 //! The unit that mends files at boot, its link and the worker's copy that it runs.
 
+use super::Overwrite;
 use super::{Blob, FileChange, Plan, PlanError, WorkerBinary, World, folders};
 use crate::name::{Digest, HostPath};
 use crate::observation::PathState;
@@ -47,16 +48,6 @@ fn path(text: &str) -> Result<HostPath, PlanError> {
 
 fn binary_path(prefix: &HostPath) -> Result<HostPath, PlanError> {
     prefix.join("bin/cofferdam").map_err(|error| PlanError::Internal(error.to_string()))
-}
-
-/// What happens to a file that is wholly ours and that someone edited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Overwrite {
-    /// Refused: their edit may be there for a reason.
-    No,
-    /// Replaced by what we wrote.
-    Yes,
 }
 
 /// Adds what puts the unit, its link and the worker's copy in place, where they are not as they should be.

@@ -137,8 +137,8 @@ pub(super) enum ContainerState {
     Unknown = 3,
 }
 
-/// `PodSandboxStatusRequest`, `StopPodSandboxRequest`, `RemovePodSandboxRequest`, `ContainerStatusRequest`,
-/// `StartContainerRequest` and `RemoveContainerRequest` all have the id as field 1 and nothing else that we set.
+/// `StopPodSandboxRequest`, `RemovePodSandboxRequest`, `ContainerStatusRequest`, `StartContainerRequest` and
+/// `RemoveContainerRequest` all have the id as field 1 and nothing else that we set.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct IdRequest {
     #[prost(string, tag = "1")]
@@ -148,22 +148,6 @@ pub(super) struct IdRequest {
 /// Every response of which nothing is read.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Empty {}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct PodSandboxStatusResponse {
-    #[prost(message, optional, tag = "1")]
-    pub(super) status: Option<PodSandboxStatus>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct PodSandboxStatus {
-    #[prost(string, tag = "1")]
-    pub(super) id: String,
-    #[prost(enumeration = "PodSandboxState", tag = "3")]
-    pub(super) state: i32,
-    #[prost(string, tag = "9")]
-    pub(super) runtime_handler: String,
-}
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct ContainerStatusResponse {

@@ -169,17 +169,6 @@ impl Cri {
         })
     }
 
-    /// `PodSandboxStatus`: whether the sandbox is ready, and its handler.
-    ///
-    /// # Errors
-    /// If the engine does not know it, or does not answer.
-    pub fn pod_sandbox_ready(&self, id: &str) -> Result<(bool, String), CriError> {
-        let reply: api::PodSandboxStatusResponse = self.call_on("PodSandboxStatus", id, self.limit)?;
-        let status =
-            reply.status.ok_or(CriError::Incomplete { call: "PodSandboxStatus", missing: "a status" })?;
-        Ok((status.state() == api::PodSandboxState::Ready, status.runtime_handler))
-    }
-
     /// `ExecSync`: runs `command` in a running container.
     ///
     /// # Errors

@@ -254,6 +254,11 @@ impl EngineControl for LiveEngine<'_> {
         }
     }
 
+    fn sweep_probes(&mut self) -> Result<usize> {
+        let (cri, _) = self.connect()?;
+        Ok(cri::sweep(&cri)?)
+    }
+
     fn stop_sandboxes(&mut self, handlers: &[String]) -> Result<()> {
         let (cri, ready) = self.connect()?;
         for sandbox in ready.sandboxes.iter().filter(|sandbox| handlers.contains(&sandbox.handler)) {

@@ -10,6 +10,7 @@
 //! The executor makes no choices: a [`Plan`](cofferdam_core::plan::Plan) says all there is to do, and each step
 //! can be carried out again or taken back by looking at what is on disk.
 
+mod dangling;
 mod execute;
 mod live;
 mod recover;
@@ -70,6 +71,12 @@ pub trait EngineControl {
     /// # Errors
     /// If they do not start.
     fn probe(&mut self, handler: &str) -> Result<Verdict>;
+
+    /// Stops and removes the pods of probes that were cut off. Returns how many there were.
+    ///
+    /// # Errors
+    /// If CRI does not answer, or one cannot be removed.
+    fn sweep_probes(&mut self) -> Result<usize>;
 
     /// Stops and removes the sandboxes that run under `handlers`.
     ///

@@ -44,6 +44,7 @@ fn recover_store(
 ) -> Result<Outcome> {
     let (_lock, made) = store.lock()?;
     let Some(journal) = store.journal()? else {
+        sweep_probes(host, when);
         store.sweep()?;
         let ledger = store.ledger()?;
         store.prune(ledger.as_ref())?;
@@ -63,6 +64,8 @@ pub(super) fn resume(
     when: When,
     conflicts: Conflicts,
 ) -> Result<Outcome> {
+    // Before their handlers' trees go: the engine ends them with files from there.
+    sweep_probes(host, when);
     if journal.is_committed(store.ledger()?.as_ref()) {
         let text = format!("{}: was committed, and is finished now", journal.change);
         let outcome = Outcome::new(Ending::Committed, journal.after.generation, text);
@@ -86,6 +89,19 @@ impl Why<'_> {
         match self {
             Self::Failed(error) => error.chain(),
             Self::Interrupted => journal.reason.clone().unwrap_or_else(|| "it was interrupted".to_owned()),
+        }
+    }
+}
+
+/// Removes the probe pods of a worker that was killed, if the engine is up. That it is not is no failure of the
+/// recovery: such a pod harms nobody.
+fn sweep_probes(host: &mut Host<'_>, when: When) {
+    let Some(engine) = host.engine.as_deref_mut().filter(|_| when == When::Running) else { return };
+    match engine.sweep_probes() {
+        Ok(0) | Err(_) => {}
+        Ok(count) => {
+            let text = format!("removed what an interrupted probe left ({count} pods)");
+            host.sink.take(Event::Note { text });
         }
     }
 }
@@ -125,6 +141,8 @@ fn take_back(
         return mend(host, store, journal);
     }
     let engine = settle_engine(host, journal, settled);
+    // Again: the engine may have been down before.
+    sweep_probes(host, when);
     let mut message = format!("{}: taken back: {reason}", journal.change);
     if let Err(error) = engine {
         message

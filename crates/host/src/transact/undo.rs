@@ -1,11 +1,11 @@
 //! Takes steps back, in reverse, by looking at what is on disk: each state between two steps is recognised.
 
-use super::staging;
+use super::{dangling, staging};
 use crate::error::{HostError, Result};
 use crate::root::HostRoot;
 use crate::store::Store;
 use cofferdam_core::class::Class;
-use cofferdam_core::engine::containerd;
+use cofferdam_core::engine::containerd::{self, Overwrite, Traces};
 use cofferdam_core::name::{Digest, HostPath};
 use cofferdam_core::observation::PathState;
 use cofferdam_core::record::{Journal, OwnedFile, Part, Step};
@@ -87,6 +87,13 @@ fn undo_write(
         return Ok(Ok(()));
     }
     if present.as_ref() == Some(after) {
+        if let (None, Some(file)) = (before, dangling::importer(root, journal, path)?) {
+            return Ok(Err(format!(
+                "{file} names {path} among its imports since \"{}\": without it containerd would not start, so it stays; \
+                 take that line out of the list",
+                journal.change
+            )));
+        }
         match before {
             Some(before) => root.write_file(path, store.kept(before)?.as_slice(), mode, &journal.id)?,
             None => root.delete(path)?,
@@ -118,7 +125,9 @@ fn cut(root: &HostRoot, journal: &Journal, path: &HostPath) -> Result<Option<Str
     }
     let Some(bytes) = root.read(path)? else { return Ok(None) };
     let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
-    let Ok(cut) = containerd::cut_root(&text, owned) else { return Ok(None) };
+    let Ok(cut) = containerd::cut_root(&text, owned, &Traces::default(), Overwrite::No) else {
+        return Ok(None);
+    };
     Ok(splice::apply(&text, &cut.splices).ok())
 }
 

@@ -1,5 +1,6 @@
 //! `imports`: which files are loaded, in which order, and how a pattern is put among them.
 
+use super::effective::Effective;
 use super::error::{DialectError, Place};
 use super::layout::ConfigInput;
 use super::render::Style;
@@ -7,6 +8,7 @@ use super::scan::Scan;
 use super::tree::Tree;
 use super::write::{Insertion, Piece, PieceKind};
 use crate::name::HostPath;
+use std::collections::BTreeMap;
 
 /// A file of a configuration.
 pub(super) struct Loaded<'a> {
@@ -24,7 +26,8 @@ pub(super) fn load<'a>(input: &ConfigInput<'a>) -> Result<Vec<Loaded<'a>>, Diale
         let named = if next == 0 { input.config } else { file.path };
         let patterns = import_patterns(named, file.scan.text);
         for pattern in &patterns {
-            for (path, text) in input.files.iter().filter(|(path, _)| glob(pattern, path.as_str())) {
+            let named = |path: &HostPath| glob(pattern, path.as_str()) && is_read(input, path);
+            for (path, text) in input.files.iter().filter(|(path, _)| named(path)) {
                 if loaded.iter().all(|known| known.path != path) {
                     loaded.push(Loaded { path, scan: Scan::new(path, text)? });
                 }
@@ -35,12 +38,35 @@ pub(super) fn load<'a>(input: &ConfigInput<'a>) -> Result<Vec<Loaded<'a>>, Diale
     Ok(loaded)
 }
 
+/// Whether the engine reads an imported file, if it says so: the dump of 1.x lists what it loaded, which early ones do
+/// not do with relative globs.
+fn is_read(input: &ConfigInput<'_>, path: &HostPath) -> bool {
+    let old = input.engine.is_some_and(|engine| engine.major == 1);
+    let loaded = input.effective.filter(|_| old).map(Effective::imports).unwrap_or_default();
+    !loaded.contains(&input.config.as_str()) || loaded.contains(&path.as_str())
+}
+
 /// The absolute patterns that `text`, the configuration file `named`, imports. Only `*` is special in them. A text that
 /// is no configuration imports nothing.
 pub fn import_patterns(named: &HostPath, text: &str) -> Vec<String> {
     let Ok(scan) = Scan::new(named, text) else { return Vec::new() };
     let listed = scan.tree.get(&["imports"]).map(Tree::texts).unwrap_or_default();
     listed.into_iter().map(|import| resolve(named, import)).collect()
+}
+
+/// The file of a configuration that imports `path` by its name, not by a glob. `config` is the root file as the engine
+/// names it, `root` its key in `files`.
+pub fn imported_by_name<'a>(
+    config: &HostPath,
+    root: &HostPath,
+    files: &'a BTreeMap<HostPath, String>,
+    path: &HostPath,
+) -> Option<&'a HostPath> {
+    let names = |(file, text): &(&HostPath, &String)| {
+        let named = if *file == root { config } else { *file };
+        import_patterns(named, text).iter().any(|pattern| pattern == path.as_str())
+    };
+    files.iter().find(names).map(|(file, _)| file)
 }
 
 /// Whether `name`, one component of a path, is meant by one component of a pattern.
@@ -51,7 +77,8 @@ pub fn import_matches(pattern: &str, name: &str) -> bool {
 /// The folder whose `.toml` files `import` loads, among them any name that we might choose.
 pub(super) fn folder_of_glob(import: &str, beside: &HostPath) -> Option<HostPath> {
     let (folder, pattern) = import.rsplit_once('/').unwrap_or((".", import));
-    if folder.contains('*') || !matches!(pattern, "*.toml" | "*") {
+    // Not `*`: it would load a temporary file, too, where none can be written elsewhere.
+    if folder.contains('*') || pattern != "*.toml" {
         return None;
     }
     let folder = if folder.is_empty() { "/" } else { folder };
