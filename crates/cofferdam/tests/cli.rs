@@ -9,7 +9,7 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use support::{Bench, Ran};
+use support::{Bench, CONFIG, Ran};
 
 /// Compares what was printed with the golden file `name`; what differs between two runs is left out.
 #[track_caller]
@@ -145,10 +145,19 @@ fn a_life() {
     golden(&bench, "gc-dry-run", &bench.run(&["gc", "--all", "--dry-run"]));
     golden(&bench, "gc", &bench.run(&["gc", "--all"]));
 
+    golden(&bench, "error-no-rollback", &bench.run(&["rollback", "toy"]).expect(2));
+
+    let theirs = bench.read(CONFIG).replace("imports", "# imports");
+    let ours = bench.read(CONFIG);
+    bench.write(CONFIG, &theirs);
+    golden(&bench, "verify-drift", &bench.run(&["verify"]).expect(4));
+    golden(&bench, "repair-dry-run", &bench.run(&["repair", "--dry-run"]));
+    golden(&bench, "repair", &bench.run(&["repair"]));
+    let edited = bench.read("/etc/containerd/cofferdam.d/toy.toml");
     bench.write("/etc/containerd/cofferdam.d/toy.toml", "version = 3\n");
-    golden(&bench, "verify-drift", &bench.run(&["verify"]));
-    golden(&bench, "repair-dry-run", &bench.run(&["repair", "--overwrite", "--dry-run"]));
-    golden(&bench, "repair", &bench.run(&["repair", "--overwrite"]));
+    golden(&bench, "repair-refused", &bench.run(&["repair"]).expect(4));
+    bench.write("/etc/containerd/cofferdam.d/toy.toml", &edited);
+    bench.write(CONFIG, &ours);
     golden(&bench, "log", &bench.run(&["log"]));
     golden(&bench, "remove-json", &bench.run(&["remove", "toy", "--json"]));
 }

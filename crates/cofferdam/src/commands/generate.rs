@@ -21,7 +21,7 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> Result<ExitCode> {
 pub(crate) fn man(out: Option<&Path>) -> Result<ExitCode> {
     let Some(folder) = out else {
         let mut page = Vec::new();
-        clap_mangen::Man::new(Cli::command())
+        clap_mangen::Man::new(Cli::command().disable_help_subcommand(true))
             .render(&mut page)
             .map_err(|error| HostError::std_io("print", "the manual", error))?;
         return print(&page);

@@ -2,6 +2,8 @@
 
 use super::look::{CAUSE, ERROR};
 use super::{hint, note, outcome};
+use crate::cli::Cli;
+use clap::CommandFactory;
 use clap::error::ErrorKind;
 use cofferdam_core::class::Class;
 use cofferdam_host::error::HostError;
@@ -41,7 +43,7 @@ pub(crate) fn usage(error: &clap::Error, as_json: bool) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Class::Invalid.exit_code()));
     }
-    let told = Told::of(&error.render().to_string());
+    let told = Told::of(&error.render().to_string(), named_command().as_deref());
     if as_json {
         let refused = HostError::new(Class::Invalid, told.one_line()).with_hint(told.hints.join("; "));
         return self::error(&refused, true);
@@ -50,6 +52,12 @@ pub(crate) fn usage(error: &clap::Error, as_json: bool) -> ExitCode {
     told.why.iter().for_each(|text| cause(text));
     told.hints.iter().for_each(|text| hint(text));
     ExitCode::from(Class::Invalid.exit_code())
+}
+
+/// The command among the arguments: where a value is wrong, clap does not say whose.
+fn named_command() -> Option<String> {
+    let names: Vec<String> = Cli::command().get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    std::env::args().skip(1).find(|argument| names.contains(argument))
 }
 
 /// clap's message in our form. It is the same for all kinds of errors: paragraphs, of which the first says what is
@@ -62,7 +70,7 @@ struct Told {
 }
 
 impl Told {
-    fn of(text: &str) -> Self {
+    fn of(text: &str, command: Option<&str>) -> Self {
         let mut paragraphs = text.split("\n\n");
         let first = paragraphs.next().unwrap_or_default();
         let mut hints = Vec::new();
@@ -81,7 +89,7 @@ impl Told {
             }
             _ => (said.clone(), None),
         };
-        let mut command = "cofferdam".to_owned();
+        let mut command = command.map_or_else(|| "cofferdam".to_owned(), |name| format!("cofferdam {name}"));
         for line in paragraphs.flat_map(str::lines).map(str::trim) {
             if let Some(tip) = line.strip_prefix("tip: ") {
                 hints.push(tip.to_owned());

@@ -62,7 +62,7 @@ pub(crate) fn outcome(outcome: &Outcome, as_json: bool) -> ExitCode {
     match &outcome.verdict {
         Some(Verdict::Proven) => say("proven: a sandbox and a container in it ran under each handler"),
         Some(Verdict::Unproven { reason }) => note(&format!("unproven: {reason}")),
-        Some(Verdict::Offline) => say("offline: no engine was asked; cofferdam verifies nothing on a tree"),
+        Some(Verdict::Offline) => say("offline: no engine was asked, so nothing is proven"),
         None => {}
     }
     match outcome.result {
