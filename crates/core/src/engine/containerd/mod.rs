@@ -6,6 +6,7 @@
 //! write_root         a text without anything of ours -> the text with it, and the record of what is ours
 //! drop_in            one file per runtime
 //! cut_root           a text (perhaps edited by others since) -> the text without anything of ours
+//! revert             a text edited by others in the middle of a change -> the text without the change
 //! compare            what else changed between two dumps: nothing may
 //! ```
 //!
@@ -21,6 +22,7 @@ mod layout;
 mod locate;
 mod render;
 mod rendered;
+mod revert;
 mod scan;
 mod tree;
 mod write;
@@ -32,6 +34,7 @@ pub use error::{DialectError, Place};
 pub use imports::{import_matches, import_patterns, imported_by_name};
 pub use layout::{ConfigInput, Import, Layout, Placement, admit, dismiss, foreign_handlers, layout};
 pub use render::drop_in;
+pub use revert::revert;
 pub use tree::Tree;
 pub use write::{Piece, PieceKind, RootOwned, RootText, write_root};
 
