@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use xtask::testbed::cache::Cache;
-use xtask::testbed::{Config, Containerd, Error, Node, NodeSpec, Tree, package};
+
+use xtask::testbed::{Config, Containerd, Error, Node, NodeSpec, Release, Runtime, Tree, package};
 
 const WATCHED: &[&str] = &["/etc", "/opt", "/usr/local", "/var/lib/cofferdam"];
 
@@ -57,10 +58,7 @@ fn life(containerd: Containerd) {
 
     assert_eq!(node.ok(&["systemctl", "is-system-running"]).unwrap().trim(), "running");
     assert_eq!(node.ok(&["hostname"]).unwrap().trim(), "n1");
-    assert!(node.ok(&["containerd", "--version"]).unwrap().contains(&format!("{}.", containerd.version())));
-    let plugins = node.ok(&["ctr", "plugins", "ls"]).unwrap();
-    let cri: Vec<&str> = plugins.lines().filter(|l| l.contains(" cri ")).collect();
-    assert!(!cri.is_empty() && cri.iter().all(|l| l.trim_end().ends_with(" ok")), "{plugins}");
+    serves(&node, containerd);
 
     let before = node.snapshot(WATCHED).unwrap();
     pods(&node);
@@ -73,6 +71,18 @@ fn life(containerd: Containerd) {
     assert_eq!(traces.found(), Vec::<String>::new());
 }
 
+/// The daemon that runs is of this release, and its CRI is well.
+fn serves(node: &Node, containerd: Containerd) {
+    let release = format!("{}.", containerd.version());
+    let shown = node.ok(&["ctr", "version"]).unwrap();
+    let server = shown.split("Server:").nth(1).unwrap();
+    let server = server.lines().find_map(|l| l.trim().strip_prefix("Version:")).unwrap().trim();
+    assert!(server.trim_start_matches('v').starts_with(&release), "{shown}");
+    let plugins = node.ok(&["ctr", "plugins", "ls"]).unwrap();
+    let cri: Vec<&str> = plugins.lines().filter(|l| l.contains(" cri ")).collect();
+    assert!(!cri.is_empty() && cri.iter().all(|l| l.trim_end().ends_with(" ok")), "{plugins}");
+}
+
 fn pods(node: &Node) {
     let pod = node.run_pod("one", "").unwrap();
     let host = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
@@ -81,7 +91,7 @@ fn pods(node: &Node) {
     assert_eq!(node.pod_state(&pod).unwrap(), ContainerRun::Running);
     assert_eq!(node.pods().unwrap().len(), 1);
     // Containers live through a restart of the engine, as on a real node.
-    node.ok(&["systemctl", "restart", "containerd"]).unwrap();
+    node.restart_containerd().unwrap();
     assert_eq!(node.pod_state(&pod).unwrap(), ContainerRun::Running);
     node.remove_pod(&pod).unwrap();
     assert_eq!(node.pods().unwrap().len(), 0);
@@ -119,6 +129,33 @@ fn node_with_debians_containerd_lives_and_leaves_nothing() {
 #[test]
 fn node_with_upstreams_containerd_lives_and_leaves_nothing() {
     life(Containerd::Upstream24);
+}
+
+#[test]
+fn nodes_with_older_releases_run_pods() {
+    for containerd in [Containerd::Debian16, Containerd::Upstream21] {
+        let node = Node::boot(NodeSpec::new(containerd)).unwrap();
+        serves(&node, containerd);
+        pods(&node);
+    }
+}
+
+/// As when the distribution replaces the package, up and down.
+#[test]
+fn containerd_is_replaced_under_a_running_pod() {
+    let node = Node::boot(NodeSpec::new(Containerd::Debian17)).unwrap();
+    let pod = node.run_pod("stays", "").unwrap();
+    let before = node.snapshot(WATCHED).unwrap();
+    let all = [Containerd::Upstream21, Containerd::Upstream24, Containerd::Debian16, Containerd::Debian17];
+    for other in all {
+        node.swap_containerd(other).unwrap();
+        serves(&node, other);
+        assert_eq!(node.attempt(&pod).unwrap(), Some((0, true)), "{other:?}");
+        assert_eq!(before.diff(&node.snapshot(WATCHED).unwrap()), Vec::<String>::new(), "{other:?}");
+        let pod = node.run_pod("new", "").unwrap();
+        node.remove_pod(&pod).unwrap();
+    }
+    node.remove_pod(&pod).unwrap();
 }
 
 #[test]
@@ -212,54 +249,82 @@ fn killed_owner_is_cleared_up_after_and_interrupted_one_clears_up_itself() {
     }
 }
 
-#[test]
-fn packages_of_sandboxes_run_on_both_engines() {
+/// A package in a folder of that name, also the handler's name: what says its kernel's version inside, and its
+/// program's version outside.
+const PACKAGES: [(Runtime, Release, &str, &str); 5] = [
+    (Runtime::Crun, Release::Old, "crun", "crun version 1.21"),
+    (Runtime::GvisorOci, Release::Old, "oci-old", "runsc version 0.0~20240729.0"),
+    (Runtime::GvisorOci, Release::New, "oci-new", "runsc version release-20250205.0"),
+    (Runtime::Gvisor, Release::Old, "gvisor-old", "runsc version 0.0~20240729.0"),
+    (Runtime::Gvisor, Release::New, "gvisor-new", "runsc version release-20250205.0"),
+];
+
+fn pack(dir: &Path) {
     let cache = Cache::open().unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    package::gvisor_oci(&cache, &dir.path().join("oci")).unwrap();
-    package::gvisor_shim(&cache, &dir.path().join("gvisor")).unwrap();
-    package::crun(&cache, &dir.path().join("crun")).unwrap();
-    for name in ["oci", "gvisor", "crun"] {
-        let text = std::fs::read_to_string(dir.path().join(name).join("runtime.toml")).unwrap();
+    for (runtime, release, name, _) in PACKAGES {
+        let dest = dir.join(name);
+        package::pack(&cache, runtime, release, &dest).unwrap();
+        let text = std::fs::read_to_string(dest.join("runtime.toml")).unwrap();
         cofferdam_core::descriptor::parse(name, &text).unwrap();
+        let settings = dest.join("etc/runsc.toml");
+        if let Ok(text) = std::fs::read_to_string(&settings) {
+            std::fs::write(&settings, text.replace("/opt/gvisor/", &format!("/opt/{name}/"))).unwrap();
+        }
     }
-    for containerd in Containerd::ALL {
-        let table = match containerd {
-            Containerd::Debian17 => "io.containerd.grpc.v1.cri",
-            Containerd::Upstream24 => "io.containerd.cri.v1.runtime",
+}
+
+/// A configuration with all of them, as a person writes it.
+fn config(containerd: Containerd) -> String {
+    let mut text = containerd.admin_config().to_owned();
+    for (runtime, _, name, _) in PACKAGES {
+        let (kind, options) = match runtime {
+            Runtime::Crun => (
+                "io.containerd.runc.v2",
+                format!("BinaryName = \"/opt/{name}/bin/crun\", Root = \"/run/{name}\""),
+            ),
+            Runtime::GvisorOci => (
+                "io.containerd.runc.v2",
+                format!("BinaryName = \"/opt/{name}/bin/runsc-pod\", Root = \"/run/{name}\""),
+            ),
+            Runtime::Gvisor => (
+                &*format!("/opt/{name}/bin/containerd-shim-runsc-v1"),
+                format!(
+                    "TypeUrl = \"io.containerd.runsc.v1.options\", ConfigPath = \"/opt/{name}/etc/runsc.toml\""
+                ),
+            ),
         };
-        let config = format!(
-            r#"{admin}
-[plugins."{table}".containerd.runtimes.oci]
-runtime_type = "io.containerd.runc.v2"
-options = {{ BinaryName = "/opt/oci/bin/runsc-pod", Root = "/run/oci" }}
-[plugins."{table}".containerd.runtimes.crun]
-runtime_type = "io.containerd.runc.v2"
-options = {{ BinaryName = "/opt/crun/bin/crun", Root = "/run/crun" }}
-[plugins."{table}".containerd.runtimes.gvisor]
-runtime_type = "/opt/gvisor/bin/containerd-shim-runsc-v1"
-options = {{ TypeUrl = "io.containerd.runsc.v1.options", ConfigPath = "/opt/gvisor/etc/runsc.toml" }}
-"#,
-            admin = containerd.admin_config()
+        let plugin = containerd.cri_plugin();
+        text += &format!(
+            "[plugins.\"{plugin}\".containerd.runtimes.{name}]\nruntime_type = \"{kind}\"\noptions = {{ {options} }}\n"
         );
-        let node =
-            Node::boot(NodeSpec::new(containerd).config(Config::Text(config)).without_images()).unwrap();
+    }
+    text
+}
+
+#[test]
+fn packages_of_both_releases_run_on_every_engine() {
+    let dir = tempfile::tempdir().unwrap();
+    pack(dir.path());
+    for containerd in Containerd::ALL {
+        let spec = NodeSpec::new(containerd).config(Config::Text(config(containerd))).without_images();
+        let node = Node::boot(spec).unwrap();
         node.put_tree(dir.path(), "/opt").unwrap();
         node.load_images().unwrap();
         let host = node.ok(&["uname", "-r"]).unwrap();
-        let kernels = [("crun", host.trim()), ("oci", "4.4.0"), ("gvisor", "4.4.0")];
         // Several of each: a gVisor that does not fit its Go loses one sandbox in six.
-        for (handler, kernel) in kernels.into_iter().cycle().take(5 * kernels.len()) {
+        let rounds = if Containerd::MAJORS.contains(&containerd) { 4 } else { 1 };
+        for (runtime, _, name, version) in PACKAGES.into_iter().cycle().take(rounds * PACKAGES.len()) {
+            let program = if runtime == Runtime::Crun { "crun" } else { "runsc" };
+            let shown = node.ok(&[&format!("/opt/{name}/bin/{program}"), "--version"]).unwrap();
+            assert_eq!(shown.lines().next(), Some(version));
             let begun = Instant::now();
-            let pod = node.run_pod(handler, handler).unwrap();
-            assert_eq!(node.exec_ok(&pod, &["uname", "-r"]).unwrap(), kernel, "{handler}");
+            let pod = node.run_pod(name, name).unwrap();
+            let kernel = node.exec_ok(&pod, &["uname", "-r"]).unwrap();
+            assert_eq!(kernel, if runtime == Runtime::Crun { host.trim() } else { "4.4.0" }, "{name}");
             let up = begun.elapsed();
             node.remove_pod(&pod).unwrap();
-            eprintln!(
-                "{handler} on {}: exec after {up:?}, gone after {:?}",
-                containerd.version(),
-                begun.elapsed()
-            );
+            let gone = begun.elapsed();
+            eprintln!("{name} on {}: exec after {up:?}, gone after {gone:?}", containerd.version());
         }
     }
 }

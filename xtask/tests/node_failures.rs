@@ -6,8 +6,8 @@
 use cofferdam_host::event::{Ending, Outcome};
 use serde_json::Value;
 use std::time::{Duration, Instant};
-use xtask::testbed::trial::{Runtime, wait_for};
-use xtask::testbed::{Containerd, Node, NodeSpec, Pod, Tree};
+use xtask::testbed::trial::wait_for;
+use xtask::testbed::{Containerd, Node, NodeSpec, Pod, Runtime, Tree};
 
 /// How the unit's daemon fails once our handler is in its configuration.
 const FAULT: &str = "/srv/engine-fault";
@@ -35,11 +35,11 @@ exec {binary}
 fn mute(containerd: Containerd) -> &'static str {
     match containerd {
         // As in the node's own configuration: the default would make /opt/containerd.
-        Containerd::Debian17 => {
+        Containerd::Debian16 | Containerd::Debian17 => {
             "version = 2\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
              [plugins.\"io.containerd.internal.v1.opt\"]\npath = \"/var/lib/containerd/opt\"\n"
         }
-        Containerd::Upstream24 => {
+        Containerd::Upstream21 | Containerd::Upstream24 => {
             "version = 3\ndisabled_plugins = [\"io.containerd.cri.v1.runtime\", \
              \"io.containerd.cri.v1.images\", \"io.containerd.grpc.v1.cri\"]\n"
         }
@@ -177,7 +177,7 @@ fn failures_on_upstreams_containerd_are_taken_back() {
 /// Nodes on which a restart would do harm, or the engine does not run, are left alone.
 #[test]
 fn what_cannot_end_well_is_refused() {
-    for containerd in Containerd::ALL {
+    for containerd in Containerd::MAJORS {
         let node = Node::boot(NodeSpec::new(containerd)).unwrap();
         node.put_cofferdam().unwrap();
         node.put_package(Runtime::Crun).unwrap();

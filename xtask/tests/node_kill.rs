@@ -6,10 +6,11 @@
 use cofferdam_core::plan::WORKER_UNIT;
 use cofferdam_core::record::StepKind;
 use cofferdam_host::event::Ending;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
-use xtask::testbed::trial::{FAULT, Runtime, wait_for};
-use xtask::testbed::{Containerd, Node, NodeSpec, Pod, Tree};
+use xtask::testbed::trial::{FAULT, wait_for};
+use xtask::testbed::{Containerd, Node, NodeSpec, Pod, Runtime, Tree};
 
 const RUNTIME: Runtime = Runtime::Crun;
 /// Looked at after every point; all that [`Node::trees`] watches before the first one and after the last.
@@ -21,6 +22,8 @@ enum Change {
     Remove,
     /// With a pod that uses the runtime.
     Force,
+    /// With a damaged file.
+    Repair,
 }
 
 impl Change {
@@ -29,6 +32,7 @@ impl Change {
             Self::Install => return vec!["install".into(), RUNTIME.source()],
             Self::Remove => &["remove", RUNTIME.name()],
             Self::Force => &["remove", RUNTIME.name(), "--force"],
+            Self::Repair => &["repair"],
         };
         args.iter().map(|&arg| arg.to_owned()).collect()
     }
@@ -50,6 +54,7 @@ fn changes(kind: StepKind) -> &'static [Change] {
         | StepKind::RemoveFolder
         | StepKind::Forget => &[Change::Remove],
         StepKind::StopSandboxes => &[Change::Force],
+        StepKind::ReplaceTree => &[Change::Repair],
     }
 }
 
@@ -117,6 +122,7 @@ impl Trial {
         let was = self.installed;
         let user =
             (point.change == Change::Force).then(|| self.node.run_pod("user", RUNTIME.handler()).unwrap());
+        let spoilt = (point.change == Change::Repair).then(|| self.spoil());
         self.node.arm(&format!("kill:{}:{}:1", point.side, point.kind.as_str())).unwrap();
         let (ending, code) = self.run(point.change);
         assert!(self.node.read(FAULT).is_err(), "{shown}: it did not strike");
@@ -128,6 +134,12 @@ impl Trial {
             Ending::RolledBack => assert_eq!(code, 7, "{shown}"),
             other => panic!("{shown}: {other:?}\n{}", self.journal()),
         }
+        if let Some((path, bytes)) = spoilt {
+            // A sound copy that is in its place by then stays there.
+            let sound = self.node.read(&path).unwrap() == bytes;
+            assert_eq!(sound, point.side == "after", "{shown}");
+            self.node.put(&path, bytes, 0o644).unwrap();
+        }
         self.whole(&shown);
         if let Some(user) = user {
             // Its sandbox is stopped before the commit, and that cannot be taken back.
@@ -137,6 +149,15 @@ impl Trial {
             }
         }
         eprintln!("{}: {shown}: {ending:?} in {:?}", self.node.spec().containerd.version(), begun.elapsed());
+    }
+
+    /// Damages a file of the installed tree. Returns its path and what it held.
+    fn spoil(&self) -> (String, Vec<u8>) {
+        let status: Value = self.node.cofferdam(&["status"]).unwrap().parse().unwrap();
+        let path = format!("{}/.cofferdam.json", status["runtimes"][0]["tree"].as_str().unwrap());
+        let text = self.node.read(&path).unwrap();
+        self.node.put(&path, [text.as_slice(), b" "].concat(), 0o644).unwrap();
+        (path, text)
     }
 
     /// The node is exactly as it was before, or exactly as after the change, and nothing runs any more.

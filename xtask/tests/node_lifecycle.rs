@@ -10,8 +10,8 @@ use cofferdam_core::record::Verdict;
 use cofferdam_host::event::{Ending, Outcome};
 use serde_json::Value;
 use std::time::{Duration, Instant};
-use xtask::testbed::trial::{Runtime, wait_for};
-use xtask::testbed::{Config, Containerd, Node, NodeSpec, Pod, Tree};
+use xtask::testbed::trial::wait_for;
+use xtask::testbed::{Config, Containerd, Node, NodeSpec, Pod, Runtime, Tree};
 
 const RUNTIMES: [Runtime; 3] = [Runtime::GvisorOci, Runtime::Crun, Runtime::Gvisor];
 const NOTHING: Vec<String> = Vec::new();
@@ -200,7 +200,7 @@ fn runtimes_come_and_go_on_upstreams_containerd() {
 /// No configuration file, and no CNI: nothing can be proven, and that is said.
 #[test]
 fn node_without_configuration_and_network_is_unproven_and_keeps_runc() {
-    for containerd in Containerd::ALL {
+    for containerd in Containerd::MAJORS {
         let node = node(NodeSpec::new(containerd).config(Config::Absent));
         node.remove("/etc/cni/net.d/10-testbed.conflist").unwrap();
         node.ok(&["systemctl", "restart", "containerd"]).unwrap();
@@ -228,7 +228,7 @@ fn unit_with_config(containerd: Containerd) -> String {
 /// The configuration in use is found where it is: behind `--config` in a drop-in of the unit, and behind imports.
 #[test]
 fn configuration_in_use_is_found() {
-    for containerd in Containerd::ALL {
+    for containerd in Containerd::MAJORS {
         let version = if containerd == Containerd::Debian17 { 2 } else { 3 };
         let root = format!("version = {version}\nimports = [\"/etc/containerd/site/*.toml\"]\n");
         let node = node(

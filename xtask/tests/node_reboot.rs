@@ -8,8 +8,8 @@ use cofferdam_core::plan::{RECOVER_UNIT, WORKER_UNIT};
 use cofferdam_core::record::Phase;
 use cofferdam_host::event::{Ending, Outcome};
 use std::time::{Duration, Instant};
-use xtask::testbed::trial::{FAULT, Runtime, wait_for};
-use xtask::testbed::{Containerd, Node, NodeSpec, Tree};
+use xtask::testbed::trial::{FAULT, wait_for};
+use xtask::testbed::{Containerd, Node, NodeSpec, Runtime, Tree};
 
 const CONFIG: &str = "/etc/containerd/config.toml";
 const JOURNAL: &str = "/var/lib/cofferdam/journal.json";

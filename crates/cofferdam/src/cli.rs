@@ -24,6 +24,9 @@ Examples:
   cofferdam plan dir:./gvisor               what an installation would change, as a diff
   cofferdam install dir:./gvisor            install, prove with a sandbox, or take it all back
   cofferdam status                          what is installed and who uses it
+  cofferdam upgrade dir:./gvisor-2          another version, beside the one that pods run from
+  cofferdam rollback gvisor                 back to the version of before
+  cofferdam verify                          whether anybody changed what was installed
   cofferdam remove gvisor --wait 10m        once no pod uses it, leave the node as it was
 
 Exit codes: 0 done, 1 internal, 2 invalid input, 3 unsupported here, 4 conflict, 5 in use,
@@ -41,8 +44,18 @@ pub(crate) enum Command {
     Plan(InstallArgs),
     /// Install a runtime, prove that it starts sandboxes, or take everything back
     Install(InstallArgs),
+    /// Install another version beside the present one; running sandboxes keep theirs
+    Upgrade(InstallArgs),
+    /// Go back to the version that was there before
+    Rollback(RollbackArgs),
     /// Remove a runtime; the last removal leaves the node as it was
     Remove(RemoveArgs),
+    /// Compare the node with what was installed; changes nothing
+    Verify(NodeArgs),
+    /// Put back what drifted: files, registrations, units
+    Repair(RepairArgs),
+    /// Delete versions that nothing uses any more
+    Gc(GcArgs),
     /// Finish what a crash interrupted
     Recover(RecoverArgs),
     /// Carry out a request (started by systemd)
@@ -62,8 +75,11 @@ impl Command {
     pub(crate) const fn json(&self) -> bool {
         match self {
             Self::Catalog(args) => args.json,
-            Self::Doctor(args) | Self::Status(args) => args.json,
-            Self::Plan(args) | Self::Install(args) => args.node.json,
+            Self::Doctor(args) | Self::Status(args) | Self::Verify(args) => args.json,
+            Self::Plan(args) | Self::Install(args) | Self::Upgrade(args) => args.node.json,
+            Self::Rollback(args) => args.node.json,
+            Self::Repair(args) => args.node.json,
+            Self::Gc(args) => args.node.json,
             Self::Remove(args) => args.node.json,
             Self::Recover(args) => args.node.json,
             Self::Worker(_) | Self::RehearseChild { .. } => false,
@@ -186,11 +202,63 @@ pub(crate) struct InstallArgs {
     pub(crate) node: NodeArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct RollbackArgs {
+    /// The runtime's name
+    pub(crate) name: RuntimeName,
+    /// Only show what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not start the engine on the new configuration in isolation first
+    #[arg(long)]
+    pub(crate) skip_rehearsal: bool,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Delete the versions that a rollback would bring back, too
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Only show what would be deleted
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RepairArgs {
+    /// The runtime whose files are put back [default: all]
+    pub(crate) name: Option<RuntimeName>,
+    /// The package to take files from: dir:PATH [default: where they came from]
+    #[arg(long, value_name = "SOURCE", value_parser = source, requires = "name")]
+    pub(crate) from: Option<PathBuf>,
+    /// Replace what someone edited in files and tables that are ours
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Only show what would change in the engine's configuration and in units
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not start the engine on the new configuration in isolation first
+    #[arg(long)]
+    pub(crate) skip_rehearsal: bool,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
 fn source(text: &str) -> std::result::Result<PathBuf, String> {
     match text.split_once(':') {
         Some(("dir", path)) if !path.is_empty() => Ok(PathBuf::from(path)),
         _ => Err("a source is dir:PATH, a folder that holds the package".to_owned()),
     }
+}
+
+/// The worker has another working directory, so folders are made absolute.
+pub(crate) fn absolute(folder: &Path) -> Result<PathBuf> {
+    std::fs::canonicalize(folder)
+        .map_err(|error| HostError::std_io("open the package", folder.display(), error))
 }
 
 #[derive(Debug, Args)]

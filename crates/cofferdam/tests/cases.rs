@@ -17,8 +17,8 @@ const OLD: &str = "containerd@1.7";
 const NEW: &str = "containerd@2.4";
 
 /// As administrators write it.
-const ADMIN_17: &str = include_str!("../../../xtask/assets/node/config-1.7.toml");
-const ADMIN_24: &str = include_str!("../../../xtask/assets/node/config-2.4.toml");
+const ADMIN_17: &str = include_str!("../../../xtask/assets/node/config-1.toml");
+const ADMIN_24: &str = include_str!("../../../xtask/assets/node/config-2.toml");
 
 fn bench(engine: &str, config: &str) -> Bench {
     Bench::new(engine).with_config(config)

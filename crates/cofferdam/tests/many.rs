@@ -17,9 +17,10 @@ const COUNT: u64 = 300;
 fn release(version: Option<ConfigVersion>, bom: bool, random: &mut Random) -> &'static str {
     match version {
         _ if bom => "containerd@1.7",
+        Some(ConfigVersion::V1) => random.pick(&["containerd@1.6", "containerd@2.4"]).unwrap(),
         Some(ConfigVersion::V4) => "containerd@2.4",
         Some(ConfigVersion::V3) => random.pick(&["containerd@2.1", "containerd@2.4"]).unwrap(),
-        _ => random.pick(&["containerd@1.7", "containerd@2.1"]).unwrap(),
+        _ => random.pick(&["containerd@1.6", "containerd@1.7", "containerd@2.1"]).unwrap(),
     }
 }
 

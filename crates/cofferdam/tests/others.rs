@@ -19,9 +19,9 @@ use support::{Bench, CONFIG, Ran};
 /// A node's configuration, as administrators write them.
 fn config(engine: &str) -> &'static str {
     if engine.ends_with("1.7") {
-        include_str!("../../../xtask/assets/node/config-1.7.toml")
+        include_str!("../../../xtask/assets/node/config-1.toml")
     } else {
-        include_str!("../../../xtask/assets/node/config-2.4.toml")
+        include_str!("../../../xtask/assets/node/config-2.toml")
     }
 }
 

@@ -176,6 +176,56 @@ pub enum TreeUse {
 /// Who uses which installed tree.
 pub type TreeUses = BTreeMap<HostPath, Vec<TreeUse>>;
 
+/// What a tree's files look like beside the manifest that was written with them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum TreeState {
+    /// No such folder.
+    Absent,
+    /// All files are as they were installed, and there are no others.
+    Sound,
+    /// Some are not.
+    Damaged {
+        /// Which.
+        damage: Vec<TreeDamage>,
+    },
+}
+
+/// One path of a tree that is not as it was installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeDamage {
+    /// The path in the tree.
+    pub path: String,
+    /// What about it.
+    pub kind: DamageKind,
+}
+
+/// What is wrong with a path of a tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DamageKind {
+    /// It is gone.
+    Missing,
+    /// Its content, its type, its target or its permissions are others.
+    Changed,
+    /// It was not installed.
+    Additional,
+    /// The manifest, by which the others are judged, is not the one that was written.
+    Unrecorded,
+}
+
+impl std::fmt::Display for TreeDamage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { path, kind } = self;
+        match kind {
+            DamageKind::Missing => write!(f, "{path} is missing"),
+            DamageKind::Changed => write!(f, "{path} was changed"),
+            DamageKind::Additional => write!(f, "{path} was added"),
+            DamageKind::Unrecorded => write!(f, "{path} is not the manifest that was installed"),
+        }
+    }
+}
+
 /// A path's state, as far as a change depends on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "type")]

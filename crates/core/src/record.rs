@@ -44,6 +44,10 @@ pub struct Ledger {
     pub prefix: HostPath,
     /// The installed runtimes.
     pub runtimes: BTreeMap<RuntimeName, Installed>,
+    /// Earlier versions whose trees are still there, the oldest first: sandboxes of before run from them, and the
+    /// last one of a runtime can be rolled back to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<Retired>,
     /// Files that we created or changed, by their real path.
     pub files: BTreeMap<HostPath, OwnedFile>,
     /// Links that we made, with their targets.
@@ -60,6 +64,7 @@ impl Ledger {
             generation: 0,
             prefix,
             runtimes: BTreeMap::new(),
+            retired: Vec::new(),
             files: BTreeMap::new(),
             links: BTreeMap::new(),
             folders: Vec::new(),
@@ -69,6 +74,27 @@ impl Ledger {
     /// What the engine's configuration holds by our hand.
     pub fn registrations(&self) -> Registrations {
         self.runtimes.iter().map(|(name, installed)| (name.clone(), installed.entries.clone())).collect()
+    }
+
+    /// Every tree that it names, with the runtime and the version that it holds.
+    pub fn trees(&self) -> impl Iterator<Item = (&RuntimeName, &Installed)> {
+        let retired = self.retired.iter().map(|retired| (&retired.name, &retired.installed));
+        self.runtimes.iter().chain(retired)
+    }
+
+    /// The version that `rollback` brings back: the one that was registered last before the present one.
+    pub fn rollback_target(&self, name: &RuntimeName) -> Option<&Installed> {
+        self.retired.iter().rev().find(|retired| retired.name == *name).map(|retired| &retired.installed)
+    }
+
+    /// Puts `installed` in the place of what is registered as `name`, whose tree stays as the newest retired one.
+    pub fn replace(&mut self, name: &RuntimeName, installed: Installed) {
+        self.retired.retain(|retired| retired.installed.tree != installed.tree);
+        if let Some(old) = self.runtimes.insert(name.clone(), installed)
+            && self.runtimes.get(name).is_some_and(|new| new.tree != old.tree)
+        {
+            self.retired.push(Retired { name: name.clone(), installed: old });
+        }
     }
 
     /// Which runtime offers `handler`.
@@ -94,8 +120,24 @@ pub struct Installed {
     pub entries: Vec<Entry>,
     /// Where the package came from, for people.
     pub source: String,
+    /// The preset that described it, if it has no descriptor of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    /// The digest of its tree's manifest. None: nothing was staged yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Digest>,
     /// What its probe said.
     pub verdict: Verdict,
+}
+
+/// A version that is registered no more, but whose tree is still there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retired {
+    /// The runtime.
+    pub name: RuntimeName,
+    /// What it was.
+    pub installed: Installed,
 }
 
 impl Installed {
@@ -200,18 +242,52 @@ pub enum Change {
         /// Its version.
         version: Version,
     },
+    /// Install another version beside the present one and register it instead.
+    Upgrade {
+        /// Which.
+        name: RuntimeName,
+        /// The version of before.
+        from: Version,
+        /// The new one.
+        to: Version,
+    },
+    /// Register the version of before again.
+    Rollback {
+        /// Which.
+        name: RuntimeName,
+        /// The version that is left.
+        from: Version,
+        /// The version that comes back.
+        to: Version,
+    },
     /// Remove a runtime.
     Remove {
         /// Which.
         name: RuntimeName,
     },
+    /// Replace a runtime's tree, of which files changed, by a new copy.
+    RepairTree {
+        /// Which.
+        name: RuntimeName,
+        /// The tree's version.
+        version: Version,
+    },
+    /// Put registrations and units back as the ledger says.
+    Repair,
+    /// Delete trees that nothing needs any more.
+    Collect,
 }
 
 impl Change {
-    /// The runtime that it is about.
-    pub const fn runtime(&self) -> &RuntimeName {
+    /// The runtime that it is about, if it is about one.
+    pub const fn runtime(&self) -> Option<&RuntimeName> {
         match self {
-            Self::Install { name, .. } | Self::Remove { name } => name,
+            Self::Install { name, .. }
+            | Self::Upgrade { name, .. }
+            | Self::Rollback { name, .. }
+            | Self::Remove { name }
+            | Self::RepairTree { name, .. } => Some(name),
+            Self::Repair | Self::Collect => None,
         }
     }
 }
@@ -220,7 +296,12 @@ impl std::fmt::Display for Change {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Install { name, version } => write!(f, "install {name} {version}"),
+            Self::Upgrade { name, from, to } => write!(f, "upgrade {name} {from} to {to}"),
+            Self::Rollback { name, from, to } => write!(f, "roll {name} back from {from} to {to}"),
             Self::Remove { name } => write!(f, "remove {name}"),
+            Self::RepairTree { name, version } => write!(f, "repair the files of {name} {version}"),
+            Self::Repair => f.write_str("repair registrations and units"),
+            Self::Collect => f.write_str("collect trees that nothing needs"),
         }
     }
 }

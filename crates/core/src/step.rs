@@ -17,6 +17,11 @@ pub enum Step {
         /// Its place.
         tree: HostPath,
     },
+    /// Exchange a damaged tree for the staged copy, at once: its path always names whole files.
+    ReplaceTree {
+        /// Its place.
+        tree: HostPath,
+    },
     /// Start the engine's own binary on the candidate files, where nobody sees it.
     Rehearse,
     /// Replace or create a file. Its bytes are in `backup/`.
@@ -94,6 +99,8 @@ pub enum StepKind {
     MakeFolder,
     /// [`Step::PlaceTree`].
     PlaceTree,
+    /// [`Step::ReplaceTree`].
+    ReplaceTree,
     /// [`Step::Rehearse`].
     Rehearse,
     /// [`Step::WriteFile`].
@@ -124,9 +131,10 @@ pub enum StepKind {
 
 impl StepKind {
     /// Every kind, for tests that must reach each.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::MakeFolder,
         Self::PlaceTree,
+        Self::ReplaceTree,
         Self::Rehearse,
         Self::WriteFile,
         Self::RemoveFile,
@@ -147,6 +155,7 @@ impl StepKind {
         match self {
             Self::MakeFolder => "make-folder",
             Self::PlaceTree => "place-tree",
+            Self::ReplaceTree => "replace-tree",
             Self::Rehearse => "rehearse",
             Self::WriteFile => "write-file",
             Self::RemoveFile => "remove-file",
@@ -170,6 +179,7 @@ impl Step {
         match self {
             Self::MakeFolder { .. } => StepKind::MakeFolder,
             Self::PlaceTree { .. } => StepKind::PlaceTree,
+            Self::ReplaceTree { .. } => StepKind::ReplaceTree,
             Self::Rehearse => StepKind::Rehearse,
             Self::WriteFile { .. } => StepKind::WriteFile,
             Self::RemoveFile { .. } => StepKind::RemoveFile,
@@ -192,6 +202,7 @@ impl std::fmt::Display for Step {
         match self {
             Self::MakeFolder { path } => write!(f, "make folder {path}"),
             Self::PlaceTree { tree } => write!(f, "place {tree}"),
+            Self::ReplaceTree { tree } => write!(f, "replace {tree}"),
             Self::Rehearse => f.write_str("rehearse: the engine starts on the new configuration, isolated"),
             Self::WriteFile { path, before: None, .. } => write!(f, "create {path}"),
             Self::WriteFile { path, .. } => write!(f, "change {path}"),

@@ -61,12 +61,14 @@ impl Random {
 pub fn containerd_config(seed: u64) -> GeneratedConfig {
     let mut random = Random::new(seed);
     let version = match random.below(12) {
-        0..=4 => Some(ConfigVersion::V2),
+        0 => Some(ConfigVersion::V1),
+        1..=4 => Some(ConfigVersion::V2),
         5..=8 => Some(ConfigVersion::V3),
         9 | 10 => Some(ConfigVersion::V4),
         _ => None,
     };
-    let bom = version == Some(ConfigVersion::V2) && random.once_in(6);
+    let old = matches!(version, Some(ConfigVersion::V1 | ConfigVersion::V2));
+    let bom = old && random.once_in(6);
     let quote = if random.once_in(2) { '"' } else { '\'' };
     let mut writer = Writer { random, quote, lines: Vec::new() };
     writer.document(version);
@@ -108,7 +110,8 @@ impl Writer {
         if self.random.once_in(3) {
             self.line(0, "# Managed by hand: see the wiki");
         }
-        let number = version.map(i64::from);
+        let first = version == Some(ConfigVersion::V1);
+        let number = version.map(i64::from).filter(|_| !first || self.random.once_in(3));
         let version_first = self.random.once_in(2);
         if let Some(number) = number.filter(|_| version_first) {
             self.line(0, format!("version = {number}"));
@@ -127,7 +130,7 @@ impl Writer {
             let list = if self.random.once_in(2) {
                 String::new()
             } else {
-                self.text("io.containerd.snapshotter.v1.zfs")
+                self.text(if first { "zfs" } else { "io.containerd.snapshotter.v1.zfs" })
             };
             self.line(0, format!("disabled_plugins = [{list}]"));
         }
@@ -138,8 +141,13 @@ impl Writer {
             self.others(None);
             return;
         };
-        let tables = if version == ConfigVersion::V2 { Tables::Grpc } else { Tables::Runtime };
-        let style = self.random.below(15);
+        let tables = match version {
+            ConfigVersion::V1 => Tables::Cri,
+            ConfigVersion::V2 => Tables::Grpc,
+            ConfigVersion::V3 | ConfigVersion::V4 => Tables::Runtime,
+        };
+        // Without plugins it would be of no version.
+        let style = self.random.below(15).max(if first { 2 } else { 0 });
         if style == 0 {
             self.dotted_at_root(tables);
         }
@@ -192,7 +200,8 @@ impl Writer {
             self.pair(1, &key, "5s");
         }
         if version.is_some() && self.random.once_in(2) {
-            self.header(0, &["plugins", "io.containerd.gc.v1.scheduler"]);
+            let first = version == Some(ConfigVersion::V1);
+            self.header(0, &["plugins", if first { "scheduler" } else { "io.containerd.gc.v1.scheduler" }]);
             self.line(1, "deletion_threshold = 0");
             self.pair(1, "schedule_delay", "0s");
         }
@@ -204,7 +213,7 @@ impl Writer {
     }
 
     fn image(&mut self, depth: usize, tables: Tables) {
-        if tables == Tables::Grpc && self.random.once_in(2) {
+        if tables != Tables::Runtime && self.random.once_in(2) {
             self.pair(depth, "sandbox_image", "registry.example/pause:3.10");
         }
     }

@@ -4,8 +4,9 @@
 
 use cofferdam_core::class::Class;
 use cofferdam_core::engine::containerd::{
-    ConfigInput, ConfigVersion, Cut, DialectError, Effective, Entry, Import, Layout, Placement,
-    Registrations, RootOwned, Tables, admit, compare, cut_root, dismiss, drop_in, holds, layout, write_root,
+    ConfigInput, ConfigVersion, Cut, DialectError, Effective, Entry, Import, Layout, Overwrite, Placement,
+    Registrations, RootOwned, Tables, Traces, admit, compare, cut_root, dismiss, drop_in, holds, layout,
+    supported, write_root,
 };
 use cofferdam_core::engine::{EngineVersion, Value};
 use cofferdam_core::name::{HandlerName, HostPath, RuntimeName};
@@ -58,7 +59,8 @@ fn install(base: &str, engine: Option<&str>) -> (String, RootOwned) {
 }
 
 fn cut(text: &str, owned: &RootOwned) -> (String, Cut) {
-    let cut = cut_root(text, owned).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let cut = cut_root(text, owned, &Traces::default(), Overwrite::No)
+        .unwrap_or_else(|error| panic!("{error}\n{text}"));
     (splice::apply(text, &cut.splices).unwrap(), cut)
 }
 
@@ -164,25 +166,21 @@ fn a_folder_that_is_imported_already_is_used() {
 
 #[test]
 fn a_missing_root_file_is_made_and_keeps_the_defaults() {
-    let layout = layout_of(&[], Some("2.1.9")).unwrap();
-    let (text, owned) = write_root(&layout, None, &want("crun")).unwrap();
-    assert_eq!(text.text, "version = 3\nimports = [\"/etc/containerd/cofferdam.d/*.toml\"]\n");
-    assert!(owned.created);
-    assert_eq!(cut(&text.text, &owned).0, "");
-    // Somebody relies on our version by now.
-    let (rest, report) = cut(&format!("{}[plugins.x]\na = 1\n", text.text), &owned);
-    assert_eq!(rest, "version = 3\n[plugins.x]\na = 1\n");
-    assert_eq!(report.kept, ["version = 3"]);
-
-    for engine in [Some("1.7.24"), None] {
+    // Version 2 and in place under each release: the next one may be older or newer.
+    for engine in [Some("1.6.20"), Some("1.7.24"), Some("2.1.9"), Some("2.4.2"), None] {
         let layout = layout_of(&[], engine).unwrap();
         assert_eq!((layout.version, layout.tables), (ConfigVersion::V2, Tables::Grpc));
         let (text, owned) = write_root(&layout, None, &want("crun")).unwrap();
+        assert!(owned.created);
         let effective = Effective::parse(&text.text).unwrap();
         assert_eq!(effective.version(), 2);
         assert_eq!(effective.handlers().keys().collect::<Vec<_>>(), [&"crun", &"runc"]);
         assert_eq!(effective.handlers()["runc"].runtime_type, "io.containerd.runc.v2");
         assert_eq!(cut(&text.text, &owned).0, "");
+        // Somebody relies on our version by now.
+        let (rest, report) = cut(&format!("{}[plugins.'x.y']\na = 1\n", text.text), &owned);
+        assert_eq!(rest, "version = 2\n[plugins.'x.y']\na = 1\n");
+        assert_eq!(report.kept, ["version = 2"]);
     }
 }
 
@@ -203,7 +201,7 @@ fn the_default_runtime_is_kept_as_the_engine_has_it() {
 }
 
 #[test]
-fn on_1x_the_file_whose_tables_count_is_edited() {
+fn the_file_whose_tables_count_is_edited() {
     let root = format!("version = 2\nimports = ['conf.d/*.toml']\n[{RUNTIMES}.runc]\nruntime_type = 'a'\n");
     let imported = format!("[{RUNTIMES}.runc]\nruntime_type = 'b'\n");
     let files = [
@@ -214,28 +212,45 @@ fn on_1x_the_file_whose_tables_count_is_edited() {
     let layout = layout_of(&files, Some("1.7.24")).unwrap();
     assert_eq!((layout.file, layout.placement), (path("/etc/containerd/conf.d/50.toml"), Placement::InPlace));
     let layout = layout_of(&files, Some("2.1.9")).unwrap();
-    assert_eq!(layout.file, path(ROOT));
-    assert!(matches!(layout.placement, Placement::DropIn { import: Import::Present, .. }));
+    assert_eq!((layout.file, layout.placement), (path("/etc/containerd/conf.d/50.toml"), Placement::InPlace));
+    // 1.7 says what it loads, and early 1.6 does not load relative globs.
+    let dump = format!("imports = ['{ROOT}']\n");
+    let unread =
+        with_input(&files, Some("1.6.20"), Some(&dump), cofferdam_core::engine::containerd::layout).unwrap();
+    assert_eq!(unread.file, path(ROOT));
+    // An import without runtimes: 1.x would have no others but ours and the default there, 2.x merges.
+    let bare = "[plugins.\"io.containerd.grpc.v1.cri\"]\nenable_selinux = true\n";
+    let files = [(ROOT, root.as_str()), ("/etc/containerd/conf.d/50.toml", bare)];
+    let layout = layout_of(&files, Some("1.7.24")).unwrap();
+    assert_eq!((layout.file.as_str(), layout.keep.len()), ("/etc/containerd/conf.d/50.toml", 1));
+    let layout = layout_of(&files, Some("2.4.2")).unwrap();
+    assert_eq!((layout.file.as_str(), layout.keep.len()), (ROOT, 0));
 }
 
 #[test]
 fn version_and_tables_follow_the_root_file() {
     let aks = "version = 2\n[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.runc]\nruntime_type = 'x'\n";
-    for engine in [Some("2.1.9"), None] {
+    let grpc = format!("version = 2\n[{RUNTIMES}.runc]\nruntime_type = 'x'\n");
+    let other = ("/etc/containerd/conf.d/a.toml", aks);
+    for engine in [Some("2.1.9"), Some("2.4.2"), None] {
         let layout = layout_of(&[(ROOT, aks)], engine).unwrap();
         assert_eq!((layout.version, layout.tables), (ConfigVersion::V2, Tables::Runtime));
-        assert!(matches!(layout.placement, Placement::DropIn { .. }));
-        let text =
-            drop_in(&layout, &RuntimeName::new("crun").unwrap(), &want("crun").into_values().next().unwrap());
-        assert!(
-            text.contains("version = 2\n")
-                && text.contains("[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.crun]\n")
-        );
+        assert_eq!(layout.placement, Placement::InPlace);
+        // Beside the older tables, the newer ones would hide them: they go into the file that has newer ones.
+        let imports = grpc.replace("2\n", "2\nimports = ['conf.d/*']\n");
+        let layout = layout_of(&[(ROOT, &imports), other], engine).unwrap();
+        assert_eq!((layout.file.as_str(), layout.tables), (other.0, Tables::Runtime));
     }
+    let layout = layout_of(&[(ROOT, aks)], Some("1.7.24")).unwrap();
+    assert_eq!(layout.tables, Tables::Grpc, "1.x does not look at the newer ones");
     for (engine, version, placement) in [
+        (None, 1, true),
+        (Some("1.6.20"), 1, true),
+        (Some("2.3.0"), 1, true),
         (None, 2, true),
         (Some("1.6.20"), 2, true),
-        (Some("2.0.0"), 2, false),
+        (Some("2.0.0"), 2, true),
+        (Some("2.4.2"), 2, true),
         (None, 3, false),
         (None, 4, false),
         (Some("2.4.2"), 4, false),
@@ -247,7 +262,7 @@ fn version_and_tables_follow_the_root_file() {
     // Neither version nor plugins: the version is added, also where others import their own.
     let layout = layout_of(&[(ROOT, "[grpc]\nuid = 1\n")], Some("2.1.9")).unwrap();
     let (text, owned) = write_root(&layout, Some("[grpc]\nuid = 1\n"), &want("crun")).unwrap();
-    assert!(text.text.starts_with("version = 3\nimports = ["), "{}", text.text);
+    assert!(text.text.starts_with("version = 2\n[grpc]"), "{}", text.text);
     assert_eq!(cut(&text.text, &owned).0, "[grpc]\nuid = 1\n");
     let other = ("/etc/containerd/conf.d/a.toml", "version = 4\n[plugins.x]\na = 1\n");
     let layout = layout_of(&[(ROOT, "imports = ['conf.d/*.toml']\n"), other], Some("2.4.2")).unwrap();
@@ -255,20 +270,71 @@ fn version_and_tables_follow_the_root_file() {
 }
 
 #[test]
+fn version_1_has_tables_of_its_own() {
+    let runc = "[plugins.cri.containerd.runtimes.runc]\n  runtime_type = \"io.containerd.runc.v2\"\n";
+    for base in
+        [runc.to_owned(), format!("version = 1\n{runc}"), format!("disabled_plugins = ['aufs']\n{runc}")]
+    {
+        for engine in [Some("1.6.20"), Some("1.7.24"), Some("2.4.2"), None] {
+            let (text, owned) = install(&base, engine);
+            let ours = "[plugins.cri.containerd.runtimes.crun]\n  runtime_type = ";
+            assert!(text.starts_with(&base) && text.contains(ours), "{text}");
+            assert_eq!(cut(&text, &owned).0, base);
+        }
+        let error = layout_of(&[(ROOT, &base)], Some("2.1.9")).unwrap_err();
+        assert_eq!(error.class(), Class::Unsupported);
+        assert!(error.to_string().contains("config migrate"), "{error}");
+    }
+    // Without a table of runtimes the default is kept; an import that says no version counts, too.
+    let (text, _) = install("[plugins.cri]\nsandbox_image = 'x'\n", Some("1.6.20"));
+    assert!(text.contains("[plugins.cri.containerd.runtimes.runc]\n"), "{text}");
+    let files = [(ROOT, "imports = ['/etc/containerd/a.toml']\n"), ("/etc/containerd/a.toml", runc)];
+    let layout = layout_of(&files, Some("1.7.24")).unwrap();
+    assert_eq!((layout.file.as_str(), layout.version), ("/etc/containerd/a.toml", ConfigVersion::V1));
+}
+
+#[test]
+fn releases_that_cannot_be_served_are_refused() {
+    let of = |version| supported(EngineVersion::parse(version));
+    for version in ["1.6.0", "1.6.8", "1.6.14", "1.6.20~ds1", "1.7.0", "2.0.0", "2.4.2"] {
+        assert_eq!(of(version), Ok(()), "{version}");
+    }
+    assert_eq!(supported(None), Ok(()));
+    for (version, words) in [
+        ("1.5.18", "1.6 and later"),
+        ("0.9.1", "upgrade"),
+        ("1.6.9", "recreates running pods"),
+        ("1.6.13", "1.6.14 or later"),
+    ] {
+        let error = of(version).unwrap_err();
+        assert_eq!(error.class(), Class::Unsupported);
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
 fn a_snapshotter_is_said_twice_where_that_is_needed() {
     let mut entries = want("fc").into_values().next().unwrap();
     entries[0].keys.push(("snapshotter".into(), Value::Text("devmapper".into())));
     let runtime = RuntimeName::new("fc").unwrap();
-    for (engine, version, needed) in
-        [(Some("2.1.9"), 3, true), (Some("2.2.0"), 2, true), (Some("2.4.2"), 3, false), (None, 3, true)]
+    let registrations = BTreeMap::from([(runtime.clone(), entries.clone())]);
+    for (engine, version) in
+        [(Some("2.1.9"), 3), (Some("2.2.0"), 2), (Some("1.7.24"), 2), (Some("2.4.2"), 3), (None, 2)]
     {
-        let layout = layout_of(&[(ROOT, &format!("version = {version}\n"))], engine).unwrap();
-        let text = drop_in(&layout, &runtime, &entries);
+        let base = format!("version = {version}\n");
+        let layout = layout_of(&[(ROOT, &base)], engine).unwrap();
+        let text = if version == 3 {
+            drop_in(&layout, &runtime, &entries)
+        } else {
+            let (text, owned) = write_root(&layout, Some(&base), &registrations).unwrap();
+            assert!(holds(&text.text, &owned));
+            assert_eq!(cut(&text.text, &owned).0, base);
+            text.text
+        };
         let said =
             "[plugins.\"io.containerd.cri.v1.images\".runtime_platforms.fc]\n  snapshotter = \"devmapper\"\n";
-        assert_eq!(text.contains(said), needed, "{engine:?}");
+        assert!(text.contains(said), "{engine:?} {text}");
     }
-    let registrations = BTreeMap::from([(runtime, entries)]);
     let admitted = |engine| with_input(&[], Some(engine), None, |input| admit(input, &registrations));
     assert_eq!(admitted("1.6.20").unwrap_err().class(), Class::Unsupported);
     assert_eq!(admitted("1.7.24"), Ok(()));
@@ -291,9 +357,9 @@ fn what_cannot_be_changed_is_refused_with_its_place() {
         ),
         (
             "[grpc]\n[plugins.cri]\nx = 1\n",
-            Some("1.7.24"),
+            Some("2.2.7"),
             Class::Unsupported,
-            "/etc/containerd/config.toml:2: a configuration of version 1",
+            "/etc/containerd/config.toml:2: a configuration of version 1, whose CRI settings containerd 2.2.7 ignores",
         ),
         (
             "\nversion = 1\n",
@@ -356,17 +422,10 @@ fn our_table_changed_by_others_is_a_conflict() {
     let base = format!("version = 2\n[{RUNTIMES}.runc]\nruntime_type = 'x'\n");
     let (text, owned) = install(&base, Some("1.7.24"));
     assert!(holds(&text, &owned));
-    for changed in [
-        text.replace("/opt/x", "/opt/y"),
-        format!("{text}Root = \"/elsewhere\"\n"),
-        text.replace(
-            "io.containerd.grpc.v1.cri\".containerd.runtimes.crun",
-            "io.containerd.cri.v1.runtime\".containerd.runtimes.crun",
-        ),
-    ] {
+    for changed in [text.replace("/opt/x", "/opt/y"), format!("{text}Root = \"/elsewhere\"\n")] {
         assert_ne!(changed, text);
         assert!(!holds(&changed, &owned));
-        let error = cut_root(&changed, &owned).unwrap_err();
+        let error = cut_root(&changed, &owned, &Traces::default(), Overwrite::No).unwrap_err();
         assert_eq!(error.class(), Class::Conflict);
         assert!(
             error.to_string().starts_with("/etc/containerd/config.toml:6: our table of the handler `crun`"),

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests
 
 use cofferdam_core::engine::containerd::{
-    ConfigInput, ConfigVersion, Effective, Entry, Layout, PieceKind, Placement, Registrations, RootOwned,
-    compare, cut_root, drop_in, foreign_handlers, holds, layout, write_root,
+    ConfigInput, ConfigVersion, Effective, Entry, Layout, Overwrite, PieceKind, Placement, Registrations,
+    RootOwned, Traces, compare, cut_root, drop_in, foreign_handlers, holds, layout, write_root,
 };
 use cofferdam_core::engine::{EngineVersion, Value};
 use cofferdam_core::name::{HandlerName, HostPath, RuntimeName};
@@ -23,6 +23,7 @@ fn engines(config: &GeneratedConfig) -> Vec<Option<EngineVersion>> {
     let versions: &[Option<&str>] = match config.version {
         Some(ConfigVersion::V4) => &[Some("2.4.2"), None],
         Some(ConfigVersion::V3) => &[Some("2.1.9"), Some("2.4.2"), None],
+        Some(ConfigVersion::V1) => &[Some("1.6.20"), Some("1.7.24"), Some("2.4.2"), None],
         Some(ConfigVersion::V2) | None => &[Some("1.7.24"), Some("2.1.9"), None],
     };
     versions.iter().map(|version| version.and_then(EngineVersion::parse)).collect()
@@ -70,7 +71,8 @@ struct Node {
 impl Node {
     fn base(&self) -> String {
         let Some(owned) = &self.owned else { return self.text.clone() };
-        let cut = cut_root(&self.text, owned).unwrap_or_else(|error| panic!("{error}\n{}", self.text));
+        let cut = cut_root(&self.text, owned, &Traces::default(), Overwrite::No)
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.text));
         assert_eq!((cut.absent.len(), cut.kept.len()), (0, 0), "{cut:?}\n{}", self.text);
         splice::apply(&self.text, &cut.splices).unwrap()
     }

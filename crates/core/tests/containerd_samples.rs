@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests
 
 use cofferdam_core::engine::containerd::{
-    ConfigInput, Effective, Entry, Import, Layout, Placement, Registrations, cut_root, holds, layout,
-    write_root,
+    ConfigInput, Effective, Entry, Import, Layout, Overwrite, Placement, Registrations, Traces, cut_root,
+    holds, layout, write_root,
 };
 use cofferdam_core::engine::{EngineVersion, Value};
 use cofferdam_core::name::{HandlerName, HostPath, RuntimeName};
@@ -67,7 +67,7 @@ fn samples_come_back_byte_for_byte() {
             assert_eq!(new.text == text, present, "{name}");
             assert_eq!(owned.pieces.is_empty(), present, "{name}");
             assert!(holds(&new.text, &owned), "{name}");
-            let cut = cut_root(&new.text, &owned).unwrap();
+            let cut = cut_root(&new.text, &owned, &Traces::default(), Overwrite::No).unwrap();
             assert!(cut.absent.is_empty() && cut.kept.is_empty());
             assert_eq!(splice::apply(&new.text, &cut.splices).unwrap(), text, "{name}");
             let in_place = matches!(layout.placement, Placement::InPlace);

@@ -6,6 +6,7 @@
 //! cri, systemd    clients
 //! observe         what is there;  survey: one look at all of it
 //! package         a package directory: read, checked, staged
+//! tree            whether an installed one is as it was installed
 //! rehearse        the engine's own binary on candidate files, isolated
 //! store           ledger, journal, backups, lock
 //! transact        the transaction engine;  worker: who carries it out
@@ -27,5 +28,6 @@ pub mod store;
 pub mod survey;
 pub mod systemd;
 pub mod transact;
+mod tree;
 pub mod worker;
 mod write;

@@ -7,6 +7,7 @@ use cofferdam_core::descriptor::{self, Descriptor, FileKind, Findings, PackageFi
 use cofferdam_core::name::{Digest, HostPath, PackagePath};
 use cofferdam_core::plan::Package;
 use cofferdam_core::preset::{self, Preset, PresetError, PresetFile};
+use cofferdam_core::record::Installed;
 use rustix::fs::{FileType, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -21,6 +22,44 @@ pub const DESCRIPTOR: &str = "runtime.toml";
 
 /// The manifest's name in an installed tree.
 pub const MANIFEST: &str = ".cofferdam.json";
+
+/// Where a package is, and what it does not say of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The folder that holds it.
+    pub folder: PathBuf,
+    /// The preset to use if it has no descriptor.
+    pub preset: Option<String>,
+    /// Its version, if neither descriptor nor file says it.
+    pub version: Option<String>,
+}
+
+impl Source {
+    /// Where `installed` came from.
+    pub fn of(installed: &Installed) -> Option<Self> {
+        Some(Self {
+            folder: PathBuf::from(installed.source.strip_prefix("dir:")?),
+            preset: installed.preset.clone(),
+            version: installed.preset.as_ref().map(|_| installed.version.to_string()),
+        })
+    }
+
+    /// Reads the package.
+    ///
+    /// # Errors
+    /// If it is no package, or there is no such preset.
+    pub fn read(&self) -> Result<PackageDir> {
+        let using = match &self.preset {
+            Some(name) => {
+                let preset = preset::find(name).map_err(|error| of_preset(&error))?;
+                Some(Using { preset, version: self.version.as_deref() })
+            }
+            None => None,
+        };
+        PackageDir::read(&self.folder, using)
+    }
+}
 
 /// A preset to use for a package, and the version if the package does not say it.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +131,7 @@ impl PackageDir {
         let mut items = BTreeMap::new();
         walk(fd.as_fd(), "", &mut items)?;
         let kinds: PackageFiles = items.iter().map(|(path, item)| (path.clone(), kind_of(item))).collect();
+        let preset = using.map(|using| using.preset.name.to_owned());
         let (descriptor, text, findings, added) = match (read_text(&fd, DESCRIPTOR, folder)?, using) {
             (Some(text), _) => {
                 let name = folder.join(DESCRIPTOR).display().to_string();
@@ -122,12 +162,14 @@ impl PackageDir {
             bytes: items.values().map(Item::size).sum(),
             entries: items.len() as u64,
             source: format!("dir:{}", folder.display()),
+            preset,
             descriptor,
         };
         Ok(Self { folder: folder.to_owned(), added, package, items })
     }
 
-    /// Copies it to `staging`, as it will be at `tree`, durably. `progress` gets the bytes copied so far.
+    /// Copies it to `staging`, as it will be at `tree`, durably. `progress` gets the bytes copied so far. Returns the
+    /// digest of the manifest that is written with it.
     ///
     /// # Errors
     /// If a file changed since it was read, or cannot be written.
@@ -137,7 +179,7 @@ impl PackageDir {
         staging: &HostPath,
         tree: &HostPath,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<()> {
+    ) -> Result<Digest> {
         root.make_folder(staging, 0o755)?;
         let mut items = self.items.clone();
         let mut copied = 0;
@@ -168,7 +210,8 @@ impl PackageDir {
         let path =
             staging.join(MANIFEST).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
         create(root, &path, &text, 0o644)?;
-        sync(root, staging)
+        sync(root, staging)?;
+        Ok(Digest::of(&text))
     }
 
     fn file_bytes(&self, path: &PackagePath) -> Result<Vec<u8>> {

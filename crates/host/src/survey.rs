@@ -5,14 +5,15 @@ use crate::error::{HostError, Result};
 use crate::observe::{self, EnginePaths};
 use crate::root::HostRoot;
 use crate::store::Store;
+use crate::tree;
 use cofferdam_core::class::Class;
 use cofferdam_core::engine::EngineVersion;
 use cofferdam_core::name::{Digest, HostPath, RuntimeName};
 use cofferdam_core::observation::{
-    ConfigOrigin, CriObservation, EngineObservation, PathState, TargetObservation, TreeUses,
+    ConfigOrigin, CriObservation, EngineObservation, PathState, TargetObservation, TreeState, TreeUses,
 };
-use cofferdam_core::plan::{self, Plan, PlanError, WorkerBinary, World};
-use cofferdam_core::record::{Installed, Ledger, PREFIX, Verdict};
+use cofferdam_core::plan::{self, PlanError, WorkerBinary, World};
+use cofferdam_core::record::{Ledger, PREFIX, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -57,6 +58,7 @@ pub struct Survey<'a> {
     /// Who uses the installed trees.
     pub uses: TreeUses,
     paths: BTreeMap<HostPath, PathState>,
+    trees: BTreeMap<HostPath, TreeState>,
     kept: BTreeMap<Digest, String>,
     worker: Option<WorkerBinary>,
 }
@@ -70,11 +72,8 @@ impl<'a> Survey<'a> {
         let store = Store::new(root)?;
         let ledger = store.ledger()?;
         let prefix = prefix(ledger.as_ref(), options)?;
-        let trees: Vec<HostPath> = ledger
-            .iter()
-            .flat_map(|ledger| ledger.runtimes.values())
-            .map(|runtime| runtime.tree.clone())
-            .collect();
+        let trees: Vec<HostPath> =
+            ledger.iter().flat_map(Ledger::trees).map(|(_, installed)| installed.tree.clone()).collect();
         let (engine, uses) = match &options.engine {
             EngineChoice::Running { unit } => {
                 let engine = observe::containerd(
@@ -93,6 +92,7 @@ impl<'a> Survey<'a> {
             kept: kept_texts(&store, ledger.as_ref()),
             worker: if options.systemd { Some(worker_binary()?) } else { None },
             paths: BTreeMap::new(),
+            trees: BTreeMap::new(),
             root,
             ledger,
             engine,
@@ -105,14 +105,14 @@ impl<'a> Survey<'a> {
         self.root
     }
 
-    /// Plans with `planner`, looking up each path that it asks for.
+    /// Plans with `planner`, looking up each path and checking each tree that it asks for.
     ///
     /// # Errors
     /// What the planner says, or if a path cannot be looked at.
-    pub fn plan(
+    pub fn plan<T>(
         &mut self,
-        planner: impl Fn(&World<'_>) -> std::result::Result<Plan, PlanError>,
-    ) -> Result<Plan> {
+        planner: impl Fn(&World<'_>) -> std::result::Result<T, PlanError>,
+    ) -> Result<T> {
         loop {
             let world = World {
                 ledger: self.ledger.as_ref(),
@@ -120,6 +120,7 @@ impl<'a> Survey<'a> {
                 target: &self.target,
                 uses: &self.uses,
                 paths: &self.paths,
+                trees: &self.trees,
                 kept: &self.kept,
                 worker: self.worker,
             };
@@ -128,22 +129,27 @@ impl<'a> Survey<'a> {
                     let state = self.root.state(&path)?;
                     self.paths.insert(path, state);
                 }
+                Err(PlanError::Unchecked { tree, manifest }) => {
+                    let state = tree::check(self.root, &tree, manifest.as_ref())?;
+                    self.trees.insert(tree, state);
+                }
                 result => return Ok(result?),
             }
         }
     }
 
-    /// Who uses a runtime, in people's words.
-    pub fn users(&self, installed: &Installed) -> Vec<String> {
-        plan::users(&self.engine.cri, &self.uses, installed)
+    /// Who runs from a tree, in people's words.
+    pub fn users(&self, tree: &HostPath) -> Vec<String> {
+        plan::tree_users(&self.engine.cri, &self.uses, tree)
     }
 
     /// Handlers that must work after a change if they work before it: the engine's default, and those of our
     /// other runtimes that were proven once.
-    pub fn handlers_to_keep(&self, changing: &RuntimeName) -> Vec<String> {
+    pub fn handlers_to_keep(&self, changing: Option<&RuntimeName>) -> Vec<String> {
         let CriObservation::Ready(cri) = &self.engine.cri else { return Vec::new() };
         let others = self.ledger.iter().flat_map(|ledger| &ledger.runtimes);
-        let proven = others.filter(|(name, runtime)| *name != changing && runtime.verdict == Verdict::Proven);
+        let proven =
+            others.filter(|(name, runtime)| Some(*name) != changing && runtime.verdict == Verdict::Proven);
         let ours = proven.flat_map(|(_, runtime)| runtime.handlers().map(ToString::to_string));
         std::iter::once(cri.default_handler.clone())
             .chain(ours)

@@ -11,15 +11,14 @@
 
 use crate::error::{HostError, Result};
 use crate::event::{Event, Outcome, Sink};
-use crate::package::{PackageDir, Using};
+use crate::package::Source;
 use crate::root::HostRoot;
 use crate::survey::{EngineChoice, SurveyOptions};
 use crate::systemd::{Manager, Restart, SystemdError, TransientUnit, Type, UnitState};
-use crate::transact::{self, Conflicts, EngineControl, Host, LiveEngine, Options, When};
+use crate::transact::{self, Conflicts, EngineControl, Host, LiveEngine, Mend, Options, When};
 use cofferdam_core::class::Class;
 use cofferdam_core::name::RuntimeName;
-use cofferdam_core::plan::WORKER_UNIT;
-use cofferdam_core::preset;
+use cofferdam_core::plan::{Expect, Scope, WORKER_UNIT};
 use cofferdam_core::record::RUNTIME_ROOT;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -38,15 +37,25 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "wish", deny_unknown_fields)]
 pub enum Wish {
-    /// Install the package in `folder`.
+    /// Install the package, or upgrade to it.
     Install {
         /// Where it is.
-        folder: PathBuf,
-        /// The preset to use if it has no descriptor.
-        preset: Option<String>,
-        /// Its version, if neither descriptor nor file says it.
-        version: Option<String>,
+        source: Source,
+        /// Whether some version must be installed already.
+        expect: Expect,
     },
+    /// Register the version of before again.
+    Rollback {
+        /// Of which runtime.
+        name: RuntimeName,
+    },
+    /// Delete trees that nothing needs any more.
+    Collect {
+        /// Which.
+        scope: Scope,
+    },
+    /// Put back what drifted.
+    Repair(Mend),
     /// Remove a runtime.
     Remove {
         /// Which.
@@ -71,22 +80,6 @@ pub struct Job {
     pub options: Options,
 }
 
-/// Reads the package that a wish names.
-///
-/// # Errors
-/// If it is no package, or there is no such preset.
-pub fn read_package(folder: &Path, preset: Option<&str>, version: Option<&str>) -> Result<PackageDir> {
-    let using = match preset {
-        Some(name) => {
-            let preset =
-                preset::find(name).map_err(|error| HostError::new(error.class(), error.to_string()))?;
-            Some(Using { preset, version })
-        }
-        None => None,
-    };
-    PackageDir::read(folder, using)
-}
-
 /// Carries a job out, in this process. The worker does, and whoever works on an offline tree.
 pub fn perform(job: &Job, root: &HostRoot, sink: &mut dyn Sink) -> Outcome {
     let mut live = match &job.survey.engine {
@@ -96,12 +89,13 @@ pub fn perform(job: &Job, root: &HostRoot, sink: &mut dyn Sink) -> Outcome {
     let engine = live.as_mut().map(|live| live as &mut dyn EngineControl);
     let host = Host { root, survey: &job.survey, engine, sink };
     match &job.wish {
-        Wish::Install { folder, preset, version } => {
-            match read_package(folder, preset.as_deref(), version.as_deref()) {
-                Ok(package) => transact::install(host, &package, job.options),
-                Err(error) => Outcome::refused(&error, 0),
-            }
-        }
+        Wish::Install { source, expect } => match source.read() {
+            Ok(package) => transact::install(host, &package, *expect, job.options),
+            Err(error) => Outcome::refused(&error, 0),
+        },
+        Wish::Rollback { name } => transact::rollback(host, name, job.options),
+        Wish::Collect { scope } => transact::collect(host, *scope),
+        Wish::Repair(mend) => transact::repair(host, mend, job.options),
         Wish::Remove { name } => transact::remove(host, name, job.options),
         Wish::Recover { keep_theirs } => {
             let conflicts = if *keep_theirs { Conflicts::KeepTheirs } else { Conflicts::Report };

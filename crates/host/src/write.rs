@@ -9,7 +9,7 @@ use crate::fault;
 use crate::root::HostRoot;
 use cofferdam_core::name::HostPath;
 use cofferdam_core::record::STATE;
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, Uid, XattrFlags};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -159,15 +159,26 @@ impl HostRoot {
         rustix::fs::fsync(&parent).map_err(fail)
     }
 
+    /// Exchanges two folders, at once and durably.
+    ///
+    /// # Errors
+    /// If one is missing, or the file system cannot.
+    pub fn exchange(&self, a: &HostPath, b: &HostPath) -> Result<()> {
+        self.rename(a, b, RenameFlags::EXCHANGE, "exchange")
+    }
+
     /// Moves `from` to `to`, where nothing may be, durably.
     ///
     /// # Errors
     /// If they are on different file systems, or something is at `to`.
     pub fn move_new(&self, from: &HostPath, to: &HostPath) -> Result<()> {
+        self.rename(from, to, RenameFlags::NOREPLACE, "move into place")
+    }
+
+    fn rename(&self, from: &HostPath, to: &HostPath, flags: RenameFlags, what: &'static str) -> Result<()> {
         let (old_parent, old_name) = self.parent_of(from)?;
         let (new_parent, new_name) = self.parent_of(to)?;
-        let fail = |errno| HostError::io("move into place", to, errno);
-        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        let fail = |errno| HostError::io(what, to, errno);
         fault::change()
             .and_then(|()| rustix::fs::renameat_with(&old_parent, old_name, &new_parent, new_name, flags))
             .map_err(fail)?;

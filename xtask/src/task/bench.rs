@@ -3,13 +3,13 @@
 use super::build::Release;
 use super::screen::Screen;
 use crate::testbed::cache::Cache;
-use crate::testbed::{Containerd, Node, NodeSpec, package};
+use crate::testbed::{Containerd, Node, NodeSpec, Runtime, package};
 use anyhow::{Context, Result, ensure};
 use cofferdam_core::name::HostPath;
-use cofferdam_core::observation::{EngineObservation, PathState, TargetObservation, TreeUses};
-use cofferdam_core::plan::{self, Package, Plan, PlanError, World};
+use cofferdam_core::observation::{EngineObservation, PathState, TargetObservation, TreeState, TreeUses};
+use cofferdam_core::plan::{self, Expect, Package, Plan, PlanError, World};
 use cofferdam_host::event::Outcome;
-use cofferdam_host::worker::read_package;
+use cofferdam_host::package::Source;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 /// Needs what the demo needs; `--containerd 2.4` needs Go as well.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The node's containerd: 1.7 or 2.4.
-    #[arg(long, default_value = "1.7", value_parser = containerd)]
+    /// The node's containerd: 1.6, 1.7, 2.1 or 2.4.
+    #[arg(long, default_value = "1.7")]
     containerd: Containerd,
     /// How often each is measured; the median counts.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
@@ -30,10 +30,6 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-}
-
-fn containerd(version: &str) -> Result<Containerd, String> {
-    Containerd::from_version(version).ok_or_else(|| "there are: 1.7, 2.4".to_owned())
 }
 
 /// A configuration of about a megabyte, as a generator might leave it.
@@ -87,7 +83,7 @@ pub fn run(args: &Args) -> Result<()> {
     let cache = Cache::open()?;
     let release = Release::start()?;
     let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
-    package::gvisor_oci(&cache, folder.path())?;
+    package::pack(&cache, Runtime::GvisorOci, package::Release::Old, folder.path())?;
     let binary = release.finish()?;
     let node = Node::boot_in(&cache, NodeSpec::new(args.containerd))?;
     node.put("/usr/local/bin/cofferdam", std::fs::read(binary)?, 0o755)?;
@@ -108,7 +104,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn planning(report: &mut Report, node: &Node, folder: &Path) -> Result<()> {
     let status = node.ok(&["cofferdam", "status", "--json"])?;
     let Status { mut engine } = serde_json::from_str(&status).context("cannot read the observation")?;
-    let package = read_package(folder, None, None)?.package;
+    let package = Source { folder: folder.to_owned(), preset: None, version: None }.read()?.package;
     let runs = report.runs;
     let time = median(runs, || plan_once(&engine, &package))?;
     report.planning.insert("recorded observation", time);
@@ -131,7 +127,7 @@ fn plan_once(engine: &EngineObservation, package: &Package) -> Result<Duration> 
         free_inodes: 1 << 30,
     };
     let (uses, kept) = (TreeUses::new(), BTreeMap::new());
-    let mut paths = BTreeMap::new();
+    let (mut paths, mut trees) = (BTreeMap::new(), BTreeMap::new());
     if let Some(text) = engine.files.get(&engine.config_resolved) {
         let digest = cofferdam_core::name::Digest::of(text.as_bytes());
         paths.insert(engine.config_resolved.clone(), PathState::File { digest, mode: 0o644 });
@@ -144,12 +140,16 @@ fn plan_once(engine: &EngineObservation, package: &Package) -> Result<Duration> 
             target: &target,
             uses: &uses,
             paths: &paths,
+            trees: &trees,
             kept: &kept,
             worker: None,
         };
-        match plan::install(&world, package, true) {
+        match plan::install(&world, package, Expect::Anything, true) {
             Err(PlanError::Unobserved(path)) => {
                 paths.insert(path, PathState::Absent);
+            }
+            Err(PlanError::Unchecked { tree, .. }) => {
+                trees.insert(tree, TreeState::Absent);
             }
             other => break other?,
         }
@@ -175,11 +175,7 @@ fn large() -> String {
 }
 
 fn changes(report: &mut Report, node: &Node) -> Result<()> {
-    let table = match node.spec().containerd {
-        Containerd::Debian17 => "io.containerd.grpc.v1.cri",
-        Containerd::Upstream24 => "io.containerd.cri.v1.runtime",
-    };
-    let by_hand = BY_HAND.replace("TABLE", table);
+    let by_hand = BY_HAND.replace("TABLE", node.spec().containerd.cri_plugin());
     let mut all: BTreeMap<&'static str, BTreeMap<String, Vec<f64>>> = BTreeMap::new();
     for _ in 0..report.runs {
         for (name, command) in [

@@ -1,8 +1,7 @@
 //! `cargo xtask node`: a disposable node for a person.
 
-use crate::testbed::cache::Cache;
 use crate::testbed::interrupt;
-use crate::testbed::{Config, Containerd, Node, NodeSpec, package};
+use crate::testbed::{Config, Containerd, Node, NodeSpec, Release, Runtime};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::path::{Path, PathBuf};
@@ -12,8 +11,8 @@ use std::time::Instant;
 /// Boots a disposable node and opens a root shell in it. The node is gone when the shell ends.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The node's containerd.
-    #[arg(long, default_value = "2.4", value_parser = containerd)]
+    /// The node's containerd: 1.6, 1.7, 2.1 or 2.4.
+    #[arg(long, default_value = "2.4")]
     containerd: Containerd,
     /// This file as containerd's configuration, instead of the test bed's own.
     #[arg(long, value_name = "FILE", conflicts_with = "no_config")]
@@ -24,7 +23,7 @@ pub struct Args {
     /// Copy FILE or a directory to /root on the node.
     #[arg(long, value_name = "FILE")]
     put: Vec<PathBuf>,
-    /// Put the gVisor (OCI form) and crun packages into /root/packages on the node.
+    /// Put the packages of gVisor (both forms) and crun, in two releases each, into /root/packages on the node.
     #[arg(long)]
     packages: bool,
     /// No shell: keep the node until Enter is pressed.
@@ -33,11 +32,6 @@ pub struct Args {
     /// No shell: run this command on the node, pass on what it prints, and end with its status.
     #[arg(last = true, conflicts_with = "keep")]
     command: Vec<String>,
-}
-
-fn containerd(version: &str) -> Result<Containerd, String> {
-    Containerd::from_version(version)
-        .ok_or_else(|| format!("there are: {}", Containerd::ALL.map(|c| c.version()).join(", ")))
 }
 
 /// Runs the task. Returns the exit code.
@@ -111,9 +105,10 @@ fn put(node: &Node, path: &Path, to: &str) -> Result<()> {
 }
 
 fn put_packages(node: &Node) -> Result<()> {
-    let cache = Cache::open()?;
-    let dir = tempfile::tempdir().context("cannot make a temporary directory")?;
-    package::gvisor_oci(&cache, &dir.path().join("gvisor-oci"))?;
-    package::crun(&cache, &dir.path().join("crun"))?;
-    Ok(node.put_tree(dir.path(), "/root/packages")?)
+    for runtime in Runtime::ALL {
+        for release in [Release::Old, Release::New] {
+            node.put_release(runtime, release)?;
+        }
+    }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use crate::testbed::cache::Cache;
 use crate::testbed::image::{self, Image};
-use crate::testbed::node;
+use crate::testbed::{Containerd, node};
 use crate::testbed::{gotools, oci};
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
@@ -34,7 +34,7 @@ enum Action {
 enum What {
     /// The root tree of a node, and the images that it starts with.
     Image,
-    /// containerd 2.4 (Go).
+    /// containerd 1.6, 2.1 and 2.4 (fetched, Go, Go).
     Containerd,
     /// gVisor with its own shim (Go).
     Gvisor,
@@ -68,16 +68,21 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn build(cache: &Cache, what: What) -> Result<()> {
-    let path = match what {
+    let entries = match what {
         What::Image => {
             let tree = image::tree(cache, Image::Trixie)?;
-            oci::images(cache, tree.path())?;
-            tree.path().to_owned()
+            let images = oci::images(cache, tree.path())?;
+            vec![tree, images]
         }
-        What::Containerd => gotools::containerd(cache)?.path().to_owned(),
-        What::Gvisor => gotools::gvisor(cache)?.path().to_owned(),
-        What::ControlPlane => gotools::control_plane(cache)?.path().to_owned(),
+        What::Containerd => {
+            let entries = Containerd::ALL.iter().map(|containerd| containerd.layer(cache));
+            entries.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect()
+        }
+        What::Gvisor => vec![gotools::gvisor(cache)?],
+        What::ControlPlane => vec![gotools::control_plane(cache)?],
     };
-    println!("{}", path.display());
+    for entry in entries {
+        println!("{}", entry.path().display());
+    }
     Ok(())
 }

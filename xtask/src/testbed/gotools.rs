@@ -34,11 +34,24 @@ struct Tools {
     renamed: &'static [(&'static str, &'static str)],
 }
 
-const CONTAINERD: Tools = Tools {
+const CONTAINERD_21: Tools = Tools {
+    name: "containerd-2.1",
+    why: "containerd 2.1 is built from source",
+    go_mod: include_str!("../../assets/gotools/containerd-2.1/go.mod"),
+    go_sum: include_str!("../../assets/gotools/containerd-2.1/go.sum"),
+    stamp: "-X github.com/containerd/containerd/v2/version.Version=2.1.9",
+    cgo: true,
+    replaced: &[],
+    // Where distributions have it, below the image's own unit.
+    bin: "usr/bin",
+    renamed: &[],
+};
+
+const CONTAINERD_24: Tools = Tools {
     name: "containerd-2.4",
     why: "containerd 2.4 is built from source",
-    go_mod: include_str!("../../assets/gotools/containerd/go.mod"),
-    go_sum: include_str!("../../assets/gotools/containerd/go.sum"),
+    go_mod: include_str!("../../assets/gotools/containerd-2.4/go.mod"),
+    go_sum: include_str!("../../assets/gotools/containerd-2.4/go.sum"),
     stamp: "-X github.com/containerd/containerd/v2/version.Version=v2.4.2",
     // Upstream's releases are built with cgo as well.
     cgo: true,
@@ -79,16 +92,25 @@ const CONTROL_PLANE: Tools = Tools {
     renamed: &[],
 };
 
+/// containerd 2.1 in the place of the image's own: `usr/bin/{containerd,containerd-shim-runc-v2,ctr}`, as a tree to
+/// lay over a node's root. Not from Debian: the release that has it now will move on to later ones.
+///
+/// # Errors
+/// Go is missing, a module is not to be had, or the build fails.
+pub fn containerd_21(cache: &Cache) -> Result<Entry> {
+    cache.entry(&CONTAINERD_21.recipe(), |dir| CONTAINERD_21.build(dir))
+}
+
 /// containerd 2.4 as its release archive lays it out: `usr/local/bin/{containerd,containerd-shim-runc-v2,ctr}`
 /// and its unit, as a tree to lay over a node's root.
 ///
 /// # Errors
 /// Go is missing, a module is not to be had, or the build fails.
-pub fn containerd(cache: &Cache) -> Result<Entry> {
+pub fn containerd_24(cache: &Cache) -> Result<Entry> {
     const UNIT: &str = include_str!("../../assets/node/containerd.service");
-    let recipe = CONTAINERD.recipe().with("unit", UNIT);
+    let recipe = CONTAINERD_24.recipe().with("unit", UNIT);
     cache.entry(&recipe, |dir| {
-        CONTAINERD.build(dir)?;
+        CONTAINERD_24.build(dir)?;
         host::write(&dir.join("etc/systemd/system/containerd.service"), UNIT, 0o644)
     })
 }

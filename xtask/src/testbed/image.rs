@@ -153,7 +153,7 @@ fn link(target: &str, path: &Path) -> Result<()> {
 }
 
 /// The Debian mirror that this machine's apt uses.
-fn mirror() -> Result<String> {
+pub(super) fn mirror() -> Result<String> {
     let targets = Command::new("apt-get")
         .args(["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT) $(LABEL)"])
         .ok()?;

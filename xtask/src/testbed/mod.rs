@@ -4,13 +4,14 @@
 //! cache      built things outside the checkout, keyed by the hash of their recipe
 //! packages   Debian packages that this machine needs
 //! image      a node's root tree, by debootstrap
-//! gotools    containerd 2.4, gVisor's shim, the control plane, built from Go modules
+//! debs       containerd 1.6, from another Debian release
+//! gotools    containerd 2.1 and 2.4, gVisor's shim, the control plane, built from Go modules
 //! oci        the pause and busybox images, made without a registry
 //! engine     the containerd of a node and its configuration
 //! node       a booted container: commands, files, reboot, power cut, teardown
 //! tree       what lies below some directories, to compare before and after
 //! pods       pods on a node, through CRI
-//! package    runtimes packed as package directories
+//! package    runtimes, packed as package directories, in two releases each
 //! trial      cofferdam on a node: install, failpoints, before and after
 //! interrupt  Ctrl-C tears everything down
 //! ```
@@ -20,6 +21,7 @@
 
 pub mod cache;
 pub mod command;
+pub mod debs;
 pub mod engine;
 pub mod error;
 pub mod gotools;
@@ -38,5 +40,6 @@ pub use command::Output;
 pub use engine::{Config, Containerd};
 pub use error::{Error, Result};
 pub use node::{Node, NodeSpec};
+pub use package::{Release, Runtime};
 pub use pods::Pod;
 pub use tree::Tree;

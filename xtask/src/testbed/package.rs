@@ -18,37 +18,129 @@ binary_name = \"/opt/gvisor/bin/runsc\"
 network = \"host\"
 ";
 
-/// Debian's runsc behind the runc shim: `bin/runsc`, the adapter `bin/runsc-pod`, `runtime.toml`.
-///
-/// # Errors
-/// The image cannot be built, or a file cannot be written.
-pub fn gvisor_oci(cache: &Cache, dest: &Path) -> Result<()> {
-    let tree = image::tree(cache, Image::Trixie)?;
-    program(&tree.path().join("usr/bin/runsc"), &dest.join("bin/runsc"))?;
-    describe("gvisor-oci", &debian_version(tree.path(), "runsc")?, dest)
+/// Which of two releases of a runtime. gVisor's programs really differ; crun's are the same, beside another file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// gVisor 20240729 (Debian 13's runsc).
+    Old,
+    /// gVisor 20250205 (built).
+    New,
 }
 
-/// gVisor with its own shim: `bin/runsc`, `bin/containerd-shim-runsc-v1`, `etc/runsc.toml`, `runtime.toml`.
-///
-/// # Errors
-/// Go is missing, it cannot be built, or a file cannot be written.
-pub fn gvisor_shim(cache: &Cache, dest: &Path) -> Result<()> {
-    let tools = gotools::gvisor(cache)?;
-    for name in ["runsc", "containerd-shim-runsc-v1"] {
-        program(&tools.path().join("bin").join(name), &dest.join("bin").join(name))?;
+/// A runtime that the test bed can pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    /// gVisor with its own shim.
+    Gvisor,
+    /// gVisor's runsc behind the runc shim.
+    GvisorOci,
+    /// Debian's crun.
+    Crun,
+}
+
+impl Runtime {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Gvisor, Self::GvisorOci, Self::Crun];
+
+    /// Its handler.
+    pub const fn handler(self) -> &'static str {
+        match self {
+            Self::Gvisor => "runsc",
+            Self::GvisorOci => "runsc-oci",
+            Self::Crun => "crun",
+        }
     }
-    host::write(&dest.join("etc/runsc.toml"), RUNSC_TOML, 0o644)?;
-    describe("gvisor", gotools::GVISOR_VERSION, dest)
+
+    /// Name of the package.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gvisor => "gvisor",
+            Self::GvisorOci => "gvisor-oci",
+            Self::Crun => "crun",
+        }
+    }
+
+    /// Where [`super::Node::put_package`] puts it, as a source for `cofferdam install`.
+    pub fn source(self) -> String {
+        self.source_of(self.usual())
+    }
+
+    /// Where [`super::Node::put_release`] puts it, as a source for `cofferdam install`.
+    pub fn source_of(self, release: Release) -> String {
+        format!("dir:{}", self.folder(release))
+    }
+
+    /// The release for tests that need no other.
+    pub(super) const fn usual(self) -> Release {
+        match self {
+            Self::GvisorOci | Self::Crun => Release::Old,
+            Self::Gvisor => Release::New,
+        }
+    }
+
+    pub(super) fn folder(self, release: Release) -> String {
+        let suffix = match release {
+            _ if release == self.usual() => "",
+            Release::Old => "-old",
+            Release::New => "-new",
+        };
+        format!("/root/packages/{}{suffix}", self.name())
+    }
 }
 
-/// Debian's crun: `bin/crun`, `runtime.toml`. It needs the libraries of a node of the same image.
+/// Packs a runtime into the folder `dest`.
 ///
 /// # Errors
-/// The image cannot be built, or a file cannot be written.
-pub fn crun(cache: &Cache, dest: &Path) -> Result<()> {
+/// A program cannot be fetched or built, or a file cannot be written.
+pub fn pack(cache: &Cache, runtime: Runtime, release: Release, dest: &Path) -> Result<()> {
+    match runtime {
+        Runtime::Gvisor => gvisor_shim(cache, release, dest),
+        Runtime::GvisorOci => gvisor_oci(cache, release, dest),
+        Runtime::Crun => crun(cache, release, dest),
+    }
+}
+
+/// runsc behind the runc shim: `bin/runsc`, the adapter `bin/runsc-pod`, `runtime.toml`.
+fn gvisor_oci(cache: &Cache, release: Release, dest: &Path) -> Result<()> {
+    let version = runsc(cache, release, dest)?;
+    describe("gvisor-oci", &version, dest)
+}
+
+/// gVisor with its own shim: `bin/runsc`, `bin/containerd-shim-runsc-v1`, `etc/runsc.toml`, `runtime.toml`. There is
+/// one shim only, of the new release.
+fn gvisor_shim(cache: &Cache, release: Release, dest: &Path) -> Result<()> {
+    const SHIM: &str = "bin/containerd-shim-runsc-v1";
+    program(&gotools::gvisor(cache)?.path().join(SHIM), &dest.join(SHIM))?;
+    let version = runsc(cache, release, dest)?;
+    host::write(&dest.join("etc/runsc.toml"), RUNSC_TOML, 0o644)?;
+    describe("gvisor", &version, dest)
+}
+
+/// Debian's crun: `bin/crun`, `runtime.toml`. It needs the libraries of a node.
+fn crun(cache: &Cache, release: Release, dest: &Path) -> Result<()> {
     let tree = image::tree(cache, Image::Trixie)?;
     program(&tree.path().join("usr/bin/crun"), &dest.join("bin/crun"))?;
-    describe("crun", &debian_version(tree.path(), "crun")?, dest)
+    let mut version = debian_version(tree.path(), "crun")?;
+    if release == Release::New {
+        version.push_str("+1");
+        host::write(&dest.join("share/NEWS"), "The same program.\n", 0o644)?;
+    }
+    describe("crun", &version, dest)
+}
+
+/// Puts `bin/runsc`; its version.
+fn runsc(cache: &Cache, release: Release, dest: &Path) -> Result<String> {
+    let (from, version) = match release {
+        Release::Old => {
+            let tree = image::tree(cache, Image::Trixie)?;
+            (tree.path().join("usr/bin/runsc"), debian_version(tree.path(), "runsc")?)
+        }
+        Release::New => {
+            (gotools::gvisor(cache)?.path().join("bin/runsc"), gotools::GVISOR_VERSION.to_owned())
+        }
+    };
+    program(&from, &dest.join("bin/runsc"))?;
+    Ok(version)
 }
 
 fn program(from: &Path, to: &Path) -> Result<()> {

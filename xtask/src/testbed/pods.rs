@@ -3,6 +3,7 @@
 use super::error::{Error, Result};
 use super::node::Node;
 use super::oci::{BUSYBOX, WAIT};
+use super::trial::wait_for;
 use cofferdam_core::observation::Sandbox;
 use cofferdam_host::cri::{ContainerRun, ContainerSpec, Cri, ExecOutput, PodSpec};
 use std::time::Duration;
@@ -28,6 +29,15 @@ impl Node {
     /// Nobody listens.
     pub fn cri(&self) -> Result<Cri> {
         Ok(Cri::connect(&self.socket())?)
+    }
+
+    /// Restarts containerd, and waits until its CRI answers: 1.6 says that it is ready before that.
+    ///
+    /// # Errors
+    /// It does not come back.
+    pub fn restart_containerd(&self) -> Result<()> {
+        self.ok(&["systemctl", "restart", "containerd.service"])?;
+        wait_for("containerd's CRI", LIMIT, || Ok(self.pods().ok().map(drop)))
     }
 
     /// Starts a pod with `handler` (empty for the default) and a busybox container in it that waits and ends at

@@ -4,7 +4,7 @@ use super::cache::Cache;
 use super::command::Command;
 use super::error::{Error, Result};
 use super::node::Node;
-use super::package;
+use super::package::{self, Release, Runtime};
 use super::tree::Tree;
 use super::{Output, Pod};
 use cofferdam_host::event::Outcome;
@@ -69,42 +69,6 @@ fn build() -> Result<PathBuf> {
     })
 }
 
-/// A runtime that the test bed can pack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Runtime {
-    /// gVisor with its own shim.
-    Gvisor,
-    /// Debian's runsc behind the runc shim.
-    GvisorOci,
-    /// Debian's crun.
-    Crun,
-}
-
-impl Runtime {
-    /// Its handler.
-    pub const fn handler(self) -> &'static str {
-        match self {
-            Self::Gvisor => "runsc",
-            Self::GvisorOci => "runsc-oci",
-            Self::Crun => "crun",
-        }
-    }
-
-    /// Name of the package.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gvisor => "gvisor",
-            Self::GvisorOci => "gvisor-oci",
-            Self::Crun => "crun",
-        }
-    }
-
-    /// Where [`Node::put_package`] puts it, as a source for `cofferdam install`.
-    pub fn source(self) -> String {
-        format!("dir:/root/packages/{}", self.name())
-    }
-}
-
 /// One run of cofferdam on a node, with `--json`.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -150,20 +114,24 @@ impl Node {
         self.put(BINARY, bytes, 0o755)
     }
 
-    /// Puts a package into `/root/packages`.
+    /// Puts a package, of the release that most tests need, into `/root/packages`.
     ///
     /// # Errors
     /// It cannot be packed or written.
     pub fn put_package(&self, runtime: Runtime) -> Result<()> {
+        self.put_release(runtime, runtime.usual())
+    }
+
+    /// Puts a package of this release into `/root/packages`.
+    ///
+    /// # Errors
+    /// It cannot be packed or written.
+    pub fn put_release(&self, runtime: Runtime, release: Release) -> Result<()> {
         let cache = Cache::open()?;
         let scratch = std::env::temp_dir();
         let dir = tempfile::tempdir().map_err(Error::io("make a directory in", &scratch))?;
-        match runtime {
-            Runtime::Gvisor => package::gvisor_shim(&cache, dir.path())?,
-            Runtime::GvisorOci => package::gvisor_oci(&cache, dir.path())?,
-            Runtime::Crun => package::crun(&cache, dir.path())?,
-        }
-        self.put_tree(dir.path(), &format!("/root/packages/{}", runtime.name()))
+        package::pack(&cache, runtime, release, dir.path())?;
+        self.put_tree(dir.path(), &runtime.folder(release))
     }
 
     /// Runs cofferdam with these arguments and `--json`, whatever its exit code.

@@ -1,48 +1,37 @@
-//! `cofferdam plan` and `cofferdam install`.
+//! `cofferdam plan`, `cofferdam install` and `cofferdam upgrade`.
 
-use super::{carry_out, has_journal};
-use crate::cli::InstallArgs;
-use crate::show;
-use cofferdam_core::plan::{self, Plan};
-use cofferdam_host::error::{HostError, Result};
-use cofferdam_host::survey::Survey;
+use super::preview_or_carry_out;
+use crate::cli::{InstallArgs, absolute};
+use cofferdam_core::plan::{self, Expect};
+use cofferdam_host::error::Result;
+use cofferdam_host::package::Source;
 use cofferdam_host::transact::Options;
-use cofferdam_host::worker::{Job, Wish, read_package};
-use std::path::{Path, PathBuf};
+use cofferdam_host::worker::Wish;
 use std::process::ExitCode;
 
 /// Shows what an installation would change.
 pub(crate) fn plan(args: &InstallArgs) -> Result<ExitCode> {
-    args.node.require_root()?;
-    let plan = make_plan(args, &package_folder(args)?)?;
-    show::plan(&plan, args.node.json)
+    install(args, Expect::Anything, true)
 }
 
-/// Installs.
+/// Installs, or upgrades if another version is there.
 pub(crate) fn run(args: &InstallArgs) -> Result<ExitCode> {
+    install(args, Expect::Anything, false)
+}
+
+/// Upgrades.
+pub(crate) fn upgrade(args: &InstallArgs) -> Result<ExitCode> {
+    install(args, Expect::Installed, false)
+}
+
+fn install(args: &InstallArgs, expect: Expect, dry_run: bool) -> Result<ExitCode> {
     args.node.require_root()?;
-    let folder = package_folder(args)?;
-    // What a crash left is finished first: until then no plan means anything.
-    if !has_journal(&args.node)? {
-        let plan = make_plan(args, &folder)?;
-        if plan.is_empty() {
-            return Ok(show::unchanged(&plan, args.node.json));
-        }
-    }
-    let wish = Wish::Install { folder, preset: args.preset.clone(), version: args.runtime_version.clone() };
+    let (preset, version) = (args.preset.clone(), args.runtime_version.clone());
+    let source = Source { folder: absolute(&args.source)?, preset, version };
+    let package = source.read()?;
     let options = Options { skip_rehearsal: args.skip_rehearsal, force: false };
-    carry_out(&Job { wish, survey: args.node.survey(), options }, &args.node)
-}
-
-/// The package's folder. The worker has another working directory.
-fn package_folder(args: &InstallArgs) -> Result<PathBuf> {
-    std::fs::canonicalize(&args.source)
-        .map_err(|error| HostError::std_io("open the package", args.source.display(), error))
-}
-
-fn make_plan(args: &InstallArgs, folder: &Path) -> Result<Plan> {
-    let package = read_package(folder, args.preset.as_deref(), args.runtime_version.as_deref())?;
-    let root = args.node.open_root()?;
-    let mut survey = Survey::take(&root, &args.node.survey())?;
-    survey.plan(|world| plan::install(world, &package.package, !args.skip_rehearsal))
+    let wish = Wish::Install { source, expect };
+    preview_or_carry_out(&args.node, dry_run, wish, options, |world| {
+        plan::install(world, &package.package, expect, !args.skip_rehearsal)
+    })
 }

@@ -2,17 +2,24 @@
 
 pub(crate) mod catalog;
 pub(crate) mod doctor;
+pub(crate) mod gc;
 pub(crate) mod install;
 pub(crate) mod recover;
 pub(crate) mod remove;
+pub(crate) mod repair;
+pub(crate) mod rollback;
 pub(crate) mod status;
+pub(crate) mod verify;
 pub(crate) mod worker;
 
 use crate::cli::NodeArgs;
 use crate::show;
+use cofferdam_core::plan::{Plan, PlanError, World};
 use cofferdam_host::error::Result;
 use cofferdam_host::store::Store;
-use cofferdam_host::worker::{Job, perform, submit};
+use cofferdam_host::survey::Survey;
+use cofferdam_host::transact::Options;
+use cofferdam_host::worker::{Job, Wish, perform, submit};
 use std::process::ExitCode;
 
 /// Carries a job out: here on an offline tree, by the worker on a live machine.
@@ -25,6 +32,29 @@ fn carry_out(job: &Job, node: &NodeArgs) -> Result<ExitCode> {
     };
     progress.finish();
     Ok(show::outcome(&outcome, node.json))
+}
+
+/// Carries out what `plan` is the preview of; nothing at all if there is nothing to do.
+fn preview_or_carry_out(
+    node: &NodeArgs,
+    dry_run: bool,
+    wish: Wish,
+    options: Options,
+    plan: impl Fn(&World<'_>) -> std::result::Result<Plan, PlanError>,
+) -> Result<ExitCode> {
+    node.require_root()?;
+    // What a crash left is finished first: until then no plan means anything.
+    if dry_run || !has_journal(node)? {
+        let root = node.open_root()?;
+        let plan = Survey::take(&root, &node.survey())?.plan(plan)?;
+        if dry_run {
+            return show::plan(&plan, node.json);
+        }
+        if plan.is_empty() {
+            return Ok(show::unchanged(&plan, node.json));
+        }
+    }
+    carry_out(&Job { wish, survey: node.survey(), options }, node)
 }
 
 /// Whether something was interrupted: then there is work to do in any case.

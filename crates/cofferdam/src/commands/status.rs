@@ -2,7 +2,7 @@
 
 use crate::cli::NodeArgs;
 use crate::show;
-use cofferdam_core::name::HostPath;
+use cofferdam_core::name::{HostPath, RuntimeName};
 use cofferdam_core::observation::{
     ConfigOrigin, CriObservation, EngineObservation, EngineProcess, TargetObservation, UnitObservation,
 };
@@ -61,8 +61,20 @@ struct Runtime<'a> {
     installed: &'a Installed,
     /// Handlers that the engine lists.
     served: Vec<&'a str>,
-    /// Who uses it.
+    /// Who runs from its present version.
     users: Vec<String>,
+    /// Earlier versions that are still there, the oldest first.
+    earlier: Vec<Earlier<'a>>,
+}
+
+#[derive(Serialize)]
+struct Earlier<'a> {
+    #[serde(flatten)]
+    installed: &'a Installed,
+    /// Who runs from it.
+    users: Vec<String>,
+    /// Whether `rollback` brings it back.
+    rollback: bool,
 }
 
 pub(crate) fn run(args: &NodeArgs) -> Result<ExitCode> {
@@ -99,8 +111,24 @@ fn runtimes<'s>(survey: &'s Survey<'_>) -> Vec<Runtime<'s>> {
                 .map(|h| h.as_str())
                 .filter(|h| listed.iter().any(|l| l == h))
                 .collect(),
-            users: survey.users(installed),
+            users: survey.users(&installed.tree),
+            earlier: earlier(survey, name),
             installed,
+        })
+        .collect()
+}
+
+fn earlier<'s>(survey: &'s Survey<'_>, name: &RuntimeName) -> Vec<Earlier<'s>> {
+    let Some(ledger) = &survey.ledger else { return Vec::new() };
+    let target = ledger.rollback_target(name);
+    ledger
+        .retired
+        .iter()
+        .filter(|retired| retired.name == *name)
+        .map(|retired| Earlier {
+            installed: &retired.installed,
+            users: survey.users(&retired.installed.tree),
+            rollback: target.is_some_and(|target| target.tree == retired.installed.tree),
         })
         .collect()
 }
@@ -177,5 +205,13 @@ fn print_runtime(runtime: &Runtime<'_>) {
     ));
     for user in &runtime.users {
         show::line(&format!("            used by {user}"));
+    }
+    for earlier in runtime.earlier.iter().rev() {
+        let rollback = if earlier.rollback { ", rollback brings it back" } else { "" };
+        show::line(&format!("  earlier   {}{rollback}", earlier.installed.version));
+        show::line(&format!("            {}", earlier.installed.tree));
+        for user in &earlier.users {
+            show::line(&format!("            used by {user}"));
+        }
     }
 }

@@ -80,6 +80,9 @@ pub(crate) fn outcome(outcome: &Outcome, as_json: bool) -> ExitCode {
 /// There was nothing to do.
 pub(crate) fn unchanged(plan: &Plan, as_json: bool) -> ExitCode {
     let generation = plan.after.generation.saturating_sub(1);
+    if !as_json {
+        plan.kept.iter().for_each(|kept| line(&kept.to_string()));
+    }
     outcome(&Outcome::new(Ending::Unchanged, generation, format!("{}: nothing to do", plan.change)), as_json)
 }
 
@@ -92,6 +95,7 @@ struct PlanView<'a> {
     files: &'a [cofferdam_core::plan::FileChange],
     restarts: Vec<&'a str>,
     bytes: u64,
+    kept: &'a [cofferdam_core::plan::Kept],
 }
 
 /// What a plan would do.
@@ -104,8 +108,10 @@ pub(crate) fn plan(plan: &Plan, as_json: bool) -> Result<ExitCode> {
             files: &plan.files,
             restarts: plan.restarts().collect(),
             bytes: plan.bytes,
+            kept: &plan.kept,
         });
     }
+    plan.kept.iter().for_each(|kept| line(&kept.to_string()));
     if plan.is_empty() {
         line(&format!("{}: nothing to do", plan.change));
         return Ok(ExitCode::SUCCESS);

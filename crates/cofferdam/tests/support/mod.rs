@@ -71,6 +71,13 @@ impl Ran {
         self
     }
 
+    /// Fails the test unless it exited with one of `codes`.
+    #[track_caller]
+    pub fn expect_one_of(self, codes: &[i32]) -> Self {
+        assert!(self.code.is_some_and(|code| codes.contains(&code)), "{self}");
+        self
+    }
+
     /// Fails the test unless it was killed.
     #[track_caller]
     pub fn expect_killed(self) -> Self {

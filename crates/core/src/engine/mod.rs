@@ -5,6 +5,16 @@ pub mod containerd;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// What happens to what is ours and was edited by someone since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overwrite {
+    /// A conflict: their edit may be there for a reason.
+    No,
+    /// It is replaced by what we wrote.
+    Yes,
+}
+
 /// A value in an engine's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]

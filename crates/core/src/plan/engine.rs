@@ -2,7 +2,8 @@
 
 use super::{Blob, FileChange, Plan, PlanError, World, folders};
 use crate::diff;
-use crate::engine::containerd::{self, ConfigInput, Effective, Layout, Placement, Registrations};
+use crate::engine::Overwrite;
+use crate::engine::containerd::{self, ConfigInput, Effective, Layout, Placement, Registrations, Traces};
 use crate::name::{Digest, HandlerName, HostPath};
 use crate::observation::PathState;
 use crate::record::{Installed, Ledger, OwnedFile, Part, Step};
@@ -162,6 +163,7 @@ fn decide(
         effective: effective.as_ref(),
         ours: &ours,
     };
+    containerd::supported(input.engine)?;
     containerd::dismiss(&input, &going(ledger, want))?;
     if want.is_empty() {
         return Ok(None);
@@ -200,7 +202,7 @@ fn bases(world: &World<'_>, ledger: &Ledger) -> Result<BTreeMap<HostPath, Base>,
                 Base { text: kept.flatten(), holds: true }
             }
             Some(present) => {
-                let cut = containerd::cut_root(present, owned)?;
+                let cut = containerd::cut_root(present, owned, &Traces::default(), Overwrite::No)?;
                 let text = splice::apply(present, &cut.splices)
                     .map_err(|error| PlanError::Internal(format!("{path}: {error}")))?;
                 let gone = owned.created && text.trim().is_empty();

@@ -2,7 +2,7 @@
 
 use crate::class::Class;
 use crate::engine::containerd::DialectError;
-use crate::name::{HostPath, RuntimeName, Version};
+use crate::name::{Digest, HandlerName, HostPath, RuntimeName, Version};
 
 /// Why nothing can be planned. Nothing was written.
 #[derive(Debug, thiserror::Error)]
@@ -13,17 +13,50 @@ pub enum PlanError {
     /// The engine's configuration does not allow it.
     #[error(transparent)]
     Dialect(#[from] DialectError),
-    /// The runtime is there in another version.
-    #[error(
-        "{name} {installed} is installed already; {wanted} would be another version or another build of it"
-    )]
-    OtherVersion {
+    /// The planner needs to know whether a tree is as it was installed: check it and ask again.
+    #[error("{tree} was not checked")]
+    Unchecked {
+        /// Which tree.
+        tree: HostPath,
+        /// The digest of its manifest; none if nothing of it was ever recorded.
+        manifest: Option<Digest>,
+    },
+    /// Running sandboxes have a handler that the version to come does not have.
+    #[error("{name} {version} has no handler {handler}, which {} uses", .users.join(", "))]
+    HandlerInUse {
         /// Which runtime.
         name: RuntimeName,
-        /// What is there.
-        installed: Version,
-        /// What was asked for.
-        wanted: Version,
+        /// The version to come.
+        version: Version,
+        /// The handler.
+        handler: HandlerName,
+        /// Pods.
+        users: Vec<String>,
+    },
+    /// There is no earlier version.
+    #[error("no earlier version of {0} is kept on this node")]
+    NoEarlier(RuntimeName),
+    /// Files of a tree that is to be used are not as they were installed.
+    #[error("the files of {name} {version} in {tree} are not as they were installed: {}", .damage.join(", "))]
+    Damaged {
+        /// Which runtime.
+        name: RuntimeName,
+        /// Its version.
+        version: Version,
+        /// Where.
+        tree: HostPath,
+        /// What is wrong with them.
+        damage: Vec<String>,
+    },
+    /// No installed tree was made of this package.
+    #[error("no installed version of {name} was made of this package ({wanted}): {installed}")]
+    OtherPackage {
+        /// Which runtime.
+        name: RuntimeName,
+        /// The package's digest, shortened.
+        wanted: String,
+        /// What is installed.
+        installed: String,
     },
     /// Another runtime of ours has the handler.
     #[error("handler {handler} belongs to the installed runtime {owner}")]
@@ -127,27 +160,41 @@ impl PlanError {
     pub fn class(&self) -> Class {
         match self {
             Self::Dialect(error) => error.class(),
-            Self::BaseMissing { .. } | Self::NotInstalled(_) => Class::Invalid,
+            Self::BaseMissing { .. }
+            | Self::NotInstalled(_)
+            | Self::NoEarlier(_)
+            | Self::OtherPackage { .. } => Class::Invalid,
             Self::ReadOnly(_)
             | Self::NoExec(_)
             | Self::NoSpace { .. }
             | Self::KillMode { .. }
             | Self::NoUnit { .. } => Class::Unsupported,
-            Self::OtherVersion { .. }
-            | Self::HandlerTaken { .. }
+            Self::HandlerTaken { .. }
             | Self::InTheWay { .. }
+            | Self::Damaged { .. }
             | Self::Changed(_)
             | Self::ImportedByName { .. } => Class::Conflict,
-            Self::InUse { .. } => Class::InUse,
+            Self::InUse { .. } | Self::HandlerInUse { .. } => Class::InUse,
             Self::CriUnavailable { .. } => Class::Unavailable,
-            Self::Unobserved(_) | Self::Internal(_) => Class::Internal,
+            Self::Unobserved(_) | Self::Unchecked { .. } | Self::Internal(_) => Class::Internal,
         }
     }
 
     /// What to do next, if there is more to say than the error does.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::OtherVersion { name, .. } => format!("remove it first: cofferdam remove {name}"),
+            Self::HandlerInUse { .. } => {
+                "end these pods first, or use a version of the package that has the handler".to_owned()
+            }
+            Self::NoEarlier(_) => {
+                "install the version that you want: cofferdam upgrade SOURCE works downwards, too".to_owned()
+            }
+            Self::Damaged { name, .. } => {
+                format!("put them back from the package: cofferdam repair {name} --from SOURCE")
+            }
+            Self::OtherPackage { .. } => {
+                "name the package that was installed; another one is an upgrade".to_owned()
+            }
             Self::HandlerTaken { owner, .. } => {
                 format!("rename the handler, or remove the other: cofferdam remove {owner}")
             }
@@ -168,13 +215,15 @@ impl PlanError {
             }
             Self::InTheWay { path, .. } => format!("move {path} away"),
             Self::Changed(path) => {
-                format!("compare {path} with cofferdam status, then delete it or put it back as it was")
+                format!("put {path} back as it was, or let cofferdam repair --overwrite replace it")
             }
             Self::ImportedByName { path, by } => {
                 format!("take {path} out of the imports in {by}, then run the same command again")
             }
             // A dialect's error says its way out itself.
-            Self::Dialect(_) | Self::Unobserved(_) | Self::Internal(_) => return None,
+            Self::Dialect(_) | Self::Unobserved(_) | Self::Unchecked { .. } | Self::Internal(_) => {
+                return None;
+            }
         })
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn release(after: &mut Ledger, steps: &mut Vec<Step>) {
     // Our records stay until the last runtime goes, and so do the folders made for them.
     let records = HostPath::new(STATE).ok().filter(|_| !after.runtimes.is_empty());
     let needed = |folder: &HostPath| {
-        let trees = after.runtimes.values().map(|r| &r.tree).chain(&records);
+        let trees = after.trees().map(|(_, installed)| &installed.tree).chain(&records);
         trees.chain(after.files.keys()).chain(after.links.keys()).any(|path| path.is_within(folder))
     };
     let (keep, gone): (Vec<_>, Vec<_>) = after.folders.iter().cloned().partition(needed);

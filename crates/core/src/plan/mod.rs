@@ -1,20 +1,32 @@
 //! The planner: what was observed and what is wanted, to ordered steps. Pure: equal inputs give equal plans.
 
+mod collect;
+mod drift;
 mod engine;
 mod error;
 mod folders;
 mod install;
+mod register;
 mod remove;
+mod repair;
+mod rollback;
 mod units;
+mod users;
 
+pub use crate::engine::Overwrite;
+pub use collect::{Kept, Scope, Why, collect};
+pub use drift::{Drift, FileDrift, drift};
 pub use error::PlanError;
-pub use install::install;
-pub use remove::{Force, remove, users};
+pub use install::{Expect, install};
+pub use remove::{Force, remove};
+pub use repair::{repair, repair_tree};
+pub use rollback::rollback;
 pub use units::{RECOVER_UNIT, WORKER_UNIT};
+pub use users::tree_users;
 
 use crate::descriptor::Descriptor;
 use crate::name::{Digest, HostPath};
-use crate::observation::{EngineObservation, PathState, TargetObservation, TreeUses};
+use crate::observation::{EngineObservation, PathState, TargetObservation, TreeState, TreeUses};
 use crate::record::{Change, Ledger, Step, StepKind};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -32,6 +44,8 @@ pub struct World<'a> {
     pub uses: &'a TreeUses,
     /// The state of paths. What is missing is asked for with [`PlanError::Unobserved`].
     pub paths: &'a BTreeMap<HostPath, PathState>,
+    /// The state of trees. What is missing is asked for with [`PlanError::Unchecked`].
+    pub trees: &'a BTreeMap<HostPath, TreeState>,
     /// The kept texts that the ledger's files name as `before`.
     pub kept: &'a BTreeMap<Digest, String>,
     /// The worker's binary. None: no systemd here, so no recovery unit either.
@@ -41,6 +55,11 @@ pub struct World<'a> {
 impl World<'_> {
     fn state(&self, path: &HostPath) -> Result<&PathState, PlanError> {
         self.paths.get(path).ok_or_else(|| PlanError::Unobserved(path.clone()))
+    }
+
+    /// The state of a tree, judged by the manifest of that digest.
+    fn tree(&self, tree: &HostPath, manifest: Option<Digest>) -> Result<&TreeState, PlanError> {
+        self.trees.get(tree).ok_or_else(|| PlanError::Unchecked { tree: tree.clone(), manifest })
     }
 }
 
@@ -66,6 +85,8 @@ pub struct Package {
     pub entries: u64,
     /// Where it came from, for people.
     pub source: String,
+    /// The preset that describes it, if it has no descriptor of its own.
+    pub preset: Option<String>,
 }
 
 /// The bytes of a file that a plan writes.
@@ -101,9 +122,17 @@ pub struct Plan {
     pub files: Vec<FileChange>,
     /// Bytes that will be written to the host.
     pub bytes: u64,
+    /// Trees of earlier versions that stay, and why: those of the runtime that changes, or all at a collection.
+    pub kept: Vec<Kept>,
 }
 
 impl Plan {
+    /// A plan without steps.
+    fn new(change: Change, after: Ledger) -> Self {
+        let (blobs, files) = Default::default();
+        Self { change, steps: Vec::new(), blobs, after, files, bytes: 0, kept: Vec::new() }
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()

@@ -1,11 +1,11 @@
 //! The plan of a removal.
 
-use super::install::{ledger, prove};
-use super::{Plan, PlanError, World, engine, folders, units};
+use super::collect::{self, Scope};
+use super::register::{ledger, prove};
+use super::{Plan, PlanError, World, engine, folders, units, users};
 use crate::name::RuntimeName;
-use crate::observation::{CriObservation, PathState, TreeUse, TreeUses};
-use crate::record::{Change, Installed, Step};
-use std::collections::BTreeMap;
+use crate::observation::PathState;
+use crate::record::{Change, Step};
 
 /// What to do about sandboxes that use what goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub fn remove(
 ) -> Result<Plan, PlanError> {
     let before = ledger(world);
     let installed = before.runtimes.get(name).ok_or_else(|| PlanError::NotInstalled(name.clone()))?;
-    let users = users(&world.engine.cri, world.uses, installed);
+    let users = users::runtime_users(&world.engine.cri, world.uses, &before, name);
     if force == Force::No && !users.is_empty() {
         return Err(PlanError::InUse { name: name.clone(), users });
     }
@@ -40,8 +40,7 @@ pub fn remove(
     after.generation += 1;
     after.runtimes.remove(name);
     let change = Change::Remove { name: name.clone() };
-    let mut plan =
-        Plan { change, steps: Vec::new(), blobs: BTreeMap::new(), after, files: Vec::new(), bytes: 0 };
+    let mut plan = Plan::new(change, after);
     let restart = !config.is_empty();
     prove(world, &mut plan, config, Vec::new(), restart, rehearse)?;
     if force == Force::Yes && world.engine.process.is_some() && !users.is_empty() {
@@ -49,9 +48,13 @@ pub fn remove(
     }
     plan.steps.push(Step::Commit);
 
-    if !matches!(world.state(&installed.tree)?, PathState::Absent) {
-        plan.steps.push(Step::RemoveTree { tree: installed.tree.clone() });
+    plan.after.retired.retain(|retired| retired.name != *name);
+    for (_, version) in before.trees().filter(|(owner, _)| *owner == name) {
+        if !matches!(world.state(&version.tree)?, PathState::Absent) {
+            plan.steps.push(Step::RemoveTree { tree: version.tree.clone() });
+        }
     }
+    collect::release(world, &mut plan, Scope::Spare);
     let last = plan.after.runtimes.is_empty();
     if last {
         units::release(&mut plan)?;
@@ -61,32 +64,4 @@ pub fn remove(
         plan.steps.push(Step::Forget);
     }
     Ok(plan)
-}
-
-/// Everyone who uses the runtime, in people's words: pods by name, then whatever else names its tree.
-pub fn users(cri: &CriObservation, uses: &TreeUses, installed: &Installed) -> Vec<String> {
-    let mut users = Vec::new();
-    let mut known = Vec::new();
-    if let CriObservation::Ready(cri) = cri {
-        for sandbox in &cri.sandboxes {
-            if installed.handlers().any(|handler| handler.as_str() == sandbox.handler) {
-                users.push(format!("pod {}/{}", sandbox.namespace, sandbox.name));
-                known.push(sandbox.id.as_str());
-                known.extend(sandbox.containers.iter().map(|container| container.id.as_str()));
-            }
-        }
-    }
-    let found_pods = !users.is_empty();
-    for usage in uses.get(&installed.tree).into_iter().flatten() {
-        match usage {
-            TreeUse::Bundle { id, .. } if known.contains(&id.as_str()) => {}
-            TreeUse::Bundle { id, namespace } => {
-                users.push(format!("container {id} (namespace {namespace})"))
-            }
-            // The processes of pods that are named already would only make the message longer.
-            TreeUse::Process { .. } if found_pods => {}
-            TreeUse::Process { pid, comm } => users.push(format!("process {pid} ({comm})")),
-        }
-    }
-    users
 }

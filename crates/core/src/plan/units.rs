@@ -1,5 +1,6 @@
 //! The unit that mends files at boot, its link and the worker's copy that it runs.
 
+use super::Overwrite;
 use super::{Blob, FileChange, Plan, PlanError, WorkerBinary, World, folders};
 use crate::name::{Digest, HostPath};
 use crate::observation::PathState;
@@ -50,15 +51,22 @@ fn binary_path(prefix: &HostPath) -> Result<HostPath, PlanError> {
 }
 
 /// Adds what puts the unit, its link and the worker's copy in place, where they are not as they should be.
-pub(super) fn ensure(world: &World<'_>, worker: WorkerBinary, plan: &mut Plan) -> Result<(), PlanError> {
+pub(super) fn ensure(
+    world: &World<'_>,
+    worker: WorkerBinary,
+    overwrite: Overwrite,
+    plan: &mut Plan,
+) -> Result<(), PlanError> {
     let binary = binary_path(&plan.after.prefix)?;
     let unit = path(&format!("{UNIT_FOLDER}/{RECOVER_UNIT}"))?;
     let link = path(&format!("{WANTS_FOLDER}/{RECOVER_UNIT}"))?;
     let text = unit_text(&binary, world.engine.unit.as_ref().map(|unit| unit.name.as_str()));
 
-    write_whole(world, plan, &binary, worker.digest, 0o755, Blob::Worker, worker.size)?;
-    let size = text.len() as u64;
-    let reload = write_whole(world, plan, &unit, Digest::of(text.as_bytes()), 0o644, Blob::Text(text), size)?;
+    let copy = Whole { digest: worker.digest, mode: 0o755, blob: Blob::Worker, size: worker.size };
+    write_whole(world, plan, &binary, copy, overwrite)?;
+    let (digest, size) = (Digest::of(text.as_bytes()), text.len() as u64);
+    let text = Whole { digest, mode: 0o644, blob: Blob::Text(text), size };
+    let reload = write_whole(world, plan, &unit, text, overwrite)?;
 
     let target = unit.to_string();
     let linked = match world.state(&link)? {
@@ -83,20 +91,29 @@ pub(super) fn ensure(world: &World<'_>, worker: WorkerBinary, plan: &mut Plan) -
     Ok(())
 }
 
-/// A file that is wholly ours. Returns whether it has to be written.
-fn write_whole(
-    world: &World<'_>,
-    plan: &mut Plan,
-    path: &HostPath,
+/// A file that is wholly ours.
+struct Whole {
     digest: Digest,
     mode: u32,
     blob: Blob,
     size: u64,
+}
+
+/// Returns whether it has to be written.
+fn write_whole(
+    world: &World<'_>,
+    plan: &mut Plan,
+    path: &HostPath,
+    Whole { digest, mode, blob, size }: Whole,
+    overwrite: Overwrite,
 ) -> Result<bool, PlanError> {
     let owned = plan.after.files.get(path);
     let before = match world.state(path)? {
         PathState::File { digest: found, .. } if *found == digest && owned.is_some() => return Ok(false),
         PathState::File { digest: found, .. } if owned.is_some_and(|o| o.after == *found) => Some(*found),
+        PathState::File { digest: found, .. } if owned.is_some() && overwrite == Overwrite::Yes => {
+            Some(*found)
+        }
         PathState::Absent => None,
         _ if owned.is_some() => return Err(PlanError::Changed(path.clone())),
         _ => {

@@ -8,10 +8,10 @@ use crate::package::PackageDir;
 use crate::store::Store;
 use crate::survey::Survey;
 use cofferdam_core::class::Class;
-use cofferdam_core::name::HostPath;
+use cofferdam_core::name::{Digest, HandlerName, HostPath};
 use cofferdam_core::observation::CriObservation;
 use cofferdam_core::plan::{Blob, Plan};
-use cofferdam_core::record::{Change, Journal, Phase, SCHEMA, Step, StepKind, Verdict};
+use cofferdam_core::record::{Change, Installed, Journal, Phase, SCHEMA, Step, StepKind, Verdict};
 use std::time::Instant;
 
 /// Carries `plan` out, and takes it back if it fails before the commit.
@@ -30,14 +30,18 @@ pub(super) fn execute(
         steps: plan.steps.len(),
     });
     let mut watch = Stopwatch::default();
-    let mut run = Run { host, store, journal: &mut journal, watch: &mut watch, verdict: None };
+    let mut run =
+        Run { host, store, journal: &mut journal, watch: &mut watch, verdict: None, manifest: None };
     let result = run.all(&plan, package);
     let verdict = run.verdict.take();
     let mut outcome = match result {
         Ok(()) => Outcome {
             verdict: match &plan.change {
-                Change::Install { .. } => verdict.or(Some(Verdict::Offline)),
-                Change::Remove { .. } => None,
+                Change::Install { .. } | Change::Upgrade { .. } | Change::Rollback { .. } => {
+                    verdict.or(Some(Verdict::Offline))
+                }
+                Change::RepairTree { .. } | Change::Repair => verdict,
+                Change::Remove { .. } | Change::Collect => None,
             },
             ..Outcome::new(Ending::Committed, plan.after.generation, format!("{}: done", plan.change))
         },
@@ -50,6 +54,9 @@ pub(super) fn execute(
         }
         Err(error) => recover::roll_back(host, store, &mut journal, &error)?,
     };
+    if outcome.result == Ending::Committed {
+        host.tell_kept(&plan);
+    }
     outcome.millis = watch.into_millis();
     Ok(outcome)
 }
@@ -96,6 +103,8 @@ struct Run<'r, 'h> {
     journal: &'r mut Journal,
     watch: &'r mut Stopwatch,
     verdict: Option<Verdict>,
+    /// The digest of the staged tree's manifest.
+    manifest: Option<Digest>,
 }
 
 impl Run<'_, '_> {
@@ -133,7 +142,7 @@ impl Run<'_, '_> {
     fn stage(&mut self, package: Option<&PackageDir>) -> Result<()> {
         let steps = self.journal.steps.clone();
         let Some(tree) = steps.iter().find_map(|step| match step {
-            Step::PlaceTree { tree } => Some(tree),
+            Step::PlaceTree { tree } | Step::ReplaceTree { tree } => Some(tree),
             _ => None,
         }) else {
             return Ok(());
@@ -151,9 +160,11 @@ impl Run<'_, '_> {
         }
         let total = package.package.bytes;
         let sink = &mut *self.host.sink;
-        package.stage(self.host.root, &staging(self.journal)?, tree, &mut |bytes| {
+        let staged = package.stage(self.host.root, &staging(self.journal)?, tree, &mut |bytes| {
             sink.take(Event::Staged { bytes, total });
-        })
+        })?;
+        self.manifest = Some(staged);
+        Ok(())
     }
 
     /// All bytes of after and of before are durable before the first visible change.
@@ -181,6 +192,7 @@ impl Run<'_, '_> {
         match step {
             Step::MakeFolder { path } => root.make_folder(path, 0o755),
             Step::PlaceTree { tree } => root.move_new(&staging(self.journal)?, tree),
+            Step::ReplaceTree { tree } => root.exchange(&staging(self.journal)?, tree),
             Step::Rehearse => self.rehearse(plan),
             Step::WriteFile { path, before, after, mode } => {
                 undo::expect_digest(root, path, before.as_ref())?;
@@ -283,11 +295,8 @@ impl Run<'_, '_> {
     }
 
     fn commit(&mut self) -> Result<()> {
-        if let (Some(verdict), Change::Install { name, .. }) = (&self.verdict, &self.journal.change)
-            && let Some(installed) = self.journal.after.runtimes.get_mut(name)
-        {
-            installed.verdict = verdict.clone();
-        }
+        self.record_proof();
+        self.record_manifest();
         let mut after = self.journal.after.clone();
         for folder in self
             .journal
@@ -306,6 +315,43 @@ impl Run<'_, '_> {
     }
 }
 
+impl Run<'_, '_> {
+    /// What the probes said goes to the runtimes whose handlers were probed.
+    fn record_proof(&mut self) {
+        let Some(verdict) = &self.verdict else { return };
+        let probed: Vec<&HandlerName> = self
+            .journal
+            .steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Verify { handlers } => Some(handlers),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        for installed in self.journal.after.runtimes.values_mut() {
+            if installed.handlers().any(|handler| probed.contains(&handler)) {
+                installed.verdict = verdict.clone();
+            }
+        }
+    }
+
+    /// What was staged is what later checks compare the tree with.
+    fn record_manifest(&mut self) {
+        let placed = self.journal.steps.iter().find_map(|step| match step {
+            Step::PlaceTree { tree } | Step::ReplaceTree { tree } => Some(tree.clone()),
+            _ => None,
+        });
+        let after = &mut self.journal.after;
+        let retired = after.retired.iter_mut().map(|retired| &mut retired.installed);
+        for installed in after.runtimes.values_mut().chain(retired) {
+            if Some(&installed.tree) == placed.as_ref() {
+                installed.manifest = self.manifest;
+            }
+        }
+    }
+}
+
 /// Handlers of ours, before or after: the only ones that may differ in the engine's configuration.
 fn handlers_of_ours(journal: &Journal) -> Vec<String> {
     let ledgers = journal.before.iter().chain(std::iter::once(&journal.after));
@@ -315,16 +361,11 @@ fn handlers_of_ours(journal: &Journal) -> Vec<String> {
         .collect()
 }
 
-/// Handlers that a removal takes away.
+/// Handlers that the change takes away.
 pub(super) fn removed_handlers(journal: &Journal) -> Vec<String> {
-    match (&journal.change, &journal.before) {
-        (Change::Remove { name }, Some(before)) => before
-            .runtimes
-            .get(name)
-            .map(|runtime| runtime.handlers().map(ToString::to_string).collect())
-            .unwrap_or_default(),
-        _ => Vec::new(),
-    }
+    let before = journal.before.iter().flat_map(|ledger| ledger.runtimes.values());
+    let gone = before.flat_map(Installed::handlers).filter(|h| journal.after.owner_of(h.as_str()).is_none());
+    gone.map(ToString::to_string).collect()
 }
 
 const fn part(step: &Step) -> &'static str {
@@ -332,7 +373,7 @@ const fn part(step: &Step) -> &'static str {
         Step::Rehearse => "rehearsal",
         Step::Restart { .. } => "restart",
         Step::Verify { .. } => "verify",
-        Step::PlaceTree { .. } => "stage",
+        Step::PlaceTree { .. } | Step::ReplaceTree { .. } => "stage",
         Step::RemoveTree { .. } | Step::RemoveFolder { .. } | Step::Forget => "clean",
         _ => "apply",
     }

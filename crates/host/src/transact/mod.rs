@@ -14,13 +14,15 @@ mod dangling;
 mod execute;
 mod live;
 mod recover;
+mod repair;
 mod undo;
 
 pub use live::LiveEngine;
 pub use recover::{Conflicts, When, recover};
+pub use repair::{Mend, repair};
 
 use crate::error::{HostError, Result};
-use crate::event::{Ending, Outcome, Sink};
+use crate::event::{Ending, Event, Outcome, Sink};
 use crate::package::PackageDir;
 use crate::root::HostRoot;
 use crate::store::Store;
@@ -28,7 +30,7 @@ use crate::survey::{Survey, SurveyOptions};
 use cofferdam_core::class::Class;
 use cofferdam_core::name::{HostPath, RuntimeName};
 use cofferdam_core::observation::{EngineProcess, Sandbox};
-use cofferdam_core::plan::{self, Force, Plan};
+use cofferdam_core::plan::{self, Expect, Force, Plan, Scope};
 use cofferdam_core::record::{Change, Journal, Verdict};
 
 /// What a transaction needs of the engine. Offline trees have none.
@@ -118,11 +120,32 @@ pub struct Host<'a> {
     pub sink: &'a mut dyn Sink,
 }
 
-/// Installs the package, unless it is installed already.
-pub fn install(mut host: Host<'_>, package: &PackageDir, options: Options) -> Outcome {
+impl Host<'_> {
+    /// Says which trees of earlier versions stay, and why.
+    fn tell_kept(&mut self, plan: &Plan) {
+        for kept in &plan.kept {
+            self.sink.take(Event::Note { text: kept.to_string() });
+        }
+    }
+}
+
+/// Installs the package, or upgrades to it, unless it is installed already.
+pub fn install(mut host: Host<'_>, package: &PackageDir, expect: Expect, options: Options) -> Outcome {
     run(&mut host, Some(package), None, |survey| {
-        survey.plan(|world| plan::install(world, &package.package, !options.skip_rehearsal))
+        survey.plan(|world| plan::install(world, &package.package, expect, !options.skip_rehearsal))
     })
+}
+
+/// Registers the version of before again.
+pub fn rollback(mut host: Host<'_>, name: &RuntimeName, options: Options) -> Outcome {
+    run(&mut host, None, None, |survey| {
+        survey.plan(|world| plan::rollback(world, name, !options.skip_rehearsal))
+    })
+}
+
+/// Deletes trees that nothing needs any more.
+pub fn collect(mut host: Host<'_>, scope: Scope) -> Outcome {
+    run(&mut host, None, None, |survey| survey.plan(|world| plan::collect(world, scope)))
 }
 
 /// Removes a runtime.
@@ -192,6 +215,7 @@ fn run_locked(
     let mut survey = Survey::take(host.root, host.survey)?;
     let plan = make_plan(&mut survey)?;
     if plan.is_empty() {
+        host.tell_kept(&plan);
         leave_nothing(store, made)?;
         let generation = survey.ledger.as_ref().map_or(0, |ledger| ledger.generation);
         return Ok(Outcome::new(Ending::Unchanged, generation, format!("{}: nothing to do", plan.change)));

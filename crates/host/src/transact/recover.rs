@@ -1,7 +1,7 @@
 //! Finishes what a crash or a failure left: forward if it was committed, back if it was not.
 
 use super::execute::{boot_id, removed_handlers};
-use super::{EngineControl, Expectation, Host, failed, generation, undo};
+use super::{EngineControl, Expectation, Host, failed, generation, staging, undo};
 use crate::error::{HostError, Result};
 use crate::event::{Ending, Event, Outcome};
 use crate::store::Store;
@@ -225,6 +225,7 @@ pub(super) fn clean_step(
         }
         Step::MakeFolder { .. }
         | Step::PlaceTree { .. }
+        | Step::ReplaceTree { .. }
         | Step::Rehearse
         | Step::WriteFile { .. }
         | Step::MakeLink { .. }
@@ -246,6 +247,8 @@ pub(super) fn forget_ledger(store: &Store<'_>) -> Result<()> {
 /// Ends a transaction: its temporary files and bytes go, then its journal; without a ledger, everything of ours.
 pub(super) fn finish(store: &Store<'_>, journal: &Journal) -> Result<()> {
     store.sweep()?;
+    // What a new copy was exchanged for lies there.
+    store.root().delete_all(&staging(journal)?)?;
     for step in &journal.steps {
         if let Step::WriteFile { path, .. } | Step::RemoveFile { path, .. } = step {
             store.root().sweep_temporary(path, &journal.id)?;

@@ -53,7 +53,9 @@ pub(super) fn undo(store: &Store<'_>, journal: &Journal) -> Result<Undone> {
                     root.delete_folder(path)?;
                 }
             }
-            Step::PlaceTree { .. } | Step::MakeFolder { .. } => {}
+            // Whichever of the two copies lies at the tree's path by now, it is the one that the ledger means, or the
+            // damaged one of before; the other one went with the staging folder.
+            Step::PlaceTree { .. } | Step::ReplaceTree { .. } | Step::MakeFolder { .. } => {}
             Step::Rehearse
             | Step::ReloadSystemd
             | Step::Restart { .. }

@@ -15,12 +15,13 @@ mod cgroups;
 mod claim;
 mod files;
 mod run;
+mod swap;
 
 use super::cache::{Cache, Entry};
 use super::engine::{CONFIG_PATH, Config, Containerd, SOCKET_PATH};
 use super::error::{Error, Result};
 use super::image::{self, Image};
-use super::{gotools, oci, packages};
+use super::{oci, packages};
 use boot::Booted;
 use claim::Claim;
 use std::path::{Path, PathBuf};
@@ -125,10 +126,7 @@ impl Node {
         packages::ensure(HOST_PACKAGES)?;
         let image = image::tree(cache, spec.image)?;
         let images = oci::images(cache, image.path())?;
-        let mut lower = Vec::new();
-        if spec.containerd == Containerd::Upstream24 {
-            lower.push(gotools::containerd(cache)?);
-        }
+        let mut lower = Vec::from_iter(spec.containerd.layer(cache)?);
         lower.push(image);
         let claim = Claim::take(&cache.nodes())?;
         let disk = boot::Disk::make(&claim, &lower)?;

@@ -2,7 +2,7 @@
 
 use super::effective::Effective;
 use super::tree::Tree;
-use super::{IMAGES, Tables};
+use super::{PLATFORMS, Tables};
 use crate::name::HandlerName;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -36,11 +36,12 @@ pub fn compare(before: &Effective, after: &Effective, ours: &BTreeSet<HandlerNam
             tree.remove(&[key], false);
         }
         for handler in ours {
-            for tables in [Tables::Grpc, Tables::Runtime] {
+            for tables in Tables::ALL {
                 let [plugins, plugin, containerd, runtimes] = tables.runtimes();
                 tree.remove(&[plugins, plugin, containerd, runtimes, handler.as_str()], true);
             }
-            tree.remove(&["plugins", IMAGES, "runtime_platforms", handler.as_str()], true);
+            let [plugins, images, platforms] = PLATFORMS;
+            tree.remove(&[plugins, images, platforms, handler.as_str()], true);
         }
     }
     let mut found = Vec::new();

@@ -1,12 +1,15 @@
 //! Finds our structure in a text that others may have edited since, and cuts it out.
 
-use super::Tables;
-use super::compare::first_difference;
+use super::compare::{Difference, first_difference};
 use super::error::{DialectError, Place};
-use super::locate::{edited_ranges, exact_range, import_index, original, path_of, union, without};
+use super::locate::{Spot, edited_ranges, exact_range, import_index, original, union, without};
+use super::render::Style;
 use super::scan::Scan;
 use super::tree::Tree;
 use super::write::{Piece, PieceKind, RootOwned, unsound};
+use super::{Entry, Registrations, Tables};
+use crate::engine::Overwrite;
+use crate::engine::Value;
 use crate::name::HostPath;
 use crate::splice::Splice;
 use std::ops::Range;
@@ -22,31 +25,75 @@ pub struct Cut {
     pub kept: Vec<String>,
 }
 
-/// Cuts everything in `owned` out of `text`. If nobody edited the text, what remains is the text of before, byte for
-/// byte; if somebody did, their edits remain.
+/// What of ours may stand in a file beside what we wrote into it: others move files, and `containerd config migrate`
+/// puts drop-ins into the root file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traces {
+    /// Entries.
+    pub entries: Registrations,
+    /// Patterns among `imports`, and paths of our drop-ins: an import of a file that is gone stops the daemon.
+    pub imports: Vec<String>,
+}
+
+impl Traces {
+    fn pieces(&self) -> Vec<Piece> {
+        let imports = self.imports.iter().map(|pattern| {
+            let kind = PieceKind::Import { pattern: pattern.clone(), list: false };
+            Piece { kind, text: String::new(), anchor: 0 }
+        });
+        let entries = self.entries.iter().flat_map(|(runtime, entries)| {
+            entries.iter().flat_map(move |entry| {
+                let text = format!("{}\n", Style::plain().marker(Some(runtime)));
+                let own = PieceKind::Entry { runtime: Some(runtime.clone()), entry: entry.clone() };
+                let platform =
+                    entry.platform().map(|entry| PieceKind::Platform { runtime: runtime.clone(), entry });
+                std::iter::once(own).chain(platform).map(move |kind| Piece {
+                    kind,
+                    text: text.clone(),
+                    anchor: 0,
+                })
+            })
+        });
+        imports.chain(entries).collect()
+    }
+}
+
+/// Cuts everything in `owned` out of `text`, and what else `traces` finds in it. If nobody edited the text, what
+/// remains is the text of before, byte for byte; if somebody did, their edits remain.
 ///
 /// # Errors
 /// A conflict if somebody changed one of our tables. Nothing is to be written then.
-pub fn cut_root(text: &str, owned: &RootOwned) -> Result<Cut, DialectError> {
+pub fn cut_root(
+    text: &str,
+    owned: &RootOwned,
+    traces: &Traces,
+    overwrite: Overwrite,
+) -> Result<Cut, DialectError> {
     let scan = Scan::new(&owned.file, text)?;
     let mut cut = Cut::default();
-    let mut pieces = Vec::new();
+    let mut spots = Vec::new();
+    let others = traces.pieces();
     for piece in &owned.pieces {
-        if present(&scan, owned, piece)? {
-            pieces.push(piece);
-        } else {
+        let found = recorded(&scan, owned, piece, overwrite)?;
+        if found.is_empty() {
             cut.absent.push(piece.kind.describe());
         }
+        spots.extend(found);
     }
-    let kept = [keep_defaults(&scan, owned, &mut pieces), keep_version(&scan, owned, &mut pieces)];
-    cut.kept = kept.into_iter().flatten().map(|piece| piece.kind.describe()).collect();
-    let expected = rest(&scan, owned, &pieces);
-    let exact = remove_all(&owned.file, text, owned.tables, &pieces, true);
+    for piece in &others {
+        if owned.pieces.iter().all(|known| !known.kind.covers(&piece.kind)) {
+            spots.extend(traced(&scan, owned, piece, overwrite)?);
+        }
+    }
+    let kept = [keep_defaults(&scan, owned, &mut spots), keep_version(&scan, owned, &mut spots)];
+    cut.kept = kept.into_iter().flatten().map(|spot| spot.piece.kind.describe()).collect();
+    let expected = rest(&scan, &spots);
+    let exact = remove_all(&owned.file, text, &spots, true);
     let removed =
         match exact.and_then(|removed| verify(&owned.file, text, &removed, &expected).map(|()| removed)) {
             Ok(removed) => removed,
             Err(_) => {
-                let removed = remove_all(&owned.file, text, owned.tables, &pieces, false)?;
+                let removed = remove_all(&owned.file, text, &spots, false)?;
                 verify(&owned.file, text, &removed, &expected)?;
                 removed
             }
@@ -72,7 +119,10 @@ pub(super) fn holds_in(scan: &Scan<'_>, tables: Tables, piece: &Piece) -> bool {
     match &piece.kind {
         PieceKind::Version(number) => scan.tree.get(&["version"]) == Some(&Tree::Integer(*number)),
         PieceKind::Import { pattern, .. } => import_index(scan, pattern).is_some(),
-        PieceKind::Entry { entry, .. } => scan.tree.get(&path_of(tables, entry)) == Some(&entry.tree()),
+        PieceKind::Entry { entry, .. } | PieceKind::Platform { entry, .. } => {
+            let found = piece.kind.path(tables).and_then(|path| scan.tree.get(&path));
+            found.is_some_and(|found| entry.difference(found).is_none())
+        }
     }
 }
 
@@ -82,56 +132,147 @@ impl PieceKind {
             Self::Version(number) => format!("version = {number}"),
             Self::Import { pattern, .. } => format!("the import {pattern}"),
             Self::Entry { entry, .. } => format!("the handler {}", entry.handler),
+            Self::Platform { entry, .. } => format!("the snapshotter of {}", entry.handler),
+        }
+    }
+
+    /// Whether who looks for this finds `other`, too.
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Import { pattern, .. }, Self::Import { pattern: other, .. }) => pattern == other,
+            _ => self == other,
         }
     }
 }
 
-/// Whether the part is there; a conflict if it is there with another meaning.
-fn present(scan: &Scan<'_>, owned: &RootOwned, piece: &Piece) -> Result<bool, DialectError> {
-    let PieceKind::Entry { entry, .. } = &piece.kind else { return Ok(holds_in(scan, owned.tables, piece)) };
-    for tables in [Tables::Grpc, Tables::Runtime] {
-        let path = path_of(tables, entry);
-        let Some(found) = scan.tree.get(&path) else { continue };
-        let place = scan
-            .offset(&path)
-            .map_or_else(|| Place::file(&owned.file), |at| Place::at(&owned.file, scan.text, at));
-        let what = if tables != owned.tables {
-            "was moved to other tables".to_owned()
-        } else if let Some(difference) = first_difference(&entry.tree(), found) {
-            format!("was changed by someone else ({difference})")
-        } else {
-            return Ok(true);
-        };
-        return Err(DialectError::Conflict {
-            place,
-            what: format!("our table of the handler `{}` {what}", entry.handler),
-            hint: "undo that change, or remove the table by hand; then run the same command again".to_owned(),
-        });
+impl Entry {
+    /// How a table differs from what we wrote. What `config migrate` adds is no difference: empty values, and the name
+    /// of the default sandbox controller.
+    pub(crate) fn difference(&self, found: &Tree) -> Option<Difference> {
+        let mut found = found.clone();
+        for key in ["sandbox_mode", "sandboxer"] {
+            let default = found.get(&[key]).and_then(Tree::text) == Some("podsandbox");
+            if default && self.keys.iter().all(|(known, _)| known != key) {
+                found.remove(&[key], false);
+            }
+        }
+        first_difference(&self.tree(), &found)
     }
-    Ok(false)
+
+    /// Whether a table names one of our paths: then it is ours, however it was edited.
+    fn resembles(&self, found: &Tree) -> bool {
+        let ours = self.keys.iter().chain(&self.options).filter_map(|(_, value)| match value {
+            Value::Text(text) if text.starts_with('/') => Some(text.as_str()),
+            _ => None,
+        });
+        ours.into_iter().any(|path| found.names(path))
+    }
 }
 
-/// What the file means without `pieces`.
-fn rest(scan: &Scan<'_>, owned: &RootOwned, pieces: &[&Piece]) -> Tree {
+/// Where a part stands that we wrote into this file; a conflict if it stands there with another meaning.
+fn recorded<'p>(
+    scan: &Scan<'_>,
+    owned: &RootOwned,
+    piece: &'p Piece,
+    overwrite: Overwrite,
+) -> Result<Vec<Spot<'p>>, DialectError> {
+    match &piece.kind {
+        // A default that someone has changed since is theirs.
+        PieceKind::Version(_) | PieceKind::Import { .. } | PieceKind::Entry { runtime: None, .. } => {
+            let there = holds_in(scan, owned.tables, piece);
+            Ok(there.then_some(Spot { piece, tables: owned.tables }).into_iter().collect())
+        }
+        PieceKind::Entry { .. } | PieceKind::Platform { .. } => {
+            tables(scan, owned, piece, overwrite, |_, _| true)
+        }
+    }
+}
+
+/// Where a part of ours stands that we did not write there.
+fn traced<'p>(
+    scan: &Scan<'_>,
+    owned: &RootOwned,
+    piece: &'p Piece,
+    overwrite: Overwrite,
+) -> Result<Vec<Spot<'p>>, DialectError> {
+    match &piece.kind {
+        PieceKind::Version(_) | PieceKind::Import { .. } => recorded(scan, owned, piece, overwrite),
+        PieceKind::Entry { .. } | PieceKind::Platform { .. } => {
+            tables(scan, owned, piece, overwrite, Entry::resembles)
+        }
+    }
+}
+
+/// The tables in which an entry stands, whatever their generation.
+fn tables<'p>(
+    scan: &Scan<'_>,
+    owned: &RootOwned,
+    piece: &'p Piece,
+    overwrite: Overwrite,
+    is_ours: impl Fn(&Entry, &Tree) -> bool,
+) -> Result<Vec<Spot<'p>>, DialectError> {
+    let mut spots: Vec<Spot<'p>> = Vec::new();
+    let Some(entry) = piece.kind.entry() else { return Ok(spots) };
+    for tables in Tables::ALL {
+        let Some(path) = piece.kind.path(tables) else { continue };
+        let Some(found) = scan.tree.get(&path) else { continue };
+        match entry.difference(found) {
+            Some(_) if !is_ours(entry, found) => continue,
+            Some(difference) if overwrite == Overwrite::No => {
+                return Err(conflict(scan, owned, &path, entry, &difference));
+            }
+            _ => {}
+        }
+        spots.push(Spot { piece, tables });
+        // A platform's table is the same one in each generation.
+        if matches!(piece.kind, PieceKind::Platform { .. }) {
+            break;
+        }
+    }
+    Ok(spots)
+}
+
+fn conflict(
+    scan: &Scan<'_>,
+    owned: &RootOwned,
+    path: &[&str],
+    entry: &Entry,
+    difference: &Difference,
+) -> DialectError {
+    let at = scan.offset(path);
+    let place = at.map_or_else(|| Place::file(&owned.file), |at| Place::at(&owned.file, scan.text, at));
+    DialectError::Conflict {
+        place,
+        what: format!(
+            "our table of the handler `{}` was changed by someone else ({difference})",
+            entry.handler
+        ),
+        hint: "undo that change, or remove the table by hand and run the same command again, or give the change up \
+               with: cofferdam repair --overwrite"
+            .to_owned(),
+    }
+}
+
+/// What the file means without `spots`.
+fn rest(scan: &Scan<'_>, spots: &[Spot<'_>]) -> Tree {
     let mut tree = scan.tree.clone();
-    for piece in pieces {
-        piece.kind.remove_from(&mut tree, owned.tables);
+    for spot in spots {
+        spot.piece.kind.remove_from(&mut tree, spot.tables);
     }
     tree
 }
 
 /// containerd's defaults that we wrote down stay once others have listed runtimes: it would forget them.
-fn keep_defaults<'p>(scan: &Scan<'_>, owned: &RootOwned, pieces: &mut Vec<&'p Piece>) -> Vec<&'p Piece> {
-    let rest = rest(scan, owned, pieces);
-    if rest.get(&owned.tables.runtimes()).is_none_or(Tree::is_empty) {
+fn keep_defaults<'p>(scan: &Scan<'_>, owned: &RootOwned, spots: &mut Vec<Spot<'p>>) -> Vec<Spot<'p>> {
+    if rest(scan, spots).get(&owned.tables.runtimes()).is_none_or(Tree::is_empty) {
         return Vec::new();
     }
-    pieces.extract_if(.., |piece| matches!(piece.kind, PieceKind::Entry { runtime: None, .. })).collect()
+    spots.extract_if(.., |spot| matches!(spot.piece.kind, PieceKind::Entry { runtime: None, .. })).collect()
 }
 
 /// A `version` of ours stays once others have written something whose meaning depends on it.
-fn keep_version<'p>(scan: &Scan<'_>, owned: &RootOwned, pieces: &mut Vec<&'p Piece>) -> Vec<&'p Piece> {
-    let rest = rest(scan, owned, pieces);
+fn keep_version<'p>(scan: &Scan<'_>, owned: &RootOwned, spots: &mut Vec<Spot<'p>>) -> Vec<Spot<'p>> {
+    let rest = rest(scan, spots);
     let depends = if owned.created {
         !rest.is_empty()
     } else {
@@ -143,7 +284,7 @@ fn keep_version<'p>(scan: &Scan<'_>, owned: &RootOwned, pieces: &mut Vec<&'p Pie
     if !depends {
         return Vec::new();
     }
-    pieces.extract_if(.., |piece| matches!(piece.kind, PieceKind::Version(_))).collect()
+    spots.extract_if(.., |spot| matches!(spot.piece.kind, PieceKind::Version(_))).collect()
 }
 
 /// The ranges to remove, ordered and disjoint. With `exact`, parts that stand as we wrote them are removed with the
@@ -151,24 +292,23 @@ fn keep_version<'p>(scan: &Scan<'_>, owned: &RootOwned, pieces: &mut Vec<&'p Pie
 fn remove_all(
     file: &HostPath,
     text: &str,
-    tables: Tables,
-    pieces: &[&Piece],
+    spots: &[Spot<'_>],
     exact: bool,
 ) -> Result<Vec<Range<usize>>, DialectError> {
     let scan = Scan::new(file, text)?;
     let mut removed = Vec::new();
     let mut edited = Vec::new();
-    for piece in pieces {
-        match exact_range(&scan, tables, piece).filter(|_| exact) {
+    for spot in spots {
+        match exact_range(&scan, *spot).filter(|_| exact) {
             Some(range) => removed.push(range),
-            None => edited.push(*piece),
+            None => edited.push(*spot),
         }
     }
     let mut removed = union(removed);
-    for piece in edited {
+    for spot in edited {
         let now = without(text, &removed);
         let scan = Scan::new(file, &now)?;
-        let more = edited_ranges(&scan, tables, piece).into_iter().map(|range| original(&removed, &range));
+        let more = edited_ranges(&scan, spot).into_iter().map(|range| original(&removed, &range));
         removed = union(removed.iter().cloned().chain(more.collect::<Vec<_>>()).collect());
     }
     Ok(removed)

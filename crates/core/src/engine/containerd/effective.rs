@@ -57,7 +57,7 @@ impl Effective {
 
     /// The handlers by name.
     pub fn handlers(&self) -> BTreeMap<&str, HandlerView<'_>> {
-        [Tables::Grpc, Tables::Runtime]
+        Tables::ALL
             .into_iter()
             .filter_map(|tables| self.tree.get(&tables.runtimes()))
             .flat_map(Tree::entries)
@@ -86,7 +86,7 @@ impl Effective {
     /// The folders with CNI plugins: `bin_dir`, then `bin_dirs`.
     pub fn cni_bin_dirs(&self) -> Vec<&str> {
         let mut dirs: Vec<&str> = self.cri(&["cni", "bin_dir"]).into_iter().collect();
-        for tables in [Tables::Grpc, Tables::Runtime] {
+        for tables in Tables::ALL {
             dirs.extend(self.list(&["plugins", tables.plugin(), "cni", "bin_dirs"]));
         }
         dirs
@@ -127,7 +127,7 @@ impl Effective {
     }
 
     fn cri(&self, rest: &[&str]) -> Option<&str> {
-        [Tables::Runtime, Tables::Grpc].into_iter().find_map(|tables| {
+        Tables::ALL.into_iter().rev().find_map(|tables| {
             let path: Vec<&str> =
                 ["plugins", tables.plugin()].into_iter().chain(rest.iter().copied()).collect();
             self.text(&path)

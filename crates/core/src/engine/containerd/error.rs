@@ -1,11 +1,13 @@
 //! What the dialect refuses, and why.
 
 use crate::class::Class;
+use crate::engine::EngineVersion;
 use crate::name::HostPath;
+use serde::Serialize;
 use std::fmt;
 
 /// A place in a configuration, as far as it is known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Place {
     /// The file; none if only the effective configuration says so.
     pub file: Option<HostPath>,
@@ -61,6 +63,16 @@ pub enum DialectError {
         /// What to do.
         hint: String,
     },
+    /// A containerd whose configuration is not changed.
+    #[error("containerd {engine} {what}; {hint}")]
+    Engine {
+        /// Its release.
+        engine: EngineVersion,
+        /// Why not.
+        what: String,
+        /// What to do.
+        hint: String,
+    },
     /// Someone else's change stands in the way.
     #[error("{place}: {what}; {hint}")]
     Conflict {
@@ -88,7 +100,7 @@ impl DialectError {
     pub const fn class(&self) -> Class {
         match self {
             Self::Parse { .. } => Class::Invalid,
-            Self::Unsupported { .. } => Class::Unsupported,
+            Self::Unsupported { .. } | Self::Engine { .. } => Class::Unsupported,
             Self::Conflict { .. } => Class::Conflict,
             Self::Unsound { .. } => Class::Internal,
         }

@@ -1,5 +1,6 @@
 //! `imports`: which files are loaded, in which order, and how a pattern is put among them.
 
+use super::effective::Effective;
 use super::error::{DialectError, Place};
 use super::layout::ConfigInput;
 use super::render::Style;
@@ -25,7 +26,8 @@ pub(super) fn load<'a>(input: &ConfigInput<'a>) -> Result<Vec<Loaded<'a>>, Diale
         let named = if next == 0 { input.config } else { file.path };
         let patterns = import_patterns(named, file.scan.text);
         for pattern in &patterns {
-            for (path, text) in input.files.iter().filter(|(path, _)| glob(pattern, path.as_str())) {
+            let named = |path: &HostPath| glob(pattern, path.as_str()) && is_read(input, path);
+            for (path, text) in input.files.iter().filter(|(path, _)| named(path)) {
                 if loaded.iter().all(|known| known.path != path) {
                     loaded.push(Loaded { path, scan: Scan::new(path, text)? });
                 }
@@ -34,6 +36,14 @@ pub(super) fn load<'a>(input: &ConfigInput<'a>) -> Result<Vec<Loaded<'a>>, Diale
         next += 1;
     }
     Ok(loaded)
+}
+
+/// Whether the engine reads an imported file, if it says so: the dump of 1.x lists what it loaded, which early ones do
+/// not do with relative globs.
+fn is_read(input: &ConfigInput<'_>, path: &HostPath) -> bool {
+    let old = input.engine.is_some_and(|engine| engine.major == 1);
+    let loaded = input.effective.filter(|_| old).map(Effective::imports).unwrap_or_default();
+    !loaded.contains(&input.config.as_str()) || loaded.contains(&path.as_str())
 }
 
 /// The absolute patterns that `text`, the configuration file `named`, imports. Only `*` is special in them. A text that

@@ -1,14 +1,16 @@
 //! Where our parts stand in a text that others may have edited since.
 
+use super::Tables;
 use super::scan::{Home, Kind, Scan, Statement, starts_with};
 use super::tree::Tree;
 use super::write::{Piece, PieceKind};
-use super::{Entry, Tables};
 use std::ops::Range;
 
-pub(super) fn path_of(tables: Tables, entry: &Entry) -> [&str; 5] {
-    let [a, b, c, d] = tables.runtimes();
-    [a, b, c, d, entry.handler.as_str()]
+/// A part of ours that was found, and in which tables: `containerd config migrate` moves entries.
+#[derive(Clone, Copy)]
+pub(super) struct Spot<'p> {
+    pub(super) piece: &'p Piece,
+    pub(super) tables: Tables,
 }
 
 pub(super) fn import_index(scan: &Scan<'_>, pattern: &str) -> Option<usize> {
@@ -52,20 +54,23 @@ pub(super) fn original(removed: &[Range<usize>], range: &Range<usize>) -> Range<
 }
 
 /// Where the structure begins that finds the part.
-fn structure(scan: &Scan<'_>, tables: Tables, piece: &Piece) -> Option<usize> {
-    match &piece.kind {
+fn structure(scan: &Scan<'_>, spot: Spot<'_>) -> Option<usize> {
+    match &spot.piece.kind {
         PieceKind::Version(_) => scan.offset(&["version"]),
         PieceKind::Import { list: true, .. } => scan.offset(&["imports"]),
         PieceKind::Import { pattern, list: false } => {
             let (_, items) = scan.array("imports")?;
             items.get(import_index(scan, pattern)?).map(|item| item.start)
         }
-        PieceKind::Entry { entry, .. } => scan.offset(&path_of(tables, entry)),
+        kind @ (PieceKind::Entry { .. } | PieceKind::Platform { .. }) => {
+            scan.offset(&kind.path(spot.tables)?)
+        }
     }
 }
 
-pub(super) fn exact_range(scan: &Scan<'_>, tables: Tables, piece: &Piece) -> Option<Range<usize>> {
-    let start = structure(scan, tables, piece)?.checked_sub(piece.anchor)?;
+pub(super) fn exact_range(scan: &Scan<'_>, spot: Spot<'_>) -> Option<Range<usize>> {
+    let piece = spot.piece;
+    let start = structure(scan, spot)?.checked_sub(piece.anchor)?;
     let range = start..start + piece.text.len();
     if scan.text.get(range.clone())? != piece.text {
         return None;
@@ -75,8 +80,8 @@ pub(super) fn exact_range(scan: &Scan<'_>, tables: Tables, piece: &Piece) -> Opt
         PieceKind::Import { list: false, .. } => {
             piece.text.trim_end().ends_with(',') || rest.trim_start().starts_with(']')
         }
-        PieceKind::Entry { .. } if piece.text.starts_with(", ") => true,
-        PieceKind::Entry { .. } if piece.text.starts_with(' ') && piece.text.ends_with('}') => {
+        kind if kind.entry().is_some() && piece.text.starts_with(", ") => true,
+        kind if kind.entry().is_some() && piece.text.starts_with(' ') && piece.text.ends_with('}') => {
             rest.trim_start().starts_with('}')
         }
         // Whole lines of ours begin where a line does, unless the file had no final newline.
@@ -87,7 +92,8 @@ pub(super) fn exact_range(scan: &Scan<'_>, tables: Tables, piece: &Piece) -> Opt
 }
 
 /// What to remove where the text around or within the part was edited: its statements, and no comment of others.
-pub(super) fn edited_ranges(scan: &Scan<'_>, tables: Tables, piece: &Piece) -> Vec<Range<usize>> {
+pub(super) fn edited_ranges(scan: &Scan<'_>, spot: Spot<'_>) -> Vec<Range<usize>> {
+    let piece = spot.piece;
     match &piece.kind {
         PieceKind::Version(_) => statement_lines(scan, &["version"], piece),
         PieceKind::Import { pattern, list } => {
@@ -99,8 +105,8 @@ pub(super) fn edited_ranges(scan: &Scan<'_>, tables: Tables, piece: &Piece) -> V
                 element(scan, &whole, &items, at)
             }
         }
-        PieceKind::Entry { entry, .. } => {
-            let path = path_of(tables, entry);
+        kind @ (PieceKind::Entry { .. } | PieceKind::Platform { .. }) => {
+            let Some(path) = kind.path(spot.tables) else { return Vec::new() };
             match scan.home(&path) {
                 Some(Home::Inline { .. }) if !scan.has_statements(&path) => {
                     inline_element(scan, &path).into_iter().collect()
@@ -111,17 +117,18 @@ pub(super) fn edited_ranges(scan: &Scan<'_>, tables: Tables, piece: &Piece) -> V
     }
 }
 
+/// The lines of the statements at or beneath `path`, and of our comment, wherever a tool has put it.
 fn statement_lines(scan: &Scan<'_>, path: &[&str], piece: &Piece) -> Vec<Range<usize>> {
-    let marker = piece.text.lines().map(str::trim).find(|line| line.starts_with('#'));
-    let mut ranges = Vec::new();
-    for statement in scan.statements.iter().filter(|statement| starts_with(&statement.path, path)) {
-        let range = statement_range(scan, statement);
-        let above = scan.line_start(range.start.saturating_sub(1));
-        let line = scan.text.get(above..range.start).unwrap_or_default();
-        if marker.is_some_and(|marker| line.trim() == marker) {
-            ranges.push(above..range.start);
+    let statements = scan.statements.iter().filter(|statement| starts_with(&statement.path, path));
+    let mut ranges: Vec<_> = statements.map(|statement| statement_range(scan, statement)).collect();
+    if let Some(marker) = piece.text.lines().map(str::trim).find(|line| line.starts_with('#')) {
+        let mut at = 0;
+        for line in scan.text.split_inclusive('\n') {
+            if line.trim() == marker {
+                ranges.push(at..at + line.len());
+            }
+            at += line.len();
         }
-        ranges.push(range);
     }
     ranges
 }

@@ -1,8 +1,8 @@
-//! containerd: configuration versions 2, 3 and 4, by splices.
+//! containerd: configuration versions 1 to 4, by splices.
 //!
 //! ```text
 //! Effective::parse   what `config dump` says
-//! layout             where and how entries go: drop-in (2.x) or in place (1.x); refusals come from here
+//! layout             where and how entries go: in place (versions 1 and 2) or as drop-ins (3 and 4)
 //! write_root         a text without anything of ours -> the text with it, and the record of what is ours
 //! drop_in            one file per runtime
 //! cut_root           a text (perhaps edited by others since) -> the text without anything of ours
@@ -13,6 +13,7 @@
 //! Sources of facts: containerd's `cmd/containerd/server/config` and `internal/cri/config`, and what the daemons
 //! 1.6.20, 1.7.24, 2.1.9 and 2.4.2 did with the texts in the tests.
 
+mod admit;
 mod compare;
 mod cut;
 mod effective;
@@ -25,19 +26,22 @@ mod rendered;
 mod revert;
 mod scan;
 mod tree;
+mod version;
 mod write;
 
+pub use admit::{FLOOR, admit, dismiss, foreign_handlers, supported};
 pub use compare::{Difference, compare};
-pub use cut::{Cut, cut_root, holds};
+pub use cut::{Cut, Traces, cut_root, holds};
 pub use effective::{Effective, HandlerView};
 pub use error::{DialectError, Place};
 pub use imports::{import_matches, import_patterns, imported_by_name};
-pub use layout::{ConfigInput, Import, Layout, Placement, admit, dismiss, foreign_handlers, layout};
+pub use layout::{ConfigInput, Import, Layout, Placement, layout};
 pub use render::drop_in;
 pub use revert::revert;
 pub use tree::Tree;
 pub use write::{Piece, PieceKind, RootOwned, RootText, write_root};
 
+pub use super::Overwrite;
 use super::Value;
 use crate::descriptor::{Call, Handler};
 use crate::name::{HandlerName, HostPath, RuntimeName};
@@ -62,6 +66,8 @@ pub type Registrations = BTreeMap<RuntimeName, Vec<Entry>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "i64", try_from = "i64")]
 pub enum ConfigVersion {
+    /// The first one, which says no version. 2.0 to 2.2 do not apply its CRI settings.
+    V1,
     /// Since containerd 1.3.
     V2,
     /// Since containerd 2.0.
@@ -73,6 +79,7 @@ pub enum ConfigVersion {
 impl From<ConfigVersion> for i64 {
     fn from(version: ConfigVersion) -> Self {
         match version {
+            ConfigVersion::V1 => 1,
             ConfigVersion::V2 => 2,
             ConfigVersion::V3 => 3,
             ConfigVersion::V4 => 4,
@@ -84,10 +91,11 @@ impl TryFrom<i64> for ConfigVersion {
     type Error = String;
     fn try_from(number: i64) -> Result<Self, String> {
         match number {
+            1 => Ok(Self::V1),
             2 => Ok(Self::V2),
             3 => Ok(Self::V3),
             4 => Ok(Self::V4),
-            other => Err(format!("configuration version {other} is not 2, 3 or 4")),
+            other => Err(format!("configuration version {other} is not 1, 2, 3 or 4")),
         }
     }
 }
@@ -96,19 +104,29 @@ impl TryFrom<i64> for ConfigVersion {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tables {
-    /// `io.containerd.grpc.v1.cri`.
+    /// `cri`, in version 1.
+    Cri,
+    /// `io.containerd.grpc.v1.cri`, in version 2.
     Grpc,
-    /// `io.containerd.cri.v1.runtime`, with images apart.
+    /// `io.containerd.cri.v1.runtime`, with images apart. In version 2 it overrules the older tables on 2.x, and means
+    /// nothing on 1.x.
     Runtime,
 }
 
 /// The plugin that holds image settings in the newer generation of tables.
 pub(crate) const IMAGES: &str = "io.containerd.cri.v1.images";
 
+/// Where a handler's snapshotter is said once more.
+pub(crate) const PLATFORMS: [&str; 3] = ["plugins", IMAGES, "runtime_platforms"];
+
 impl Tables {
+    /// All of them, oldest first.
+    pub const ALL: [Self; 3] = [Self::Cri, Self::Grpc, Self::Runtime];
+
     /// The plugin's id.
     pub const fn plugin(self) -> &'static str {
         match self {
+            Self::Cri => "cri",
             Self::Grpc => "io.containerd.grpc.v1.cri",
             Self::Runtime => "io.containerd.cri.v1.runtime",
         }
@@ -189,6 +207,29 @@ impl Entry {
             Value::Text(text) if key == "snapshotter" => Some(text.as_str()),
             _ => None,
         })
+    }
+
+    /// Keys of ours that `table`, the handler's table in an effective configuration, does not hold as we wrote them.
+    /// Keys that the engine adds with their defaults do not count.
+    pub fn lost_in(&self, table: &Tree) -> Vec<String> {
+        let lost = |prefix: &'static str, keys: &[(String, Value)]| -> Vec<String> {
+            let differs = |key: &str, value: &Value| {
+                let path: Vec<&str> = prefix.split_terminator('.').chain([key]).collect();
+                table.get(&path) != Some(&Tree::from(value))
+            };
+            let lost = keys.iter().filter(|(key, value)| differs(key, value));
+            lost.map(|(key, _)| format!("{prefix}{key}")).collect()
+        };
+        let mut all = lost("", &self.keys);
+        all.extend(lost("options.", &self.options));
+        all
+    }
+
+    /// The table beside the image settings, where the entry needs one.
+    pub(crate) fn platform(&self) -> Option<Self> {
+        let snapshotter = self.snapshotter()?;
+        let keys = vec![("snapshotter".to_owned(), Value::Text(snapshotter.to_owned()))];
+        Some(Self { handler: self.handler.clone(), keys, options: Vec::new() })
     }
 
     /// What the entry means.

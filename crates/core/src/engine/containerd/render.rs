@@ -2,7 +2,7 @@
 
 use super::compare::quote_key;
 use super::scan::{Kind, Scan, content_start};
-use super::{Entry, IMAGES, Layout, Tables};
+use super::{Entry, Layout, PLATFORMS, Tables};
 use crate::engine::Value;
 use crate::name::RuntimeName;
 use std::fmt::Write as _;
@@ -187,9 +187,12 @@ pub fn drop_in(layout: &Layout, runtime: &RuntimeName, entries: &[Entry]) -> Str
             out.push_str(&line);
             out.push('\n');
         }
-        if let Some(snapshotter) = entry.snapshotter().filter(|_| layout.platforms) {
-            let path = style.path(&["plugins", IMAGES, "runtime_platforms", entry.handler.as_str()]);
-            let _ = write!(out, "\n[{path}]\n  snapshotter = {}\n", style.text(snapshotter));
+        if let Some(platform) = entry.platform() {
+            out.push('\n');
+            for line in style.tables(&PLATFORMS, &platform) {
+                out.push_str(&line);
+                out.push('\n');
+            }
         }
     }
     out

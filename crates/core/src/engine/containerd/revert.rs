@@ -1,12 +1,12 @@
 //! A text that others edited in the middle of a change, as it would be had the change not been.
 
-use super::cut::cut_root;
+use super::cut::{Traces, cut_root};
 use super::error::DialectError;
 use super::layout::{Import, Layout, Placement};
-use super::locate::path_of;
 use super::scan::Scan;
 use super::write::{PieceKind, RootOwned, unsound, write_root};
 use super::{ConfigVersion, Registrations, Tables};
+use crate::engine::Overwrite;
 use crate::name::HostPath;
 use crate::splice;
 
@@ -45,19 +45,21 @@ pub fn revert(
 }
 
 fn without(text: &str, owned: &RootOwned) -> Result<String, DialectError> {
-    let cut = cut_root(text, owned)?;
+    let cut = cut_root(text, owned, &Traces::default(), Overwrite::No)?;
     splice::apply(text, &cut.splices).map_err(|error| unsound(&owned.file, error.to_string()))
 }
 
 /// Whether a handler of `owned` still stands in `text`.
 fn is_left(text: &str, owned: &RootOwned) -> bool {
     let Ok(scan) = Scan::new(&owned.file, text) else { return true };
-    owned.pieces.iter().any(|piece| match &piece.kind {
-        PieceKind::Entry { runtime: Some(_), entry } => [Tables::Grpc, Tables::Runtime]
-            .iter()
-            .any(|tables| scan.tree.get(&path_of(*tables, entry)).is_some()),
-        _ => false,
-    })
+    owned.pieces.iter().filter(|piece| matches!(&piece.kind, PieceKind::Entry { runtime: Some(_), .. })).any(
+        |piece| {
+            Tables::ALL
+                .iter()
+                .filter_map(|tables| piece.kind.path(*tables))
+                .any(|path| scan.tree.get(&path).is_some())
+        },
+    )
 }
 
 impl Layout {
@@ -69,7 +71,6 @@ impl Layout {
             add_version: false,
             tables: owned.tables,
             placement: Placement::InPlace,
-            platforms: false,
             keep: Vec::new(),
         };
         for piece in &owned.pieces {
@@ -84,7 +85,7 @@ impl Layout {
                         Placement::DropIn { dir: folder(owned), import: Import::Ensure(pattern.clone()) };
                 }
                 PieceKind::Entry { runtime: None, entry } => layout.keep.push(entry.clone()),
-                PieceKind::Entry { runtime: Some(_), .. } => {}
+                PieceKind::Entry { runtime: Some(_), .. } | PieceKind::Platform { .. } => {}
             }
         }
         Ok(layout)

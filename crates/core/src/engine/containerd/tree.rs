@@ -58,6 +58,16 @@ impl Tree {
         }
     }
 
+    /// Whether a text in it is `wanted`.
+    pub(super) fn names(&self, wanted: &str) -> bool {
+        match self {
+            Self::Table(table) => table.values().any(|value| value.names(wanted)),
+            Self::Array(items) => items.iter().any(|item| item.names(wanted)),
+            Self::Text(text) => text == wanted,
+            Self::Integer(_) | Self::Bool(_) | Self::Other(_) => false,
+        }
+    }
+
     /// Takes the value at `path` out, and tables that become empty by it when `prune` says so.
     pub(super) fn remove(&mut self, path: &[&str], prune: bool) -> Option<Self> {
         let Self::Table(table) = self else { return None };

@@ -7,7 +7,7 @@ use super::imports;
 use super::layout::{Import, Layout, Placement};
 use super::render::Style;
 use super::scan::{Home, Kind, Scan, content_start};
-use super::{Entry, Registrations, Tables};
+use super::{Entry, PLATFORMS, Registrations, Tables};
 use crate::name::{HostPath, RuntimeName};
 use crate::splice::{Splice, apply};
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,14 @@ pub enum PieceKind {
     Entry {
         /// Whose it is. None: a default of containerd that we had to write down.
         runtime: Option<RuntimeName>,
+        /// What it says.
+        entry: Entry,
+    },
+    /// A handler's snapshotter, said once more beside the image settings: 2.0 to 2.2 need it (also in version 2, whose
+    /// migration leaves it out), later ones take it without harm, and 1.x does not look there.
+    Platform {
+        /// Whose it is.
+        runtime: RuntimeName,
         /// What it says.
         entry: Entry,
     },
@@ -151,10 +159,28 @@ impl PieceKind {
                     }
                 }
             }
-            Self::Entry { entry, .. } => {
-                let [a, b, c, d] = tables.runtimes();
-                tree.remove(&[a, b, c, d, entry.handler.as_str()], false);
+            Self::Entry { .. } | Self::Platform { .. } => {
+                if let Some(path) = self.path(tables) {
+                    tree.remove(&path, false);
+                }
             }
+        }
+    }
+
+    /// The path of its table, if it is one.
+    pub(super) fn path(&self, tables: Tables) -> Option<Vec<&str>> {
+        match self {
+            Self::Version(_) | Self::Import { .. } => None,
+            Self::Entry { entry, .. } => Some([&tables.runtimes()[..], &[entry.handler.as_str()]].concat()),
+            Self::Platform { entry, .. } => Some([&PLATFORMS[..], &[entry.handler.as_str()]].concat()),
+        }
+    }
+
+    /// What its table says, if it is one.
+    pub(super) const fn entry(&self) -> Option<&Entry> {
+        match self {
+            Self::Version(_) | Self::Import { .. } => None,
+            Self::Entry { entry, .. } | Self::Platform { entry, .. } => Some(entry),
         }
     }
 }
@@ -173,22 +199,22 @@ fn entries(
     out: &mut Vec<Insertion>,
 ) -> Result<(), DialectError> {
     let runtimes = layout.tables.runtimes();
-    let Some(home) = scan.home(&runtimes) else {
-        let place = scan
-            .offset(&["plugins"])
-            .map_or_else(|| Place::file(&layout.file), |at| Place::at(&layout.file, scan.text, at));
-        return Err(DialectError::Parse {
-            place,
-            message: format!("`{}` is no table", style.path(&runtimes)),
-        });
-    };
     let kept = layout.keep.iter().map(|entry| (None, entry));
-    let wanted = want.iter().flat_map(|(runtime, list)| list.iter().map(move |entry| (Some(runtime), entry)));
-    let mut writer = Writer::new(scan, style, &runtimes, home);
-    for (runtime, entry) in kept.chain(wanted) {
-        let (offset, text, anchor) = writer.entry(runtime, entry);
+    let wanted = || want.iter().flat_map(|(runtime, list)| list.iter().map(move |entry| (runtime, entry)));
+    let mut writer = Writer::new(&layout.file, scan, style, &runtimes)?;
+    for (runtime, entry) in kept.chain(wanted().map(|(runtime, entry)| (Some(runtime), entry))) {
         let kind = PieceKind::Entry { runtime: runtime.cloned(), entry: entry.clone() };
-        out.push(Insertion { offset, piece: Piece { kind, text, anchor } });
+        out.push(writer.entry(runtime, entry, kind));
+    }
+    if layout.tables == Tables::Cri {
+        return Ok(());
+    }
+    let mut writer = Writer::new(&layout.file, scan, style, &PLATFORMS)?;
+    for (runtime, entry) in wanted() {
+        if let Some(platform) = entry.platform() {
+            let kind = PieceKind::Platform { runtime: runtime.clone(), entry: platform.clone() };
+            out.push(writer.entry(Some(runtime), &platform, kind));
+        }
     }
     Ok(())
 }
@@ -197,53 +223,64 @@ fn entries(
 struct Writer<'a> {
     scan: &'a Scan<'a>,
     style: &'a Style,
-    runtimes: &'a [&'a str],
+    parent: &'a [&'a str],
     home: Home,
     offset: usize,
     first: bool,
 }
 
 impl<'a> Writer<'a> {
-    fn new(scan: &'a Scan<'a>, style: &'a Style, runtimes: &'a [&'a str], home: Home) -> Self {
+    /// A writer of tables in the table `parent`.
+    fn new(
+        file: &HostPath,
+        scan: &'a Scan<'a>,
+        style: &'a Style,
+        parent: &'a [&'a str],
+    ) -> Result<Self, DialectError> {
+        let home = scan.home(parent).ok_or_else(|| {
+            let at = scan.offset(&["plugins"]);
+            let place = at.map_or_else(|| Place::file(file), |at| Place::at(file, scan.text, at));
+            DialectError::Parse { place, message: format!("`{}` is no table", style.path(parent)) }
+        })?;
         let offset = match &home {
-            Home::Headers => scan.last_in_block(runtimes).map(|last| scan.behind(last)),
-            Home::Dotted { parent } => {
-                scan.last_dotted(runtimes, *parent).map(|last| scan.line_end(last.span.end))
+            Home::Headers => scan.last_in_block(parent).map(|last| scan.behind(last)),
+            Home::Dotted { parent: at } => {
+                scan.last_dotted(parent, *at).map(|last| scan.line_end(last.span.end))
             }
             Home::Inline { span, .. } => {
                 let inside = scan.text.get(..span.end.saturating_sub(1)).unwrap_or_default();
                 Some(inside.trim_end().len())
             }
         };
-        Self { scan, style, runtimes, home, offset: offset.unwrap_or(scan.text.len()), first: true }
+        Ok(Self { scan, style, parent, home, offset: offset.unwrap_or(scan.text.len()), first: true })
     }
 
-    fn entry(&mut self, runtime: Option<&RuntimeName>, entry: &Entry) -> (usize, String, usize) {
+    fn entry(&mut self, runtime: Option<&RuntimeName>, entry: &Entry, kind: PieceKind) -> Insertion {
         let first = std::mem::replace(&mut self.first, false);
         let text = self.scan.text;
         let before = text.get(..self.offset).unwrap_or_default();
-        let (piece, anchor) = match &self.home {
+        let (text, anchor) = match &self.home {
             Home::Headers => {
                 // A blank line in front, unless one is there or the file is empty.
                 let trimmed = before.trim_end_matches([' ', '\t', '\r']);
                 let open =
                     before.len() > content_start(text) && !trimmed.ends_with("\n\n") && !ends_blank(before);
-                let body = self.style.tables(self.runtimes, entry);
+                let body = self.style.tables(self.parent, entry);
                 let indent = body.first().map_or(0, |line| line.len() - line.trim_start().len());
                 let lead = [self.style.marker(runtime)];
                 let (piece, anchor) = self.style.lines(text, self.offset, open || !first, &lead, &body);
                 (piece, anchor + indent)
             }
-            Home::Dotted { parent } => {
-                let indent =
-                    self.scan.last_dotted(self.runtimes, *parent).map_or("", |last| self.scan.indent(last));
-                let prefix = self.runtimes.get(*parent..).unwrap_or_default();
+            Home::Dotted { parent: at } => {
+                let last = self.scan.last_dotted(self.parent, *at);
+                let indent = last.map_or("", |last| self.scan.indent(last));
+                let prefix = self.parent.get(*at..).unwrap_or_default();
                 let body = self.style.dotted(indent, prefix, entry);
                 let (piece, anchor) = self.style.lines(text, self.offset, false, &[], &body);
                 (piece, anchor + indent.len())
             }
             Home::Inline { depth, .. } => {
-                let path: Vec<&str> = self.runtimes.iter().skip(*depth).copied().collect();
+                let path: Vec<&str> = self.parent.iter().skip(*depth).copied().collect();
                 let prefix =
                     if path.is_empty() { String::new() } else { format!("{}.", self.style.path(&path)) };
                 let empty = before.ends_with('{') && first;
@@ -252,7 +289,7 @@ impl<'a> Writer<'a> {
                 (format!("{lead}{prefix}{} = {}", entry.handler, self.style.inline(entry)), anchor)
             }
         };
-        (self.offset, piece, anchor)
+        Insertion { offset: self.offset, piece: Piece { kind, text, anchor } }
     }
 }
 

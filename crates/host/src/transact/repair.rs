@@ -1,0 +1,142 @@
+//! Puts back what drifted: damaged trees one by one, then what the engine and systemd hold of ours.
+
+use super::{Host, Options, generation, run, settle};
+use crate::error::{HostError, Result};
+use crate::event::{Ending, Event, Outcome};
+use crate::package::{PackageDir, Source};
+use crate::store::Store;
+use crate::survey::Survey;
+use cofferdam_core::class::Class;
+use cofferdam_core::name::{HostPath, RuntimeName};
+use cofferdam_core::plan::{self, Drift, Overwrite};
+use cofferdam_core::record::Installed;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What is to be put back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mend {
+    /// Whose files; none: everyone's.
+    pub name: Option<RuntimeName>,
+    /// The folder of the package to take files from; none: where they came from.
+    pub from: Option<PathBuf>,
+    /// Whether edits of ours that someone made are replaced.
+    pub overwrite: Overwrite,
+}
+
+/// A tree whose files are not as they were installed.
+struct Damaged {
+    name: RuntimeName,
+    installed: Installed,
+    /// Whether it is an earlier version's.
+    retired: bool,
+}
+
+/// Puts back what drifted.
+pub fn repair(mut host: Host<'_>, mend: &Mend, options: Options) -> Outcome {
+    match repair_all(&mut host, mend, options) {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::refused(&error, Store::new(host.root).map_or(0, |store| generation(&store))),
+    }
+}
+
+fn repair_all(host: &mut Host<'_>, mend: &Mend, options: Options) -> Result<Outcome> {
+    let store = Store::new(host.root)?;
+    if let Some(outcome) = settle(host, &store, None)? {
+        return Ok(outcome);
+    }
+    let mut mended: Option<Outcome> = None;
+    for damaged in damaged(host, mend.name.as_ref())? {
+        let package = match package_of(&damaged, mend.from.as_ref()) {
+            Ok(package) => package,
+            // An earlier version is not worth more than a word: nothing new starts from it.
+            Err(error) if damaged.retired => {
+                host.sink.take(Event::Note {
+                    text: format!("{}: stays as it is: {error}", damaged.installed.tree),
+                });
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let outcome = run(host, Some(&package), None, |survey| {
+            survey.plan(|world| plan::repair_tree(world, &package.package))
+        });
+        if outcome.class.is_some() {
+            return Ok(outcome);
+        }
+        mended = Some(joined(mended, outcome));
+    }
+    let rest = run(host, None, None, |survey| {
+        survey.plan(|world| plan::repair(world, mend.overwrite, !options.skip_rehearsal))
+    });
+    Ok(joined(mended, rest))
+}
+
+/// Two outcomes in a row, told as one.
+fn joined(before: Option<Outcome>, outcome: Outcome) -> Outcome {
+    match before {
+        None => outcome,
+        Some(before) if outcome.result == Ending::Unchanged => before,
+        Some(before) => Outcome { message: format!("{}; {}", before.message, outcome.message), ..outcome },
+    }
+}
+
+fn damaged(host: &Host<'_>, name: Option<&RuntimeName>) -> Result<Vec<Damaged>> {
+    let mut survey = Survey::take(host.root, host.survey)?;
+    let drifts = survey.plan(plan::drift)?;
+    let bad: Vec<HostPath> = drifts
+        .into_iter()
+        .filter_map(|drift| match drift {
+            Drift::TreeMissing { tree, .. } | Drift::TreeDamaged { tree, .. } => Some(tree),
+            Drift::Handler { .. } | Drift::NotServed { .. } | Drift::File { .. } => None,
+        })
+        .collect();
+    let Some(ledger) = &survey.ledger else { return Ok(Vec::new()) };
+    let of_name = |owner: &RuntimeName| name.is_none_or(|name| name == owner);
+    let trees = ledger.trees().filter(|(owner, installed)| of_name(owner) && bad.contains(&installed.tree));
+    Ok(trees
+        .map(|(owner, installed)| Damaged {
+            retired: ledger.runtimes.get(owner).is_none_or(|present| present.tree != installed.tree),
+            name: owner.clone(),
+            installed: installed.clone(),
+        })
+        .collect())
+}
+
+/// The package that a damaged tree was made of.
+fn package_of(damaged: &Damaged, from: Option<&PathBuf>) -> Result<PackageDir> {
+    let Damaged { name, installed, .. } = damaged;
+    let Installed { version, digest, .. } = installed;
+    let hint = || format!("name the package of {version}: cofferdam repair {name} --from dir:FOLDER");
+    let recorded = Source::of(installed);
+    let source = match (from, recorded) {
+        (Some(folder), recorded) => Source {
+            folder: folder.clone(),
+            preset: installed.preset.clone(),
+            version: recorded.and_then(|recorded| recorded.version),
+        },
+        (None, Some(recorded)) => recorded,
+        (None, None) => {
+            let text = format!("where {name} {version} came from is not known");
+            return Err(HostError::new(Class::Invalid, text).with_hint(hint()));
+        }
+    };
+    let package = source.read().map_err(|error| {
+        HostError::new(
+            error.class(),
+            format!("the package of {name} {version} cannot be read again: {}", error.chain()),
+        )
+        .with_hint(hint())
+    })?;
+    if package.package.digest == *digest {
+        return Ok(package);
+    }
+    let message = format!(
+        "{} is not the package that {name} {version} was installed from ({}, not {})",
+        source.folder.display(),
+        package.package.digest.short(),
+        digest.short()
+    );
+    Err(HostError::new(Class::Conflict, message).with_hint(hint()))
+}
