@@ -253,7 +253,7 @@ fn errors_of_usage() {
         ("absent-root", &["status", "--root", "/nowhere/at/all", "--engine", "containerd"]),
     ] {
         let ran = plain(&bench, args).expect(2);
-        assert!(ran.err.starts_with("error: ") == !args.contains(&"--json"), "{ran}");
+        assert_ne!(ran.err.starts_with("error: "), args.contains(&"--json"), "{ran}");
         golden(&bench, &format!("usage-{name}"), &ran);
     }
 }
