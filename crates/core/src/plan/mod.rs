@@ -54,6 +54,11 @@ pub struct World<'a> {
 }
 
 impl World<'_> {
+    /// The text of a configuration file that the engine reads, or that we wrote and it reads no more.
+    fn config_text(&self, path: &HostPath) -> Option<&str> {
+        self.engine.files.get(path).or_else(|| self.engine.apart.get(path)).map(String::as_str)
+    }
+
     fn state(&self, path: &HostPath) -> Result<&PathState, PlanError> {
         self.paths.get(path).ok_or_else(|| PlanError::Unobserved(path.clone()))
     }

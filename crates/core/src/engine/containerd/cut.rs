@@ -79,6 +79,27 @@ pub fn holds(text: &str, owned: &RootOwned) -> bool {
         .is_ok_and(|scan| owned.pieces.iter().all(|piece| holds_in(&scan, owned.tables, piece)))
 }
 
+/// Whether `present` says what writing `owned` into `base` (None: no file) makes it say, be it in other words.
+pub fn settled(present: &str, base: Option<&str>, owned: &RootOwned) -> bool {
+    let (Ok(now), Ok(base)) =
+        (Scan::new(&owned.file, present), Scan::new(&owned.file, base.unwrap_or_default()))
+    else {
+        return false;
+    };
+    let spots: Vec<Spot<'_>> =
+        owned.pieces.iter().map(|piece| Spot { piece, tables: owned.tables }).collect();
+    owned.pieces.iter().all(|piece| holds_in(&now, owned.tables, piece))
+        && first_difference(&rest(&now, &spots), &base.tree).is_none()
+}
+
+/// Whether two texts of `file` mean the same.
+pub fn same(file: &HostPath, one: &str, other: &str) -> bool {
+    match (Scan::new(file, one), Scan::new(file, other)) {
+        (Ok(one), Ok(other)) => first_difference(&one.tree, &other.tree).is_none(),
+        _ => false,
+    }
+}
+
 pub(super) fn holds_in(scan: &Scan<'_>, tables: Tables, piece: &Piece) -> bool {
     match &piece.kind {
         PieceKind::Version(number) => scan.tree.get(&["version"]) == Some(&Tree::Integer(*number)),

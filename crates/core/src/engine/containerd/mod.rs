@@ -33,7 +33,7 @@ mod write;
 
 pub use admit::{FLOOR, admit, dismiss, foreign_handlers, supported};
 pub use compare::{Difference, compare};
-pub use cut::{Cut, cut_root, holds};
+pub use cut::{Cut, cut_root, holds, same, settled};
 pub use effective::{Effective, HandlerView};
 pub use error::{DialectError, Place};
 pub use imports::{import_matches, import_patterns, imported_by_name};
