@@ -93,6 +93,7 @@ fn it_holds_what_is_needed_and_no_secrets() {
         "versions.json",
         "status.json",
         "doctor.json",
+        "verify.json",
         "log.json",
         "ledger.json",
         "engine/etc/containerd/config.toml",

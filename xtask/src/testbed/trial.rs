@@ -28,9 +28,16 @@ const RUN_LIMIT: Duration = Duration::from_secs(240);
 /// What must be as before once nothing of ours is left.
 pub const WATCHED: &[&str] = &["/etc", "/opt", "/usr", "/var/lib/cofferdam"];
 
+/// The log of what was done. It tells of changes that left the rest as it was; were it left behind, so would be its
+/// folder.
+pub const LOG: &str = "/var/lib/cofferdam/log";
+
 /// What changes below [`WATCHED`] without us, each with the reason.
-pub const EXCLUDED: &[(&str, &str)] =
-    &[(BINARY, "the tests put it there"), ("/etc/mtab", "follows the mounts")];
+pub const EXCLUDED: &[(&str, &str)] = &[
+    (BINARY, "the tests put it there"),
+    ("/etc/mtab", "follows the mounts"),
+    (LOG, "tells of changes that were taken back, too"),
+];
 
 /// The binary with failpoints: `COFFERDAM_BIN`, or built once in this process.
 ///

@@ -82,13 +82,38 @@ struct Earlier<'a> {
 pub(crate) fn run(args: &NodeArgs) -> Result<ExitCode> {
     args.require_root()?;
     let root = args.open_root()?;
-    let survey = Survey::take(&root, &args.survey())?;
+    let survey = match Survey::take(&root, &args.survey()) {
+        Ok(survey) => survey,
+        Err(error) => {
+            if !args.json {
+                records(&root)?;
+            }
+            return Err(error);
+        }
+    };
     let status = look(&root, &survey)?;
     if args.json {
         return show::json(&status);
     }
     print(&status);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What our records say, where the engine cannot be looked at: whoever mends it wants to know.
+fn records(root: &HostRoot) -> Result<()> {
+    let store = Store::new(root)?;
+    if let Some(journal) = store.journal()? {
+        print_journal(&journal.change.to_string());
+    }
+    for (name, installed) in store.ledger()?.iter().flat_map(|ledger| &ledger.runtimes) {
+        show::line(&format!("runtime     {name} {}, as it was installed", installed.version));
+        show::line(&format!("            {}", installed.tree));
+    }
+    Ok(())
+}
+
+fn print_journal(change: &str) {
+    show::line(&format!("under way   {change} (if nothing is running: cofferdam recover)"));
 }
 
 /// The status as JSON.
@@ -185,7 +210,7 @@ fn print(status: &Status<'_>) {
     }
     show::line(&format!("generation  {}", status.generation));
     if let Some(change) = &status.journal {
-        show::line(&format!("under way   {change} (if nothing is running: cofferdam recover)"));
+        print_journal(change);
     }
     if status.runtimes.is_empty() {
         show::line("runtimes    none");

@@ -41,8 +41,9 @@ pub(crate) fn run(args: &BundleArgs) -> Result<ExitCode> {
     if args.node.json {
         return show::json(&Listing { file: file.display().to_string(), bytes, holds });
     }
+    let width = holds.iter().map(|held| held.name.len()).max().unwrap_or(0);
     for held in &holds {
-        show::line(&format!("{:>9}  {:44} {}", held.bytes, held.name, held.about));
+        show::line(&format!("{:>9}  {:width$}  {}", held.bytes, held.name, held.about));
     }
     let size = indicatif::HumanBytes(bytes);
     show::line(&format!("\n{}: {size}, readable for its owner only", file.display()));

@@ -5,7 +5,7 @@ use crate::commands::status;
 use cofferdam_core::class::Class;
 use cofferdam_core::engine::containerd::Effective;
 use cofferdam_core::name::HostPath;
-use cofferdam_core::plan::WORKER_UNIT;
+use cofferdam_core::plan::{self, WORKER_UNIT};
 use cofferdam_core::redact;
 use cofferdam_host::error::{HostError, Result};
 use cofferdam_host::process::Command;
@@ -45,8 +45,8 @@ impl Contents {
         let store = Store::new(&root)?;
         let mut contents = Self { parts: Vec::new() };
         contents.json("versions.json", "versions and when this was made", Ok(versions(&root, time)));
-        let survey = Survey::take(&root, &node.survey());
-        match &survey {
+        let mut survey = Survey::take(&root, &node.survey());
+        match &mut survey {
             Ok(survey) => contents.of_survey(&root, survey),
             Err(error) => contents.text("status.txt", "why status and doctor cannot look", &error.chain()),
         }
@@ -74,8 +74,10 @@ impl Contents {
         self.parts.iter()
     }
 
-    fn of_survey(&mut self, root: &HostRoot, survey: &Survey<'_>) {
+    fn of_survey(&mut self, root: &HostRoot, survey: &mut Survey<'_>) {
         self.json("status.json", "cofferdam status", status::document(root, survey));
+        let drift = survey.plan(plan::drift).and_then(|drift| value(&drift));
+        self.json("verify.json", "cofferdam verify: what is not as it was installed", drift);
         self.json("doctor.json", "cofferdam doctor", value(&doctor::run(survey)));
     }
 
