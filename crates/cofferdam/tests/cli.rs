@@ -228,6 +228,14 @@ fn errors() {
     let empty = format!("dir:{}", empty.display());
     golden(&bench, "error-no-descriptor", &bench.run(&["install", &empty]).expect(2));
     golden(&bench, "error-preset", &bench.run(&["install", &empty, "--preset", "gvisr"]).expect(2));
+
+    let toy = bench.package("toy");
+    bench.write(CONFIG, "version = 3\nroot = [\n");
+    golden(&bench, "error-config", &bench.run(&["install", &toy]).expect(2));
+    bench.write(CONFIG, "version = 3\n[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.toy]\n");
+    golden(&bench, "error-handler-taken", &bench.run(&["install", &toy]).expect(4));
+    bench.write("/var/lib/cofferdam/ledger.json", "{\"schema\": 9}");
+    golden(&bench, "error-newer-ledger", &bench.run(&["status"]).expect(3));
 }
 
 #[test]

@@ -220,8 +220,8 @@ impl PlanError {
             Self::ImportedByName { path, by } => {
                 format!("take {path} out of the imports in {by}, then run the same command again")
             }
-            // A dialect's error says its way out itself.
-            Self::Dialect(_) | Self::Unobserved(_) | Self::Unchecked { .. } | Self::Internal(_) => {
+            Self::Dialect(error) => error.hint(),
+            Self::Unobserved(_) | Self::Unchecked { .. } | Self::Internal(_) => {
                 return None;
             }
         })

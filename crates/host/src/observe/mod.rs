@@ -116,7 +116,8 @@ impl ObserveError {
                 Some("mend the configuration first: the engine would not come back from a restart".to_owned())
             }
             Self::Files(error) => error.hint(),
-            Self::Read { .. } | Self::Path { .. } | Self::Effective(_) | Self::Version { .. } => None,
+            Self::Effective(error) => Some(error.hint()),
+            Self::Read { .. } | Self::Path { .. } | Self::Version { .. } => None,
         }
     }
 }
