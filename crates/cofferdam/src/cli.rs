@@ -2,6 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 use cofferdam_core::class::Class;
+use cofferdam_core::doctor::Skip;
 use cofferdam_core::engine::EngineVersion;
 use cofferdam_core::name::{HostPath, RuntimeName};
 use cofferdam_host::error::{HostError, Result};
@@ -34,7 +35,7 @@ pub(crate) enum Command {
     /// List the presets: descriptors for packages that have none
     Catalog(CatalogArgs),
     /// Look at the node and say what stands in the way
-    Doctor(NodeArgs),
+    Doctor(DoctorArgs),
     /// Show what is installed, the engine, and who uses what
     Status(NodeArgs),
     /// Show what an installation would change; writes nothing
@@ -62,7 +63,8 @@ impl Command {
     pub(crate) const fn json(&self) -> bool {
         match self {
             Self::Catalog(args) => args.json,
-            Self::Doctor(args) | Self::Status(args) => args.json,
+            Self::Doctor(args) => args.node.json,
+            Self::Status(args) => args.json,
             Self::Plan(args) | Self::Install(args) => args.node.json,
             Self::Remove(args) => args.node.json,
             Self::Recover(args) => args.node.json,
@@ -151,7 +153,12 @@ impl NodeArgs {
             Some(OfflineEngine { version }) => EngineChoice::Offline { version },
             None => EngineChoice::Running { unit: self.unit.clone() },
         };
-        SurveyOptions { prefix: self.prefix.clone(), engine, systemd: !self.no_systemd }
+        SurveyOptions {
+            prefix: self.prefix.clone(),
+            engine,
+            systemd: !self.no_systemd,
+            skip_checks: Vec::new(),
+        }
     }
 
     /// Whether this is an offline tree.
@@ -169,6 +176,15 @@ impl NodeArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Presets to judge this node for, or dir:PATH for a package; none: the node alone
+    #[arg(value_name = "PRESET")]
+    pub(crate) runtimes: Vec<String>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
     /// The package: dir:PATH
     #[arg(value_name = "SOURCE", value_parser = source)]
@@ -179,11 +195,21 @@ pub(crate) struct InstallArgs {
     /// The package's version, for a preset, if the package has no file VERSION
     #[arg(long, value_name = "VERSION", requires = "preset")]
     pub(crate) runtime_version: Option<String>,
+    /// Go on although this check of the doctor's says no (repeatable)
+    #[arg(long, value_name = "NAME", value_parser = Skip::new)]
+    pub(crate) skip_check: Vec<Skip>,
     /// Do not start the engine on the new configuration in isolation first
     #[arg(long)]
     pub(crate) skip_rehearsal: bool,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
+}
+
+impl InstallArgs {
+    /// What to look at.
+    pub(crate) fn survey(&self) -> SurveyOptions {
+        SurveyOptions { skip_checks: self.skip_check.clone(), ..self.node.survey() }
+    }
 }
 
 fn source(text: &str) -> std::result::Result<PathBuf, String> {

@@ -5,6 +5,7 @@ use super::screen::Screen;
 use crate::testbed::cache::Cache;
 use crate::testbed::{Containerd, Node, NodeSpec, package};
 use anyhow::{Context, Result, ensure};
+use cofferdam_core::doctor::{Facts, Fitness};
 use cofferdam_core::name::HostPath;
 use cofferdam_core::observation::{EngineObservation, PathState, TargetObservation, TreeUses};
 use cofferdam_core::plan::{self, Package, Plan, PlanError, World};
@@ -131,6 +132,7 @@ fn plan_once(engine: &EngineObservation, package: &Package) -> Result<Duration> 
         free_inodes: 1 << 30,
     };
     let (uses, kept) = (TreeUses::new(), BTreeMap::new());
+    let fitness = Fitness { facts: Facts::unseen("a benchmark"), skip: Vec::new() };
     let mut paths = BTreeMap::new();
     if let Some(text) = engine.files.get(&engine.config_resolved) {
         let digest = cofferdam_core::name::Digest::of(text.as_bytes());
@@ -146,6 +148,7 @@ fn plan_once(engine: &EngineObservation, package: &Package) -> Result<Duration> 
             paths: &paths,
             kept: &kept,
             worker: None,
+            fitness: &fitness,
         };
         match plan::install(&world, package, true) {
             Err(PlanError::Unobserved(path)) => {

@@ -18,7 +18,7 @@ const POLL: Duration = Duration::from_secs(1);
 pub(crate) fn run(args: &RemoveArgs) -> Result<ExitCode> {
     args.node.require_root()?;
     match wait_for_plan(args) {
-        Ok(plan) if args.dry_run => return show::plan(&plan, args.node.json),
+        Ok(plan) if args.dry_run => return show::plan(&plan, &[], args.node.json),
         Ok(_) => {}
         // What a crash left is finished first: until then no plan means anything.
         Err(error) if args.dry_run || error.class() == Class::InUse || !has_journal(&args.node)? => {

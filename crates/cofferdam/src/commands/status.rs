@@ -6,10 +6,12 @@ use cofferdam_core::name::HostPath;
 use cofferdam_core::observation::{
     ConfigOrigin, CriObservation, EngineObservation, EngineProcess, TargetObservation, UnitObservation,
 };
+use cofferdam_core::plan;
 use cofferdam_core::record::{Installed, Verdict};
 use cofferdam_host::error::Result;
+use cofferdam_host::observe;
 use cofferdam_host::store::Store;
-use cofferdam_host::survey::Survey;
+use cofferdam_host::survey::Look;
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -18,10 +20,14 @@ struct Status<'a> {
     generation: u64,
     /// The change under way, or interrupted.
     journal: Option<String>,
+    /// Null if it could not be looked at.
     #[serde(rename = "engine")]
-    view: EngineView<'a>,
+    view: Option<EngineView<'a>>,
+    /// Why it could not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine_error: Option<String>,
     #[serde(skip)]
-    engine: &'a EngineObservation,
+    engine: Option<&'a EngineObservation>,
     target: &'a TargetObservation,
     runtimes: Vec<Runtime<'a>>,
 }
@@ -69,14 +75,17 @@ pub(crate) fn run(args: &NodeArgs) -> Result<ExitCode> {
     args.require_root()?;
     let root = args.open_root()?;
     let journal = Store::new(&root)?.journal()?.map(|journal| journal.change.to_string());
-    let survey = Survey::take(&root, &args.survey())?;
+    let look = Look::take(&root, &args.survey())?;
+    let target = observe::target(&root, &look.prefix)?;
+    let engine = look.engine.as_ref().ok();
     let status = Status {
-        generation: survey.ledger.as_ref().map_or(0, |ledger| ledger.generation),
+        generation: look.ledger.as_ref().map_or(0, |ledger| ledger.generation),
         journal,
-        view: EngineView::of(&survey.engine),
-        engine: &survey.engine,
-        target: &survey.target,
-        runtimes: runtimes(&survey),
+        view: engine.map(EngineView::of),
+        engine_error: look.engine.as_ref().err().map(ToString::to_string),
+        engine,
+        target: &target,
+        runtimes: runtimes(&look),
     };
     if args.json {
         return show::json(&status);
@@ -85,12 +94,13 @@ pub(crate) fn run(args: &NodeArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn runtimes<'s>(survey: &'s Survey<'_>) -> Vec<Runtime<'s>> {
-    let listed: &[String] = match &survey.engine.cri {
+fn runtimes(look: &Look) -> Vec<Runtime<'_>> {
+    let cri = look.cri();
+    let listed: &[String] = match &cri {
         CriObservation::Ready(ready) => &ready.handlers,
         CriObservation::Unavailable { .. } | CriObservation::Offline => &[],
     };
-    let runtimes = survey.ledger.iter().flat_map(|ledger| &ledger.runtimes);
+    let runtimes = look.ledger.iter().flat_map(|ledger| &ledger.runtimes);
     runtimes
         .map(|(name, installed)| Runtime {
             name: name.as_str(),
@@ -99,14 +109,36 @@ fn runtimes<'s>(survey: &'s Survey<'_>) -> Vec<Runtime<'s>> {
                 .map(|h| h.as_str())
                 .filter(|h| listed.iter().any(|l| l == h))
                 .collect(),
-            users: survey.users(installed),
+            users: plan::users(&cri, &look.uses, installed),
             installed,
         })
         .collect()
 }
 
 fn print(status: &Status<'_>) {
-    let engine = status.engine;
+    if let Some(error) = &status.engine_error {
+        show::line(&format!("engine      could not look: {error}"));
+    }
+    if let Some(engine) = status.engine {
+        print_engine(engine);
+    }
+    show::line(&format!("trees       {}, {} MiB free", status.target.prefix, status.target.free_bytes >> 20));
+    if let Some(engine) = status.engine {
+        print_cri(&engine.cri);
+    }
+    show::line(&format!("generation  {}", status.generation));
+    if let Some(change) = &status.journal {
+        show::line(&format!("under way   {change} (if nothing is running: cofferdam recover)"));
+    }
+    if status.runtimes.is_empty() {
+        show::line("runtimes    none");
+    }
+    for runtime in &status.runtimes {
+        print_runtime(runtime);
+    }
+}
+
+fn print_engine(engine: &EngineObservation) {
     show::line(&format!("engine      containerd {}", engine.version_text));
     if let Some(process) = &engine.process {
         show::line(&format!("            {} (pid {})", process.binary, process.pid));
@@ -118,8 +150,10 @@ fn print(status: &Status<'_>) {
             unit.name, unit.active_state, unit.kill_mode
         ));
     }
-    show::line(&format!("trees       {}, {} MiB free", status.target.prefix, status.target.free_bytes >> 20));
-    match &engine.cri {
+}
+
+fn print_cri(cri: &CriObservation) {
+    match cri {
         CriObservation::Ready(ready) => {
             show::line(&format!("cri         {}", ready.socket));
             show::line(&format!("handlers    {}", ready.handlers.join(", ")));
@@ -143,16 +177,6 @@ fn print(status: &Status<'_>) {
             show::line(&format!("cri         does not answer: {reason}"))
         }
         CriObservation::Offline => show::line("cri         not asked: an offline tree"),
-    }
-    show::line(&format!("generation  {}", status.generation));
-    if let Some(change) = &status.journal {
-        show::line(&format!("under way   {change} (if nothing is running: cofferdam recover)"));
-    }
-    if status.runtimes.is_empty() {
-        show::line("runtimes    none");
-    }
-    for runtime in &status.runtimes {
-        print_runtime(runtime);
     }
 }
 

@@ -5,6 +5,7 @@ mod progress;
 pub(crate) use progress::Progress;
 
 use cofferdam_core::class::Class;
+use cofferdam_core::doctor::Overridden;
 use cofferdam_core::plan::Plan;
 use cofferdam_core::record::Verdict;
 use cofferdam_host::error::{HostError, Result};
@@ -71,10 +72,15 @@ pub(crate) fn outcome(outcome: &Outcome, as_json: bool) -> ExitCode {
         Ending::Refused => note("nothing was changed"),
         Ending::Committed | Ending::Unchanged | Ending::Conflict | Ending::Mended | Ending::Unfinished => {}
     }
+    outcome.overridden.iter().for_each(say_overridden);
     if let Some(hint) = &outcome.hint {
         note(&format!("hint: {hint}"));
     }
     ExitCode::from(outcome.exit_code())
+}
+
+fn say_overridden(overridden: &Overridden) {
+    note(&format!("skipped: the check {} said no: {}", overridden.check, overridden.because));
 }
 
 /// There was nothing to do.
@@ -92,10 +98,12 @@ struct PlanView<'a> {
     files: &'a [cofferdam_core::plan::FileChange],
     restarts: Vec<&'a str>,
     bytes: u64,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    overridden: &'a [Overridden],
 }
 
-/// What a plan would do.
-pub(crate) fn plan(plan: &Plan, as_json: bool) -> Result<ExitCode> {
+/// What a plan would do, and the checks that were overridden for it.
+pub(crate) fn plan(plan: &Plan, overridden: &[Overridden], as_json: bool) -> Result<ExitCode> {
     if as_json {
         return json(&PlanView {
             change: plan.change.to_string(),
@@ -104,6 +112,7 @@ pub(crate) fn plan(plan: &Plan, as_json: bool) -> Result<ExitCode> {
             files: &plan.files,
             restarts: plan.restarts().collect(),
             bytes: plan.bytes,
+            overridden,
         });
     }
     if plan.is_empty() {
@@ -121,5 +130,6 @@ pub(crate) fn plan(plan: &Plan, as_json: bool) -> Result<ExitCode> {
     let restarts: Vec<_> = plan.restarts().collect();
     let restarts = if restarts.is_empty() { "nothing".to_owned() } else { restarts.join(", ") };
     line(&format!("\nwrites {}, restarts {restarts}", indicatif::HumanBytes(plan.bytes)));
+    overridden.iter().for_each(say_overridden);
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! The plan of an installation.
 
 use super::{Package, Plan, PlanError, World, engine, folders, units};
+use crate::doctor::Gate;
 use crate::engine::containerd;
 use crate::name::{HandlerName, HostPath};
 use crate::observation::{CriObservation, PathState};
@@ -13,8 +14,21 @@ const SLACK_BYTES: u64 = 64 << 20;
 /// Plans the installation of `package`. Without steps, it is there already.
 ///
 /// # Errors
-/// If the host, the engine's configuration or what is installed does not allow it.
+/// If the host, the engine's configuration or what is installed does not allow it, or the doctor says no.
 pub fn install(world: &World<'_>, package: &Package, rehearse: bool) -> Result<Plan, PlanError> {
+    let draft = draft(world, package, rehearse);
+    // What is there already needs nothing.
+    if matches!(&draft, Err(PlanError::Unobserved(_))) || draft.as_ref().is_ok_and(Plan::is_empty) {
+        return draft;
+    }
+    match world.fitness.unfit(world.engine, world.target, &package.descriptor) {
+        // What can be overridden comes after what cannot.
+        Some(unfit) if draft.is_ok() || unfit.gate == Gate::Closed => Err(PlanError::Unfit(unfit)),
+        _ => draft,
+    }
+}
+
+fn draft(world: &World<'_>, package: &Package, rehearse: bool) -> Result<Plan, PlanError> {
     let name = &package.descriptor.name;
     let before = ledger(world);
     let tree = tree_path(&before.prefix, package)?;
@@ -47,7 +61,7 @@ pub fn install(world: &World<'_>, package: &Package, rehearse: bool) -> Result<P
         Plan { change, steps: Vec::new(), blobs: BTreeMap::new(), after, files: Vec::new(), bytes: 0 };
 
     if matches!(world.state(&tree)?, PathState::Absent) {
-        check_target(world, package)?;
+        check_space(world, package)?;
         if let Some(folder) = tree.parent() {
             folders::ensure(world, &folder, &mut plan.after, &mut plan.steps)?;
         }
@@ -157,14 +171,8 @@ fn refuse_taken_handlers(ledger: &Ledger, package: &Package) -> Result<(), PlanE
     Ok(())
 }
 
-fn check_target(world: &World<'_>, package: &Package) -> Result<(), PlanError> {
+fn check_space(world: &World<'_>, package: &Package) -> Result<(), PlanError> {
     let target = world.target;
-    if target.read_only {
-        return Err(PlanError::ReadOnly(target.prefix.clone()));
-    }
-    if target.noexec {
-        return Err(PlanError::NoExec(target.prefix.clone()));
-    }
     let bytes = package.bytes + world.worker.map_or(0, |worker| worker.size) + SLACK_BYTES;
     if target.free_bytes < bytes || target.free_inodes < package.entries {
         return Err(PlanError::NoSpace {

@@ -13,6 +13,7 @@ pub use remove::{Force, remove, users};
 pub use units::{RECOVER_UNIT, WORKER_UNIT};
 
 use crate::descriptor::Descriptor;
+use crate::doctor::Fitness;
 use crate::name::{Digest, HostPath};
 use crate::observation::{EngineObservation, PathState, TargetObservation, TreeUses};
 use crate::record::{Change, Ledger, Step, StepKind};
@@ -36,6 +37,8 @@ pub struct World<'a> {
     pub kept: &'a BTreeMap<Digest, String>,
     /// The worker's binary. None: no systemd here, so no recovery unit either.
     pub worker: Option<WorkerBinary>,
+    /// What the doctor looks at: an installation is refused where a check that applies says no.
+    pub fitness: &'a Fitness,
 }
 
 impl World<'_> {

@@ -113,9 +113,15 @@ pub struct Host<'a> {
 
 /// Installs the package, unless it is installed already.
 pub fn install(mut host: Host<'_>, package: &PackageDir, options: Options) -> Outcome {
-    run(&mut host, Some(package), None, |survey| {
-        survey.plan(|world| plan::install(world, &package.package, !options.skip_rehearsal))
-    })
+    let mut overridden = Vec::new();
+    let outcome = run(&mut host, Some(package), None, |survey| {
+        let plan = survey.plan(|world| plan::install(world, &package.package, !options.skip_rehearsal))?;
+        if !plan.is_empty() {
+            overridden = survey.overridden(&package.package.descriptor);
+        }
+        Ok(plan)
+    });
+    Outcome { overridden, ..outcome }
 }
 
 /// Removes a runtime.
