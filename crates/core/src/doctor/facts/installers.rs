@@ -117,6 +117,6 @@ pub fn registered_by(text: &str) -> Vec<Installer> {
         |mark: &&str| text.lines().any(|line| !line.trim_start().starts_with('#') && line.contains(*mark));
     [KataDeploy, K8sKataManager, NvidiaContainerToolkit, Spin, Kontain]
         .into_iter()
-        .filter(|installer| installer.marks().iter().any(|mark| written(&mark)))
+        .filter(|installer| installer.marks().iter().any(written))
         .collect()
 }
