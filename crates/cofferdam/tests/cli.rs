@@ -43,7 +43,7 @@ fn without_space(text: &str) -> String {
             Some((before, after)) => {
                 let before = before.trim_end_matches(|c: char| c.is_ascii_digit());
                 // Beside it the doctor says how many inodes, or that there is no limit.
-                let after = after.split_once(" free").map_or(after, |(_, after)| after);
+                let after = after.split_once("free").map_or(after, |(_, after)| after);
                 format!("{before}[SPACE] MiB free{after}\n")
             }
             None => format!("{line}\n"),

@@ -318,7 +318,7 @@ const ROWS: &[Row] = &[
         "host-system",
         |n| n.facts.os = Ok(Some(OsRelease::parse("ID=talos\nPRETTY_NAME=Talos\n"))),
         "immutable",
-        "do this instead",
+        "system extension",
         |n| n.facts.os = unseen(),
     ),
     row("target-writable", |n| n.target().read_only = true, "read-only", "--prefix", |n| n.target = unseen()),

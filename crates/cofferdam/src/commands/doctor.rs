@@ -21,7 +21,7 @@ struct Report<'a> {
     checks: Vec<Finding>,
     /// Those asked about, or else each preset.
     runtimes: Vec<Judged>,
-    /// What runtimes may require; only if none was asked about.
+    /// What runtimes may require; only of a running machine, and if no runtime was asked about.
     requirements: Vec<Judged>,
     /// What was looked at. Not stable.
     facts: &'a Facts,
@@ -69,6 +69,7 @@ fn descriptor(name: &str) -> Result<Descriptor> {
 
 fn report<'a>(checkup: &'a Checkup, wanted: &[(String, Descriptor)]) -> Result<Report<'a>> {
     let checks = doctor::run(&checkup.case(None));
+    let offline = checkup.case(None).is_offline();
     let judge = |(name, descriptor): &(String, Descriptor)| {
         let findings = doctor::run(&checkup.case(Some(descriptor)));
         let readiness = doctor::readiness(&findings);
@@ -82,7 +83,9 @@ fn report<'a>(checkup: &'a Checkup, wanted: &[(String, Descriptor)]) -> Result<R
     let presets = preset::ALL.iter().map(|preset| Ok((preset.name.to_owned(), descriptor(preset.name)?)));
     let (runtimes, requirements) = if wanted.is_empty() {
         let presets = presets.collect::<Result<Vec<_>>>()?;
-        (presets.iter().map(judge).collect(), requirements.collect())
+        // An offline tree does not tell on which machine it will run.
+        let requirements = if offline { Vec::new() } else { requirements.collect() };
+        (presets.iter().map(judge).collect(), requirements)
     } else {
         (wanted.iter().map(judge).collect(), Vec::new())
     };
@@ -113,12 +116,12 @@ fn print(report: &Report<'_>, in_short: bool) {
 
 fn show_finding(finding: &Finding) {
     match &finding.answer {
-        Answer::Yes { seen } => show::line(&format!("yes  {:16} {seen}", finding.check)),
+        Answer::Yes { seen } => show::line(&format!("yes  {:18} {seen}", finding.check)),
         Answer::No { because, remedy } => {
-            show::line(&format!("NO   {:16} {because}", finding.check));
-            show::line(&format!("     {:16} do this: {remedy}", ""));
+            show::line(&format!("NO   {:18} {because}", finding.check));
+            show::line(&format!("     {:18} do this: {remedy}", ""));
         }
-        Answer::Unknown { why } => show::line(&format!("?    {:16} could not look: {why}", finding.check)),
+        Answer::Unknown { why } => show::line(&format!("?    {:18} could not look: {why}", finding.check)),
     }
 }
 

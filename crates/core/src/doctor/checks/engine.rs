@@ -104,7 +104,10 @@ pub(in crate::doctor) fn imports(case: &Case<'_>) -> Looked {
             }
         }
     }
-    yes(format!("{seen} imports, none of them of a missing file"))
+    if seen == 0 {
+        return yes("nothing is imported");
+    }
+    yes(format!("{seen} imports, and each file that they name exists"))
 }
 
 fn is_loaded(engine: &EngineObservation, import: &str) -> bool {

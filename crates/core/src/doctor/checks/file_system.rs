@@ -19,10 +19,9 @@ pub(in crate::doctor) fn host_system(case: &Case<'_>) -> Looked {
         return yes("no /etc/os-release: nothing speaks against it");
     };
     match immutable(os) {
-        Some(instead) => no(
-            format!("{} is an immutable system that its own API configures", os.name),
-            format!("do this instead: {instead}"),
-        ),
+        Some(instead) => {
+            no(format!("{} is an immutable system that its own API configures", os.name), instead)
+        }
         None => yes(os.name.clone()),
     }
 }
