@@ -543,6 +543,28 @@ fn names(findings: &[Finding]) -> Vec<&'static str> {
     findings.iter().map(|finding| finding.check).collect()
 }
 
+/// Facts of a real machine, and what is known about it.
+#[test]
+fn a_recorded_machine_is_judged_as_it_is() {
+    let node = Node::recorded(include_str!("doctor/node-in-a-container.json"));
+    let alone = run(&node.node_alone());
+    assert_eq!(readiness(&alone), Readiness::Ready, "{alone:#?}");
+    let of = |requirement| requirement_readiness(&node.node_alone(), requirement).0;
+    // AMD's processor in a virtual machine without svm, with KVM by other means; no modules of its own.
+    for there in [Requirement::Kvm, Requirement::KvmOrKkm, Requirement::Tun] {
+        assert_eq!(of(there), Readiness::Ready, "{there}");
+    }
+    for (missing, check) in [
+        (Requirement::VhostNet, "vhost-net"),
+        (Requirement::VhostVsock, "vhost-vsock"),
+        (Requirement::CgroupV2, "cgroup-v2"),
+        (Requirement::SevSnp, "sev-snp"),
+        (Requirement::Tdx, "tdx"),
+    ] {
+        assert_eq!(of(missing), Readiness::NotReady { because: vec![check] }, "{missing}");
+    }
+}
+
 #[test]
 fn only_what_applies_is_asked() {
     let mut node = Node::good();
