@@ -38,6 +38,11 @@ fn steady(line: &str) -> String {
             let (before, _) = text.trim_end_matches(" MiB free").rsplit_once(' ').unwrap();
             format!("{before} [SPACE] MiB free")
         }
+        _ if text.contains(" MiB and ") && text.contains(" inodes free for ") => {
+            let (before, _) = text.split_once(" MiB and ").unwrap().0.rsplit_once(' ').unwrap();
+            let (_, place) = text.split_once(" inodes free for ").unwrap();
+            format!("{before} [SPACE] MiB free for {place}")
+        }
         _ if text.starts_with("by ") && text.contains(", id ") => {
             let generation = text.split(", ").find(|part| part.starts_with("generation")).unwrap();
             format!("by [WHO], [SECONDS] s, {generation}, id [ID]")

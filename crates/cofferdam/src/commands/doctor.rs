@@ -71,7 +71,7 @@ fn descriptor(name: &str) -> Result<Descriptor> {
         return Ok(source.read()?.package.descriptor);
     }
     let internal = |error: String| HostError::new(Class::Internal, error);
-    let preset = preset::find(name).map_err(|error| HostError::new(error.class(), error.to_string()))?;
+    let preset = preset::find(name)?;
     let version = Version::new("0").map_err(|error| internal(error.to_string()))?;
     preset::descriptor(preset, &version).map_err(|error| internal(error.to_string()))
 }
