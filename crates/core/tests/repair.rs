@@ -506,6 +506,16 @@ impl Host {
 }
 
 #[test]
+fn a_comment_in_our_drop_in_is_not_thrown_away() {
+    for comment in [|text: &str| format!("{text}# theirs\n"), |text: &str| text.replacen("\n  ", " # x\n  ", 1)] {
+        let mut host = Host::installed("2.4.2", Some(NEW), shim());
+        host.edit(DROP_IN, comment);
+        assert!(host.repair(Overwrite::No).unwrap().is_empty(), "it means the same");
+        host.remove_is_refused();
+    }
+}
+
+#[test]
 fn a_table_of_the_same_name_that_is_not_ours_stays() {
     let theirs =
         "\n[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.toy]\nruntime_type = \"theirs\"\n";
