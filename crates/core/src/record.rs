@@ -5,6 +5,7 @@
 //!   lock            flock: one transaction at a time
 //!   ledger.json     the committed generation: runtimes, and every object on the host that we own
 //!   journal.json    the transaction under way; no file, none is
+//!   log             what was done, a JSON line for each ended transaction (crate::history)
 //!   backup/<sha256> bytes of before (and of after) that the ledger or the journal names
 //!   tmp/            files being written, on their way to a rename
 //! ```
@@ -13,6 +14,7 @@
 //! Ownership is recorded before a change: the journal names each object before it exists.
 
 use crate::engine::containerd::{Entry, PieceKind, Registrations, RootOwned, Traces};
+use crate::history::Asker;
 use crate::name::{Digest, HandlerName, HostPath, RuntimeName, Version};
 use crate::observation::{EngineProcess, Sandbox};
 pub use crate::step::{Step, StepKind};
@@ -209,6 +211,9 @@ pub struct Journal {
     pub id: String,
     /// What is being done.
     pub change: Change,
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asker: Option<Asker>,
     /// How far it is.
     pub phase: Phase,
     /// Its steps.

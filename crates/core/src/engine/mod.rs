@@ -5,6 +5,16 @@ pub mod containerd;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+/// What happens to what is ours and was edited by someone since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overwrite {
+    /// A conflict: their edit may be there for a reason.
+    No,
+    /// It is replaced by what we wrote.
+    Yes,
+}
+
 /// A value in an engine's configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -17,16 +27,6 @@ pub enum Value {
     Text(String),
     /// A list of texts.
     List(Vec<String>),
-}
-
-/// What happens to something of ours that someone else edited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Overwrite {
-    /// Refused: their edit may be there for a reason.
-    No,
-    /// Replaced by what we wrote.
-    Yes,
 }
 
 /// An engine's release, as far as decisions depend on it.

@@ -6,6 +6,7 @@
 //! write_root         a text without anything of ours -> the text with it, and the record of what is ours
 //! drop_in            one file per runtime
 //! cut_root           a text (perhaps edited by others since) -> the text without anything of ours
+//! revert             a text edited by others in the middle of a change -> the text without the change
 //! compare            what else changed between two dumps: nothing may
 //! ```
 //!
@@ -23,6 +24,7 @@ mod locate;
 mod misfit;
 mod render;
 mod rendered;
+mod revert;
 mod scan;
 mod traces;
 mod tree;
@@ -38,6 +40,7 @@ pub use imports::{import_matches, import_patterns, imported_by_name};
 pub use layout::{ConfigInput, Import, Layout, Placement, layout};
 pub use misfit::{Flaw, Misfit, registered};
 pub use render::drop_in;
+pub use revert::revert;
 pub use traces::{Traces, only_ours};
 pub use tree::Tree;
 pub use write::{Piece, PieceKind, RootOwned, RootText, write_root};
