@@ -78,7 +78,8 @@ pub fn only_ours(file: &HostPath, text: &str, traces: &Traces) -> bool {
     let pieces = traces.pieces();
     let ours = |line: &str| pieces.iter().any(|piece| piece.text.trim() == line);
     let own_line = |line: &str| line.starts_with('#') && !ours(line);
-    let behind = |s: &Statement| text.get(s.span.end..scan.line_end(s.span.end)).is_some_and(|t| t.contains('#'));
+    let behind =
+        |s: &Statement| text.get(s.span.end..scan.line_end(s.span.end)).is_some_and(|t| t.contains('#'));
     if text.lines().any(|line| own_line(line.trim())) || scan.statements.iter().any(behind) {
         return false;
     }
