@@ -13,8 +13,6 @@ use xtask::testbed::trial::{FAULT, wait_for};
 use xtask::testbed::{Containerd, Node, NodeSpec, Pod, Runtime, Tree};
 
 const RUNTIME: Runtime = Runtime::Crun;
-/// Looked at after every point; all that [`Node::trees`] watches before the first one and after the last.
-const WATCHED: &[&str] = &["/etc", "/opt", "/var/lib/cofferdam"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
@@ -89,10 +87,10 @@ impl Trial {
         node.put_package(RUNTIME).unwrap();
         let keep = node.run_pod("keep", "").unwrap();
         let all = node.trees().unwrap();
-        let old = node.snapshot(WATCHED).unwrap();
+        let old = node.reached_trees().unwrap();
         let mut trial = Self { node, keep, old: old.clone(), new: old, installed: false };
         trial.change(Change::Install);
-        trial.new = trial.node.snapshot(WATCHED).unwrap();
+        trial.new = trial.node.reached_trees().unwrap();
         assert_ne!(trial.new, trial.old);
         (trial, all)
     }
@@ -169,7 +167,7 @@ impl Trial {
         })
         .unwrap();
         let expected = if self.installed { &self.new } else { &self.old };
-        let diff = expected.diff(&node.snapshot(WATCHED).unwrap());
+        let diff = expected.diff(&node.reached_trees().unwrap());
         assert_eq!(diff, Vec::<String>::new(), "{shown}, installed: {}", self.installed);
         assert_eq!(node.ok(&["systemctl", "is-active", "containerd"]).unwrap().trim(), "active", "{shown}");
         let handlers = node.cri().unwrap().status().unwrap().handlers;
