@@ -190,24 +190,45 @@ fn foreign_edit(containerd: Containerd) {
     node.put(CONFIG, &before, 0o644).unwrap();
     same(&clean, &node, "an edit beside ours");
 
-    // During a removal ours is gone already, and theirs is new: a conflict, with a way out.
+    // The same in a removal: ours comes back beside theirs.
     change(&node, &["install", &Runtime::Crun.source()]);
+    let installed = snapshot(&node);
+    let with_ours = node.read(CONFIG).unwrap();
     node.crash(&["remove", "crun"], "kill:before:restart:1").unwrap();
-    let mut text = node.read(CONFIG).unwrap();
-    text.extend(theirs);
+    let text = [node.read(CONFIG).unwrap().as_slice(), theirs].concat();
     node.put(CONFIG, &text, 0o644).unwrap();
     let run = node.cofferdam(&["recover"]).unwrap();
+    assert_eq!(run.outcome().unwrap().result, Ending::RolledBack, "{:#?}", run.output);
+    let kept = [with_ours.as_slice(), theirs].concat();
+    assert_eq!(String::from_utf8_lossy(&node.read(CONFIG).unwrap()), String::from_utf8_lossy(&kept));
+    assert!(handlers(&node).iter().any(|h| h == "crun"));
+    node.put(CONFIG, &with_ours, 0o644).unwrap();
+    same(&installed, &node, "an edit in a removal");
+    change(&node, &["remove", "crun"]);
+    same(&clean, &node, "removed");
+
+    // An edit of what is ours cannot be told apart from it: a conflict, with a way out.
+    node.crash(&["install", &Runtime::Crun.source()], "kill:before:restart:1").unwrap();
+    let ours = match containerd {
+        Containerd::Debian16 | Containerd::Debian17 => CONFIG,
+        Containerd::Upstream21 | Containerd::Upstream24 => "/etc/containerd/cofferdam.d/crun.toml",
+    };
+    let written = String::from_utf8(node.read(ours).unwrap()).unwrap();
+    let text =
+        written.replace("BinaryName = \"/opt/cofferdam", "NoPivotRoot = true\nBinaryName = \"/opt/cofferdam");
+    assert_ne!(text, written);
+    node.put(ours, &text, 0o644).unwrap();
+    let run = node.cofferdam(&["recover"]).unwrap();
     let outcome = run.outcome().unwrap();
-    assert_eq!(node.read(CONFIG).unwrap(), text, "theirs stays: {outcome:#?}");
     assert_eq!((outcome.result, run.code()), (Ending::Conflict, 4), "{outcome:#?}");
     assert!(outcome.hint.as_ref().is_some_and(|h| h.contains("--keep-theirs")), "{outcome:#?}");
     assert!(journal(&node).is_some());
     // Saying so again changes nothing.
     assert_eq!(node.cofferdam(&["recover"]).unwrap().code(), 4);
-    assert_eq!(node.read(CONFIG).unwrap(), text);
+    assert_eq!(node.read(ours).unwrap(), text.as_bytes(), "theirs stays: {outcome:#?}");
     let run = node.cofferdam(&["recover", "--keep-theirs"]).unwrap();
     assert_eq!(run.outcome().unwrap().result, Ending::RolledBack, "{:#?}", run.output);
-    assert_eq!(node.read(CONFIG).unwrap(), text, "theirs stays");
+    assert_eq!(node.read(ours).unwrap(), text.as_bytes(), "theirs stays");
     assert!(journal(&node).is_none());
     assert_eq!(node.ok(&["systemctl", "is-active", "containerd"]).unwrap().trim(), "active");
 }

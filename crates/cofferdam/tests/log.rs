@@ -6,7 +6,7 @@
 mod support;
 
 use serde_json::Value;
-use support::{Bench, CONFIG};
+use support::Bench;
 
 const LOG: &str = "/var/lib/cofferdam/log";
 
@@ -126,12 +126,12 @@ fn a_conflict_is_told_until_it_is_settled() {
     let bench = Bench::new("containerd@1.7").with_config("version = 2\n");
     bench.run(&["install", &bench.package("one")]).expect(0);
     bench.run_with(Some("kill:after:write-file:1"), &["install", &bench.package("two")]).expect_killed();
-    bench.write(CONFIG, "version = 2\n# all anew\n");
+    bench.write(support::CONFIG, "version = 2\n# all anew\n");
     bench.run(&["recover"]).expect(4);
     bench.run(&["recover", "--keep-theirs"]);
     let told: Vec<String> = told(&bench)[1..].to_vec();
     assert_eq!(told, ["install two 1.0: conflict 1 -> 1", "install two 1.0: rolled-back 1 -> 1"]);
     let conflict = &entries(&bench)[1];
     assert_eq!(conflict["class"], "conflict");
-    assert!(conflict["message"].as_str().unwrap().contains(CONFIG), "{conflict}");
+    assert!(conflict["message"].as_str().unwrap().contains(support::CONFIG), "{conflict}");
 }

@@ -5,192 +5,16 @@
 // Helpers fail their test by panicking.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "others/actors.rs"]
+mod actors;
 mod support;
+
+use actors::{ACTORS, ALL, Actor, Keeps, imports};
 
 use cofferdam_core::engine::containerd::{Effective, compare};
 use cofferdam_core::name::HandlerName;
-use cofferdam_core::testing::peers;
 use std::collections::BTreeSet;
 use support::{Bench, CONFIG, Ran};
-
-/// What may differ at the end between a tree with our past and one without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Keeps {
-    /// Nothing.
-    Bytes,
-    /// Blank lines and comments that a tool moved or dropped; no setting.
-    Meaning,
-}
-
-/// Someone who edits containerd's configuration.
-struct Actor {
-    name: &'static str,
-    engines: &'static [&'static str],
-    keeps: Keeps,
-    edit: fn(&Bench),
-    undo: fn(&Bench),
-}
-
-const ALL: &[&str] = &["containerd@1.7", "containerd@2.1", "containerd@2.4"];
-const NEW: &[&str] = &["containerd@2.1", "containerd@2.4"];
-
-const ACTORS: &[Actor] = &[
-    Actor {
-        name: "kata-deploy, drop-in",
-        engines: NEW,
-        keeps: Keeps::Meaning,
-        edit: |bench| {
-            let text = bench.read(CONFIG);
-            let version = Effective::parse(&text).unwrap().version();
-            bench.write(KATA_DROP_IN, &peers::kata_drop_in(version, peers::tables_of(&text)));
-            bench.write(CONFIG, &peers::add_import(&text, "/etc/containerd/conf.d/*.toml").unwrap());
-        },
-        undo: |bench| {
-            bench.write(
-                CONFIG,
-                &peers::drop_import(&bench.read(CONFIG), "/etc/containerd/conf.d/*.toml").unwrap(),
-            );
-            std::fs::remove_file(bench.at(KATA_DROP_IN)).unwrap();
-        },
-    },
-    Actor {
-        name: "kata-deploy, import by name",
-        engines: NEW,
-        keeps: Keeps::Meaning,
-        edit: |bench| {
-            let text = bench.read(CONFIG);
-            let version = Effective::parse(&text).unwrap().version();
-            bench.write(KATA_IMPORT, &peers::kata_drop_in(version, peers::tables_of(&text)));
-            bench.write(CONFIG, &peers::add_import(&text, KATA_IMPORT).unwrap());
-        },
-        undo: |bench| {
-            bench.write(CONFIG, &peers::drop_import(&bench.read(CONFIG), KATA_IMPORT).unwrap());
-            std::fs::remove_file(bench.at(KATA_IMPORT)).unwrap();
-        },
-    },
-    Actor {
-        name: "kata-deploy, main file",
-        engines: ALL,
-        keeps: Keeps::Meaning,
-        edit: |bench| bench.write(CONFIG, &peers::kata_main(&bench.read(CONFIG)).unwrap()),
-        undo: |bench| bench.write(CONFIG, &peers::kata_main_removed(&bench.read(CONFIG)).unwrap()),
-    },
-    Actor {
-        name: "nvidia-ctk, main file printed anew, another default runtime",
-        engines: ALL,
-        keeps: Keeps::Meaning,
-        edit: |bench| bench.write(CONFIG, &peers::nvidia(&bench.read(CONFIG)).unwrap()),
-        undo: |bench| bench.write(CONFIG, &peers::nvidia_removed(&bench.read(CONFIG)).unwrap()),
-    },
-    Actor {
-        name: "spin, appended and taken out as text",
-        engines: ALL,
-        keeps: Keeps::Bytes,
-        edit: |bench| {
-            let text = bench.read(CONFIG);
-            bench.write(CONFIG, &format!("{text}{}", peers::spin_block(&text)));
-        },
-        undo: |bench| {
-            let text = bench.read(CONFIG);
-            bench.write(CONFIG, &text.replacen(&peers::spin_block(&text), "", 1));
-        },
-    },
-    Actor {
-        name: "kontain, before the first runtime",
-        engines: ALL,
-        keeps: Keeps::Bytes,
-        edit: |bench| {
-            let text = bench.read(CONFIG);
-            let at =
-                text.lines().take_while(|line| !line.contains("runtimes.runc]")).map(|l| l.len() + 1).sum();
-            let (head, tail) = text.split_at(at);
-            bench.write(CONFIG, &format!("{head}{}{tail}", peers::kontain_block(&text)));
-        },
-        undo: |bench| {
-            let text = bench.read(CONFIG);
-            bench.write(CONFIG, &text.replacen(&peers::kontain_block(&text), "", 1));
-        },
-    },
-    Actor {
-        name: "by hand: every line indented otherwise",
-        engines: ALL,
-        keeps: Keeps::Meaning,
-        edit: |bench| {
-            let lines: Vec<String> =
-                bench.read(CONFIG).lines().map(|line| format!("\t{}", line.trim_start())).collect();
-            bench.write(CONFIG, &(lines.join("\n") + "\n"));
-        },
-        undo: |bench| {
-            let lines: Vec<String> =
-                bench.read(CONFIG).lines().map(|line| line.trim_start().to_owned()).collect();
-            bench.write(CONFIG, &(lines.join("\n") + "\n"));
-        },
-    },
-    Actor {
-        name: "by hand: imports over several lines, with one of their own",
-        engines: NEW,
-        keeps: Keeps::Meaning,
-        edit: |bench| {
-            let text = bench.read(CONFIG);
-            let old = imports(&text);
-            let mut new = old.clone();
-            new.push("/etc/site/*.toml".to_owned());
-            rewrite_imports(bench, &text, &new);
-        },
-        undo: |bench| {
-            let text = bench.read(CONFIG);
-            let mut new = imports(&text);
-            new.retain(|import| import != "/etc/site/*.toml");
-            rewrite_imports(bench, &text, &new);
-        },
-    },
-    Actor {
-        name: "by hand: a comment in every table",
-        engines: ALL,
-        keeps: Keeps::Meaning,
-        edit: |bench| {
-            let lines = bench
-                .read(CONFIG)
-                .lines()
-                .map(|line| {
-                    if line.trim_start().starts_with('[') {
-                        format!("{line}\n# {NOTE}")
-                    } else {
-                        line.to_owned()
-                    }
-                })
-                .collect::<Vec<_>>();
-            bench.write(CONFIG, &(lines.join("\n") + "\n"));
-        },
-        undo: |bench| {
-            let text = bench.read(CONFIG);
-            let lines: Vec<&str> = text.lines().filter(|line| !line.contains(NOTE)).collect();
-            bench.write(CONFIG, &(lines.join("\n") + "\n"));
-        },
-    },
-    Actor {
-        name: "by hand: sed over the whole file",
-        engines: ALL,
-        keeps: Keeps::Bytes,
-        edit: |bench| {
-            bench.write(CONFIG, &bench.read(CONFIG).replace("SystemdCgroup = false", "SystemdCgroup = true"))
-        },
-        undo: |bench| {
-            bench.write(CONFIG, &bench.read(CONFIG).replace("SystemdCgroup = true", "SystemdCgroup = false"))
-        },
-    },
-    Actor {
-        name: "by hand: Windows line ends",
-        engines: ALL,
-        keeps: Keeps::Meaning,
-        edit: |bench| bench.write(CONFIG, &bench.read(CONFIG).replace("\r\n", "\n").replace('\n', "\r\n")),
-        undo: |bench| bench.write(CONFIG, &bench.read(CONFIG).replace("\r\n", "\n")),
-    },
-];
-
-const KATA_DROP_IN: &str = "/etc/containerd/conf.d/kata-deploy.toml";
-const KATA_IMPORT: &str = "/opt/kata/containerd/config.d/kata-deploy.toml";
-const NOTE: &str = "looked at by the site's audit";
 
 /// A node's configuration, as administrators write them.
 fn config(engine: &str) -> &'static str {
@@ -201,38 +25,18 @@ fn config(engine: &str) -> &'static str {
     }
 }
 
-fn imports(text: &str) -> Vec<String> {
-    Effective::parse(text).unwrap().imports().iter().map(|import| (*import).to_owned()).collect()
-}
-
-/// Writes the list of imports over several lines, wherever it stood.
-fn rewrite_imports(bench: &Bench, text: &str, imports: &[String]) {
-    let rest: Vec<&str> = text.lines().skip_while(|line| line.starts_with('#')).collect();
-    let mut out: Vec<String> =
-        text.lines().take_while(|line| line.starts_with('#')).map(str::to_owned).collect();
-    let mut inside = false;
-    for line in rest {
-        inside |= line.starts_with("imports");
-        if !inside {
-            out.push(line.to_owned());
-        }
-        if line.starts_with("version") && !imports.is_empty() {
-            out.push("imports = [".to_owned());
-            out.extend(imports.iter().map(|import| format!("    {import:?}, # looked at")));
-            out.push("]".to_owned());
-        }
-        inside &= !line.contains(']');
-    }
-    bench.write(CONFIG, &(out.join("\n") + "\n"));
-}
-
 /// Our changes, one after the other.
-const OURS: [&str; 4] = ["install one", "install two", "remove one", "remove two"];
+const OURS: [&str; 5] = ["install one", "upgrade one", "install two", "remove one", "remove two"];
 
 fn change(bench: &Bench, change: &str) -> Ran {
+    change_with(bench, None, change)
+}
+
+fn change_with(bench: &Bench, fault: Option<&str>, change: &str) -> Ran {
     match change.split_once(' ').unwrap() {
-        ("install", name) => bench.run(&["install", &bench.package(name)]),
-        (verb, name) => bench.run(&[verb, name]),
+        ("install", name) => bench.run_with(fault, &["install", &bench.package(name)]),
+        ("upgrade", name) => bench.run_with(fault, &["upgrade", &bench.package_with(name, "2.0", &[name])]),
+        (verb, name) => bench.run_with(fault, &[verb, name]),
     }
 }
 
@@ -264,6 +68,18 @@ fn left(actor: &Actor, ours: &Bench, twin: &Bench) -> Vec<String> {
     found
 }
 
+/// What drifted is named and put back. Returns what is wrong.
+fn mended(bench: &Bench) -> Option<String> {
+    let found = bench.run(&["verify"]);
+    if found.code == Some(0) {
+        return None;
+    }
+    let repaired = bench.run(&["repair"]);
+    let again = bench.run(&["verify"]);
+    let sound = (found.code, repaired.code, again.code) == (Some(4), Some(0), Some(0));
+    (!sound).then(|| format!("{found}\n{repaired}\n{again}"))
+}
+
 /// Their edit comes before our change number `edit`, their undoing before number `undo`; past the last: at the end, or
 /// never. Returns what is wrong.
 fn order(actor: &Actor, engine: &str, edit: usize, undo: usize) -> Vec<String> {
@@ -276,6 +92,9 @@ fn order(actor: &Actor, engine: &str, edit: usize, undo: usize) -> Vec<String> {
             if step == at {
                 act(&ours);
                 act(&twin);
+                if let Some(problem) = mended(&ours) {
+                    return vec![problem, ours.read(CONFIG)];
+                }
             }
         }
         let Some(now) = OURS.get(step) else { continue };
@@ -295,27 +114,104 @@ fn order(actor: &Actor, engine: &str, edit: usize, undo: usize) -> Vec<String> {
     left
 }
 
-#[test]
-fn edits_before_between_and_after_ours_stay_and_ours_goes() {
+/// Every order of one edit, its undoing (or none) and our changes, with the actors that this engine meets.
+fn orders(engine: &str) {
     let mut orders = 0;
     let mut wrong = Vec::new();
-    for actor in ACTORS {
-        for engine in actor.engines {
-            let moments = 0..=OURS.len();
-            for (edit, undo) in moments.flat_map(|edit| (edit..=OURS.len() + 1).map(move |undo| (edit, undo)))
-            {
-                orders += 1;
-                let found = order(actor, engine, edit, undo);
-                if !found.is_empty() {
-                    wrong.push(format!(
-                        "{engine}, {}, edit before {edit}, undo before {undo}:\n{}",
-                        actor.name,
-                        found.join("\n")
-                    ));
-                }
+    for actor in ACTORS.iter().filter(|actor| actor.engines.contains(&engine)) {
+        for (edit, undo) in (0..OURS.len()).flat_map(|edit| [(edit, edit + 1), (edit, OURS.len() + 1)]) {
+            orders += 1;
+            let found = order(actor, engine, edit, undo);
+            if !found.is_empty() {
+                let found = found.join("\n");
+                wrong.push(format!("{}, edit before {edit}, undo before {undo}:\n{found}", actor.name));
             }
         }
     }
     assert!(wrong.is_empty(), "{} of {orders} orders:\n{}", wrong.len(), wrong.join("\n\n"));
-    println!("{orders} orders of edits and changes");
+    println!("{engine}: {orders} orders of edits and changes");
+}
+
+#[test]
+fn edits_before_between_and_after_ours_with_containerd_1_7() {
+    orders("containerd@1.7");
+}
+
+#[test]
+fn edits_before_between_and_after_ours_with_containerd_2_1() {
+    orders("containerd@2.1");
+}
+
+#[test]
+fn edits_before_between_and_after_ours_with_containerd_2_4() {
+    orders("containerd@2.4");
+}
+
+/// One of our changes dies at `fault`, they edit, and the change is recovered. Returns what is wrong.
+fn crash(actor: &Actor, engine: &str, dying: usize, fault: &str) -> Vec<String> {
+    let (ours, twin) = (Bench::new(engine), Bench::new(engine));
+    for bench in [&ours, &twin] {
+        bench.write(CONFIG, config(engine));
+        // Every real tree has it. Should we have to make it, nothing can be recorded before.
+        std::fs::create_dir_all(bench.at("/var/lib")).unwrap();
+    }
+    for done in &OURS[..dying] {
+        change(&ours, done).expect(0);
+    }
+    let served = installed(&ours);
+    change_with(&ours, Some(fault), OURS[dying]).expect_killed();
+    (actor.edit)(&ours);
+    (actor.edit)(&twin);
+    let ran = ours.run(&["recover"]);
+    // 0: it died before it had begun.
+    if !matches!(ran.code, Some(0 | 7)) {
+        return vec![format!("{ran}\n{}", ours.read(CONFIG))];
+    }
+    let mut found = differences(&ours, &twin);
+    if installed(&ours) != served {
+        found.push(format!("{:?} are installed, not {served:?}", installed(&ours)));
+    }
+    // The same change works now, and so does taking everything away.
+    found.extend(failure(change(&ours, OURS[dying])));
+    for name in installed(&ours) {
+        found.extend(failure(ours.run(&["remove", &name])));
+    }
+    // Blank lines may differ: ours was written anew among theirs.
+    found.extend(left(&Actor { keeps: Keeps::Meaning, ..*actor }, &ours, &twin));
+    if !found.is_empty() {
+        found.push(ours.read(CONFIG));
+    }
+    found
+}
+
+fn failure(ran: Ran) -> Option<String> {
+    (ran.code != Some(0)).then(|| ran.to_string())
+}
+
+fn installed(bench: &Bench) -> Vec<String> {
+    let status = bench.run(&["status", "--json"]).expect(0).json();
+    let runtimes = status["runtimes"].as_array().unwrap();
+    runtimes.iter().map(|runtime| runtime["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn edits_between_a_crash_and_its_recovery_stay_and_the_change_goes() {
+    let mut crashes = 0;
+    let mut wrong = Vec::new();
+    for engine in ALL {
+        for actor in ACTORS.iter().filter(|actor| actor.engines.contains(engine)) {
+            for (dying, shown) in OURS.iter().enumerate() {
+                for fault in ["kill:change:12", "kill:before:commit:1"] {
+                    crashes += 1;
+                    let found = crash(actor, engine, dying, fault);
+                    if !found.is_empty() {
+                        let found = found.join("\n");
+                        wrong.push(format!("{engine}, {}, {} {fault}:\n{found}", actor.name, shown));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {crashes} crashes:\n{}", wrong.len(), wrong.join("\n\n"));
+    println!("{crashes} edits after a crash");
 }

@@ -109,7 +109,7 @@ impl<'a> Store<'a> {
                 Class::Unavailable,
                 format!("another change is under way ({path} is locked)"),
             )
-            .with_hint("wait for it; cofferdam status shows what it does")),
+            .with_hint("wait for it; cofferdam follow shows what it does")),
             Err(errno) => Err(HostError::io("lock", &path, errno)),
         }
     }

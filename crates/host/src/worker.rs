@@ -32,6 +32,7 @@ use std::time::{Duration, Instant};
 const RUN: &str = "/run/cofferdam";
 const REQUEST: &str = "request.json";
 const EVENTS: &str = "events";
+const JOB: &str = "job-";
 const POLL: Duration = Duration::from_millis(30);
 const END_LIMIT: Duration = Duration::from_secs(5);
 
@@ -240,13 +241,27 @@ pub fn submit(job: &Job, after: &[String]) -> Result<Submitted> {
     }
 }
 
+/// The job that a worker is carrying out now, or just ended. Whoever asked for it may be following it, too.
+///
+/// # Errors
+/// If systemd does not answer.
+pub fn running() -> Result<Option<Submitted>> {
+    let mut manager = Manager::connect()?;
+    if !is_busy(&manager.unit(WORKER_UNIT)?) {
+        return Ok(None);
+    }
+    let entries = fs::read_dir(RUN).map_err(|error| HostError::std_io("look into", RUN, error))?;
+    let folder = entries.flatten().find(|entry| entry.file_name().to_string_lossy().starts_with(JOB));
+    Ok(folder.map(|entry| Submitted { folder: entry.path(), manager }))
+}
+
 fn is_busy(unit: &UnitState) -> bool {
     matches!(unit.active_state.as_str(), "active" | "activating" | "deactivating")
 }
 
 fn busy() -> HostError {
     HostError::new(Class::Unavailable, format!("another change is under way ({WORKER_UNIT} runs)"))
-        .with_hint("wait for it; cofferdam status shows what it does")
+        .with_hint("wait for it; cofferdam follow shows what it does")
 }
 
 /// A new folder for a job; those of earlier jobs, whose readers are gone, are deleted.
@@ -254,12 +269,12 @@ fn job_folder() -> Result<PathBuf> {
     let fail = |error| HostError::std_io("make a folder in", RUN, error);
     DirBuilder::new().recursive(true).mode(0o700).create(RUN).map_err(fail)?;
     for entry in fs::read_dir(RUN).map_err(fail)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with("job-") {
+        if entry.file_name().to_string_lossy().starts_with(JOB) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let folder = Path::new(RUN).join(format!("job-{:x}", now.as_nanos()));
+    let folder = Path::new(RUN).join(format!("{JOB}{:x}", now.as_nanos()));
     DirBuilder::new().mode(0o700).create(&folder).map_err(fail)?;
     Ok(folder)
 }

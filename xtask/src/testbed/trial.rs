@@ -100,20 +100,24 @@ impl Run {
     /// # Errors
     /// It is not what was expected; the message shows all that was printed.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(&self.output.stdout).map_err(|error| Error::Unexpected {
-            what: format!("the output of `{}` (status {})", self.output.command, self.output.status),
-            why: format!("{error}\n{}{}", self.output.stdout, self.output.stderr),
-            next: "run it by hand on a node".into(),
-        })
+        parse(&self.output, &self.output.stdout)
     }
 
-    /// How a change ended.
+    /// How a change ended: the last of its events.
     ///
     /// # Errors
     /// It printed something else.
     pub fn outcome(&self) -> Result<Outcome> {
-        self.parse()
+        parse(&self.output, self.output.stdout.lines().last().unwrap_or_default())
     }
+}
+
+fn parse<T: DeserializeOwned>(output: &Output, json: &str) -> Result<T> {
+    serde_json::from_str(json).map_err(|error| Error::Unexpected {
+        what: format!("the output of `{}` (status {})", output.command, output.status),
+        why: format!("{error}\n{}{}", output.stdout, output.stderr),
+        next: "run it by hand on a node".into(),
+    })
 }
 
 impl Node {

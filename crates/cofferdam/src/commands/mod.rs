@@ -2,7 +2,9 @@
 
 pub(crate) mod catalog;
 pub(crate) mod doctor;
+pub(crate) mod follow;
 pub(crate) mod gc;
+pub(crate) mod generate;
 pub(crate) mod install;
 pub(crate) mod log;
 pub(crate) mod recover;

@@ -44,8 +44,8 @@ fn wait_for_plan(args: &RemoveArgs) -> Result<Plan> {
                 if error.class() == Class::InUse && deadline.is_some_and(|end| Instant::now() < end) =>
             {
                 let text = format!("waiting: {error}");
-                if said != text && !args.node.json {
-                    show::note(&text);
+                if said != text {
+                    show::waiting(&text, args.node.json);
                     said = text;
                 }
                 std::thread::sleep(POLL);

@@ -209,11 +209,12 @@ fn print_runtime(runtime: &Runtime<'_>) {
     show::line(&format!("runtime     {} {}, {verdict}", runtime.name, runtime.installed.version));
     show::line(&format!("            {}", runtime.installed.tree));
     let handlers: Vec<_> = runtime.installed.handlers().map(ToString::to_string).collect();
-    show::line(&format!(
-        "            handlers {}, served {}",
-        handlers.join(", "),
-        runtime.served.join(", ")
-    ));
+    let served = match (&runtime.installed.verdict, runtime.served.is_empty()) {
+        (Verdict::Offline, true) => String::new(),
+        (_, true) => ", none of them served".to_owned(),
+        (_, false) => format!(", served {}", runtime.served.join(", ")),
+    };
+    show::line(&format!("            handlers {}{served}", handlers.join(", ")));
     for user in &runtime.users {
         show::line(&format!("            used by {user}"));
     }

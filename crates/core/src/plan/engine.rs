@@ -1,11 +1,12 @@
 //! The engine's configuration: from the present files and the wanted registrations to file steps.
 
-use super::{Blob, FileChange, Plan, PlanError, World, folders};
+use super::{Blob, FileChange, Overwrite, Plan, PlanError, World, folders};
 use crate::diff;
-use crate::engine::Overwrite;
-use crate::engine::containerd::{self, ConfigInput, Effective, Layout, Placement, Registrations, Traces};
+use crate::engine::containerd::{
+    self, ConfigInput, Effective, Layout, Misfit, Placement, Registrations, Traces,
+};
 use crate::name::{Digest, HandlerName, HostPath};
-use crate::observation::PathState;
+use crate::observation::{EngineObservation, PathState};
 use crate::record::{Installed, Ledger, OwnedFile, Part, Step};
 use crate::splice;
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,6 +131,28 @@ pub(super) fn change(
     change.refuse_dangling(world)
 }
 
+/// Every registration in `ledger` that does not fit the configuration that `engine` reads.
+///
+/// # Errors
+/// If the configuration cannot be read, or cannot hold registrations at all: the reason, as an installation gives it.
+pub fn registered(engine: &EngineObservation, ledger: &Ledger) -> Result<Vec<Misfit>, PlanError> {
+    let effective = engine.dump.as_deref().map(Effective::parse).transpose()?;
+    let ours = handlers(ledger);
+    let input = ConfigInput {
+        engine: engine.version,
+        config: &engine.config,
+        root: &engine.config_resolved,
+        files: &engine.files,
+        effective: effective.as_ref(),
+        ours: &ours,
+    };
+    Ok(containerd::registered(&input, &engine.apart, &ledger.traces())?)
+}
+
+fn handlers(ledger: &Ledger) -> BTreeSet<HandlerName> {
+    ledger.runtimes.values().flat_map(|runtime| runtime.handlers().cloned()).collect()
+}
+
 /// A file that the dialect edited before.
 struct Base {
     /// Its text without anything of ours. None: no file.
@@ -154,7 +177,7 @@ fn decide(
             None => files.remove(path),
         };
     }
-    let ours: BTreeSet<HandlerName> = ledger.runtimes.values().flat_map(|r| r.handlers().cloned()).collect();
+    let ours = handlers(ledger);
     let input = ConfigInput {
         engine: world.engine.version,
         config: &world.engine.config,

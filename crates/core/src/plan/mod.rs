@@ -13,9 +13,9 @@ mod rollback;
 mod units;
 mod users;
 
-pub use crate::engine::Overwrite;
 pub use collect::{Kept, Scope, Why, collect};
 pub use drift::{Drift, FileDrift, drift};
+pub use engine::registered;
 pub use error::PlanError;
 pub use install::{Expect, install};
 pub use remove::{Force, remove};
@@ -25,6 +25,7 @@ pub use units::{RECOVER_UNIT, WORKER_UNIT};
 pub use users::tree_users;
 
 use crate::descriptor::Descriptor;
+pub use crate::engine::Overwrite;
 use crate::name::{Digest, HostPath};
 use crate::observation::{EngineObservation, PathState, TargetObservation, TreeState, TreeUses};
 use crate::record::{Change, Ledger, Step, StepKind};

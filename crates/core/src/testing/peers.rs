@@ -11,7 +11,8 @@ use toml_edit::{Array, DocumentMut, Item, Table, TomlError, value};
 pub fn tables_of(text: &str) -> Tables {
     match Effective::parse(text).map(|parsed| parsed.version()) {
         Ok(version) if version >= 3 => Tables::Runtime,
-        _ => Tables::Grpc,
+        Ok(2) | Err(_) => Tables::Grpc,
+        Ok(_) => Tables::Cri,
     }
 }
 

@@ -5,11 +5,10 @@ use crate::error::{HostError, Result};
 use crate::root::HostRoot;
 use crate::store::Store;
 use cofferdam_core::class::Class;
-use cofferdam_core::engine::containerd::{self, Overwrite, Traces};
+use cofferdam_core::engine::containerd::{self, RootOwned};
 use cofferdam_core::name::{Digest, HostPath};
 use cofferdam_core::observation::PathState;
-use cofferdam_core::record::{Journal, OwnedFile, Part, Step};
-use cofferdam_core::splice;
+use cofferdam_core::record::{Journal, Ledger, Part, Step};
 
 /// What could not be taken back because someone else changed it since.
 #[derive(Debug, Default)]
@@ -71,7 +70,7 @@ pub(super) fn undo(store: &Store<'_>, journal: &Journal) -> Result<Undone> {
     Ok(undone)
 }
 
-/// Puts the bytes of before back. If someone else edited the file since, only what is ours is cut out of it; if
+/// Puts the bytes of before back. If someone else edited the file since, only what is ours is put back as it was; if
 /// that cannot be told apart, the inner error says so.
 fn undo_write(
     store: &Store<'_>,
@@ -100,8 +99,9 @@ fn undo_write(
         }
         return Ok(Ok(()));
     }
-    match cut(root, journal, path)? {
-        Some(text) => root.write_file(path, text.as_bytes(), mode, &journal.id).map(Ok),
+    match reverted(root, journal, path)? {
+        Some(Some(text)) => root.write_file(path, text.as_bytes(), mode, &journal.id).map(Ok),
+        Some(None) => root.delete(path).map(Ok),
         None => Ok(Err(conflict_text(journal, path, before))),
     }
 }
@@ -114,21 +114,23 @@ fn conflict_text(journal: &Journal, path: &HostPath, before: Option<&Digest>) ->
     format!("{path} was changed by someone else during \"{}\"; {way_back}", journal.change)
 }
 
-/// The present text without what this transaction put there. None: there is more of ours in it than that, or it
-/// cannot be found again.
-fn cut(root: &HostRoot, journal: &Journal, path: &HostPath) -> Result<Option<String>> {
-    let Some(OwnedFile { part: Part::Containerd(owned), .. }) = journal.after.files.get(path) else {
-        return Ok(None);
-    };
-    if journal.before.as_ref().is_some_and(|ledger| ledger.files.contains_key(path)) {
+/// The present text without this transaction, with what others wrote since; none inside: no file. None: what is ours
+/// cannot be told apart.
+fn reverted(root: &HostRoot, journal: &Journal, path: &HostPath) -> Result<Option<Option<String>>> {
+    fn owned<'l>(ledger: Option<&'l Ledger>, path: &HostPath) -> Option<&'l RootOwned> {
+        match &ledger?.files.get(path)?.part {
+            Part::Containerd(owned) => Some(owned),
+            Part::Whole | Part::DropIn => None,
+        }
+    }
+    let (after, before) = (owned(Some(&journal.after), path), owned(journal.before.as_ref(), path));
+    if after.or(before).is_none() {
         return Ok(None);
     }
     let Some(bytes) = root.read(path)? else { return Ok(None) };
     let Ok(text) = String::from_utf8(bytes) else { return Ok(None) };
-    let Ok(cut) = containerd::cut_root(&text, owned, &Traces::default(), Overwrite::No) else {
-        return Ok(None);
-    };
-    Ok(splice::apply(&text, &cut.splices).ok())
+    let want = journal.before.as_ref().map(Ledger::registrations).unwrap_or_default();
+    Ok(containerd::revert(&text, after, before, &want).ok())
 }
 
 /// Refuses to write over something that is not what the plan saw.
