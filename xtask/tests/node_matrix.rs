@@ -205,10 +205,14 @@ fn forced_failure(bed: &mut Bed) {
     bed.same(&now, "the proof failed");
     bed.node.sh(BAD).unwrap().ok().unwrap();
     let pid = bed.node.engine_pid().unwrap();
-    bed.run(&["upgrade", "dir:/root/packages/bad"], 3);
+    let outcome = bed.run(&["upgrade", "dir:/root/packages/bad"], 3).outcome().unwrap();
     assert_eq!(bed.node.engine_pid().unwrap(), pid, "the rehearsal saw it");
-    let run = bed.run(&["upgrade", "dir:/root/packages/bad", "--skip-rehearsal"], 7);
-    assert_eq!(run.outcome().unwrap().result, Ending::RolledBack);
+    for said in ["refuses the new configuration", "/nonexistent/spec.json"] {
+        assert!(outcome.message.contains(said), "{outcome:#?}");
+    }
+    let outcome = bed.run(&["upgrade", "dir:/root/packages/bad", "--skip-rehearsal"], 7).outcome().unwrap();
+    assert_eq!(outcome.result, Ending::RolledBack, "{outcome:#?}");
+    assert!(outcome.message.contains("CRI"), "{outcome:#?}");
     bed.same(&now, "the engine failed");
     bed.new_pod_runs(OLD);
 }

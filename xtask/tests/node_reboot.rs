@@ -68,7 +68,9 @@ fn settled(node: &Node, shown: &str) {
 }
 
 /// A second runtime's installation is cut off: crun, its recovery unit with it, is there already.
-fn power_cuts(containerd: Containerd) {
+#[test]
+fn power_cut_in_every_phase_ends_old_or_new() {
+    let containerd = Containerd::Upstream24;
     let mut node = node(containerd);
     let clean = snapshot(&node);
     change(&node, &["install", &Runtime::Crun.source()]);
@@ -122,16 +124,6 @@ fn power_cuts(containerd: Containerd) {
     change(&node, install);
     change(&node, &["remove", "gvisor-oci"]);
     same(&clean, &node, "at the end");
-}
-
-#[test]
-fn power_cut_in_every_phase_ends_old_or_new_with_containerd_2() {
-    power_cuts(Containerd::Upstream24);
-}
-
-#[test]
-fn power_cut_in_every_phase_ends_old_or_new_with_containerd_1() {
-    power_cuts(Containerd::Debian17);
 }
 
 #[test]
