@@ -5,10 +5,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use cofferdam_core::engine::containerd::{
-    ConfigInput, ConfigVersion, Effective, Entry, Layout, Overwrite, Placement, Registrations, RootOwned,
-    Traces, admit, compare, cut_root, drop_in, layout, write_root,
+    ConfigInput, ConfigVersion, Effective, Entry, Layout, Placement, Registrations, RootOwned, Traces, admit,
+    compare, cut_root, drop_in, layout, write_root,
 };
-use cofferdam_core::engine::{EngineVersion, Value};
+use cofferdam_core::engine::{EngineVersion, Overwrite, Value};
 use cofferdam_core::name::{HandlerName, HostPath, RuntimeName};
 use cofferdam_core::splice;
 use cofferdam_core::testing::{GeneratedConfig, containerd_config};

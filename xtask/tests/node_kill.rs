@@ -9,7 +9,7 @@ use cofferdam_host::event::Ending;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
-use xtask::testbed::trial::{FAULT, wait_for};
+use xtask::testbed::trial::{FAULT, LOG, wait_for};
 use xtask::testbed::{Containerd, Node, NodeSpec, Pod, Runtime, Tree};
 
 const RUNTIME: Runtime = Runtime::Crun;
@@ -89,10 +89,10 @@ impl Trial {
         node.put_package(RUNTIME).unwrap();
         let keep = node.run_pod("keep", "").unwrap();
         let all = node.trees().unwrap();
-        let old = node.snapshot(WATCHED).unwrap();
+        let old = node.snapshot(WATCHED).unwrap().without(&[LOG]);
         let mut trial = Self { node, keep, old: old.clone(), new: old, installed: false };
         trial.change(Change::Install);
-        trial.new = trial.node.snapshot(WATCHED).unwrap();
+        trial.new = trial.node.snapshot(WATCHED).unwrap().without(&[LOG]);
         assert_ne!(trial.new, trial.old);
         (trial, all)
     }
@@ -169,7 +169,7 @@ impl Trial {
         })
         .unwrap();
         let expected = if self.installed { &self.new } else { &self.old };
-        let diff = expected.diff(&node.snapshot(WATCHED).unwrap());
+        let diff = expected.diff(&node.snapshot(WATCHED).unwrap().without(&[LOG]));
         assert_eq!(diff, Vec::<String>::new(), "{shown}, installed: {}", self.installed);
         assert_eq!(node.ok(&["systemctl", "is-active", "containerd"]).unwrap().trim(), "active", "{shown}");
         let handlers = node.cri().unwrap().status().unwrap().handlers;

@@ -167,8 +167,38 @@ fn caller_is_killed(node: &Node) {
     let status = status(node);
     assert_eq!(status["journal"], Value::Null, "{status:#}");
     assert_eq!(status["runtimes"][0]["verdict"]["verdict"], "proven", "{status:#}");
+    let log: Value = node.cofferdam(&["log"]).unwrap().parse().unwrap();
+    let entry = &log["entries"][0];
+    assert_eq!((&entry["result"], &entry["by"]["user"]), (&"committed".into(), &"root".into()), "{log:#}");
+    bundle_has_no_secrets(node);
     change(node, &["remove", "crun"]);
     same(&before, node);
+    // The log is gone with the last runtime; systemd's journal is not.
+    let journal = node.ok(&["journalctl", "--no-pager", "-o", "cat", "-u", WORKER_UNIT]).unwrap();
+    assert!(journal.contains("committed, generation 2: remove crun: done"), "{journal}");
+}
+
+/// What the unit gives its daemon is not in a support bundle, nor is what a registry wants to know.
+fn bundle_has_no_secrets(node: &Node) {
+    const FOLDER: &str = "/etc/systemd/system/containerd.service.d";
+    const HOSTS: &str = "/etc/containerd/certs.d/example.org/hosts.toml";
+    let secret = "Environment=\"HTTP_PROXY=http://ann:hunter2@proxy\" NAME=hunter2\n# hunter2\n";
+    node.put(&format!("{FOLDER}/proxy.conf"), format!("[Service]\n{secret}"), 0o644).unwrap();
+    node.put(HOSTS, "[host.\"https://example.org\".header]\n  x = \"hunter2\"\n", 0o644).unwrap();
+    node.ok(&["systemctl", "daemon-reload"]).unwrap();
+    let script = "cd /run && cofferdam support-bundle /run/bundle.tar.gz && tar xzf bundle.tar.gz &&
+         cat cofferdam-support/units/etc/systemd/system/containerd.service.d/proxy.conf &&
+         stat -c %a bundle.tar.gz && ! grep -r hunter2 cofferdam-support";
+    let ran = node.sh(script).unwrap();
+    assert_eq!(ran.status, 0, "{ran:#?}");
+    assert!(ran.stdout.contains("HTTP_PROXY=[withheld] NAME=[withheld]"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("\n600\n"), "{}", ran.stdout);
+    for name in ["status.json", "verify.json", "doctor.json", "engine/dump.toml", "units/journal.txt"] {
+        assert!(ran.stdout.contains(name), "no {name} in {}", ran.stdout);
+    }
+    let away = format!("rm -r /run/bundle.tar.gz /run/cofferdam-support {FOLDER} /etc/containerd/certs.d");
+    node.ok(&["sh", "-c", &away]).unwrap();
+    node.ok(&["systemctl", "daemon-reload"]).unwrap();
 }
 
 fn life(containerd: Containerd) {

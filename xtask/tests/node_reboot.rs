@@ -9,7 +9,7 @@ use cofferdam_core::record::Phase;
 use cofferdam_host::cri::PROBE_NAMESPACE;
 use cofferdam_host::event::{Ending, Outcome};
 use std::time::{Duration, Instant};
-use xtask::testbed::trial::{FAULT, wait_for};
+use xtask::testbed::trial::{FAULT, LOG, wait_for};
 use xtask::testbed::{Containerd, Node, NodeSpec, Runtime, Tree};
 
 const CONFIG: &str = "/etc/containerd/config.toml";
@@ -29,7 +29,7 @@ fn node(containerd: Containerd) -> Node {
 }
 
 fn snapshot(node: &Node) -> Tree {
-    node.snapshot(WATCHED).unwrap()
+    node.snapshot(WATCHED).unwrap().without(&[LOG])
 }
 
 fn same(expected: &Tree, node: &Node, shown: &str) {
@@ -48,6 +48,14 @@ fn handlers(node: &Node) -> Vec<String> {
 
 fn journal(node: &Node) -> Option<serde_json::Value> {
     node.read(JOURNAL).ok().map(|bytes| serde_json::from_slice(&bytes).unwrap())
+}
+
+/// What the log says last: how a change ended, and whether the recovery at boot ended it.
+fn told(node: &Node) -> (Ending, bool) {
+    let log: serde_json::Value = node.cofferdam(&["log", "-n", "1"]).unwrap().parse().unwrap();
+    let entry = &log["entries"][0];
+    let ending = serde_json::from_value(entry["result"].clone()).unwrap();
+    (ending, entry["by"]["through"] == "command" && entry["ended_by"]["through"] == "boot")
 }
 
 /// Starts a change whose worker is killed at `failpoint`, and leaves the journal pending.
@@ -138,6 +146,13 @@ fn power_cuts(containerd: Containerd) {
         }
         let listed = handlers(&node);
         let has = |runtime: Runtime| listed.iter().any(|h| h == runtime.handler());
+        if !(new && args == remove) {
+            assert_eq!(
+                told(&node),
+                (if new { Ending::Committed } else { Ending::RolledBack }, true),
+                "{shown}"
+            );
+        }
         match (args[0], new) {
             (_, false) => {
                 same(&old, &node, &shown);
@@ -246,8 +261,8 @@ fn foreign_edit(containerd: Containerd) {
     // An edit of what is ours cannot be told apart from it: a conflict, with a way out.
     crash(&node, &["install", &Runtime::Crun.source()], "kill:before:restart:1");
     let ours = match containerd {
-        Containerd::Debian17 => CONFIG,
-        _ => "/etc/containerd/cofferdam.d/crun.toml",
+        Containerd::Debian16 | Containerd::Debian17 => CONFIG,
+        Containerd::Upstream21 | Containerd::Upstream24 => "/etc/containerd/cofferdam.d/crun.toml",
     };
     let written = String::from_utf8(node.read(ours).unwrap()).unwrap();
     let text =

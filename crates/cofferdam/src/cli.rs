@@ -1,63 +1,126 @@
 //! The command line's definition.
 
-use clap::{Args, Parser, Subcommand};
-use cofferdam_core::class::Class;
-use cofferdam_core::engine::EngineVersion;
-use cofferdam_core::name::{HostPath, RuntimeName};
-use cofferdam_host::error::{HostError, Result};
-use cofferdam_host::root::HostRoot;
-use cofferdam_host::survey::{EngineChoice, SurveyOptions};
-use std::path::{Path, PathBuf};
+mod help;
+mod node;
+mod values;
+
+pub(crate) use node::NodeArgs;
+pub(crate) use values::absolute;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use cofferdam_core::name::RuntimeName;
+use std::path::PathBuf;
 use std::time::Duration;
+use values::{duration, source};
+
+/// The heading of what is about printing.
+const OUTPUT: &str = "Output";
 
 /// Puts sandboxed container runtimes on nodes, proves that they work, and removes them without a trace.
 #[derive(Debug, Parser)]
-#[command(name = "cofferdam", version, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "cofferdam", version, max_term_width = 100, after_help = help::COFFERDAM)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
 }
 
-const EXAMPLES: &str = "\
-Examples:
-  cofferdam doctor                          what this node has, and what stands in the way
-  cofferdam plan dir:./gvisor               what an installation would change, as a diff
-  cofferdam install dir:./gvisor            install, prove with a sandbox, or take it all back
-  cofferdam status                          what is installed and who uses it
-  cofferdam upgrade dir:./gvisor-2          another version, beside the one that pods run from
-  cofferdam rollback gvisor                 back to the version of before
-  cofferdam verify                          whether anybody changed what was installed
-  cofferdam remove gvisor --wait 10m        once no pod uses it, leave the node as it was
+/// How much is printed, and how it looks.
+#[derive(Debug, Args)]
+#[command(next_help_heading = OUTPUT)]
+pub(crate) struct OutputArgs {
+    /// Print what was asked for and what went wrong, nothing else
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Print how long each part took, too
+    #[arg(short, long, global = true)]
+    pub(crate) verbose: bool,
+    /// Colours: auto means on terminals, unless NO_COLOR is set
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        value_enum,
+        default_value_t,
+        hide_possible_values = true
+    )]
+    pub(crate) color: Color,
+}
 
-Exit codes: 0 done, 1 internal, 2 invalid input, 3 unsupported here, 4 conflict, 5 in use,
-            6 unavailable (try again), 7 rolled back";
+/// When colours are printed.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Color {
+    /// On terminals, unless the environment says otherwise.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// List the presets: descriptors for packages that have none
+    #[command(after_help = help::CATALOG)]
     Catalog(CatalogArgs),
     /// Look at the node and say what stands in the way
+    #[command(after_help = help::DOCTOR)]
     Doctor(NodeArgs),
     /// Show what is installed, the engine, and who uses what
+    #[command(after_help = help::STATUS)]
     Status(NodeArgs),
     /// Show what an installation would change; writes nothing
+    #[command(after_help = help::PLAN)]
     Plan(InstallArgs),
     /// Install a runtime, prove that it starts sandboxes, or take everything back
+    #[command(after_help = help::INSTALL)]
     Install(InstallArgs),
     /// Install another version beside the present one; running sandboxes keep theirs
+    #[command(after_help = help::UPGRADE)]
     Upgrade(InstallArgs),
     /// Go back to the version that was there before
+    #[command(after_help = help::ROLLBACK)]
     Rollback(RollbackArgs),
     /// Remove a runtime; the last removal leaves the node as it was
+    #[command(after_help = help::REMOVE)]
     Remove(RemoveArgs),
     /// Compare the node with what was installed; changes nothing
+    #[command(after_help = help::VERIFY)]
     Verify(NodeArgs),
     /// Put back what drifted: files, registrations, units
+    #[command(after_help = help::REPAIR)]
     Repair(RepairArgs),
     /// Delete versions that nothing uses any more
+    #[command(after_help = help::GC)]
     Gc(GcArgs),
     /// Finish what a crash interrupted
+    #[command(after_help = help::RECOVER)]
     Recover(RecoverArgs),
+    /// Show what was done on this node, when, by whom, with which result
+    #[command(after_help = help::LOG)]
+    Log(LogArgs),
+    /// Collect what a maintainer needs to know about this node, without secrets
+    #[command(after_help = help::SUPPORT_BUNDLE)]
+    SupportBundle(BundleArgs),
+    /// Watch the change that is under way; ending this does not end it
+    #[command(after_help = help::FOLLOW)]
+    Follow(FollowArgs),
+    /// Print a script that completes this command's arguments in a shell
+    #[command(after_help = help::COMPLETIONS)]
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual, or write the pages of all commands
+    #[command(after_help = help::MAN)]
+    Man {
+        /// The folder to write all pages into
+        #[arg(long, value_name = "DIR")]
+        out: Option<PathBuf>,
+    },
     /// Carry out a request (started by systemd)
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -82,7 +145,12 @@ impl Command {
             Self::Gc(args) => args.node.json,
             Self::Remove(args) => args.node.json,
             Self::Recover(args) => args.node.json,
-            Self::Worker(_) | Self::RehearseChild { .. } => false,
+            Self::Log(args) => args.node.json,
+            Self::SupportBundle(args) => args.node.json,
+            Self::Follow(args) => args.json,
+            Self::Completions { .. } | Self::Man { .. } | Self::Worker(_) | Self::RehearseChild { .. } => {
+                false
+            }
         }
     }
 }
@@ -92,8 +160,8 @@ impl Command {
 pub(crate) struct CatalogArgs {
     #[command(subcommand)]
     pub(crate) show: Option<CatalogCommand>,
-    /// Print JSON
-    #[arg(long, global = true)]
+    /// Print JSON (docs/json.md)
+    #[arg(long, global = true, help_heading = OUTPUT)]
     pub(crate) json: bool,
 }
 
@@ -102,86 +170,9 @@ pub(crate) enum CatalogCommand {
     /// Show one preset: its descriptor and what a package must hold
     Show {
         /// The preset's name
+        #[arg(value_name = "PRESET")]
         name: String,
     },
-}
-
-/// Which node, and how to talk about it.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct NodeArgs {
-    /// Work on an offline tree (an image build): no engine is asked or restarted
-    #[arg(long, value_name = "DIR", requires = "engine")]
-    pub(crate) root: Option<PathBuf>,
-    /// The engine of an offline tree: containerd, or with its release containerd@1.7
-    #[arg(long, value_name = "ENGINE[@VERSION]", value_parser = offline_engine, requires = "root")]
-    pub(crate) engine: Option<OfflineEngine>,
-    /// The offline tree has no systemd: leave the recovery unit out
-    #[arg(long, requires = "root")]
-    pub(crate) no_systemd: bool,
-    /// Where trees of runtimes go [default: /opt/cofferdam]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) prefix: Option<HostPath>,
-    /// The systemd unit of the running containerd
-    #[arg(long, value_name = "UNIT", default_value = "containerd.service")]
-    pub(crate) unit: String,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// The engine of an offline tree.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OfflineEngine {
-    version: Option<EngineVersion>,
-}
-
-fn offline_engine(text: &str) -> std::result::Result<OfflineEngine, String> {
-    let (name, version) = text.split_once('@').map_or((text, None), |(name, version)| (name, Some(version)));
-    if name != "containerd" {
-        return Err("only containerd is supported".to_owned());
-    }
-    let version = match version {
-        Some(version) => Some(
-            EngineVersion::parse(version)
-                .ok_or_else(|| format!("`{version}` is not a release such as 1.7 or 2.1.3"))?,
-        ),
-        None => None,
-    };
-    Ok(OfflineEngine { version })
-}
-
-impl NodeArgs {
-    /// The root to work on.
-    pub(crate) fn open_root(&self) -> Result<HostRoot> {
-        let Some(root) = &self.root else { return HostRoot::open(Path::new("/")) };
-        if std::fs::canonicalize(root).is_ok_and(|real| real == Path::new("/")) {
-            let text = "--root is for offline trees, and this is the running machine's own root";
-            return Err(HostError::new(Class::Invalid, text).with_hint("leave --root and --engine out"));
-        }
-        HostRoot::open(root)
-    }
-
-    /// What to look at.
-    pub(crate) fn survey(&self) -> SurveyOptions {
-        let engine = match self.engine {
-            Some(OfflineEngine { version }) => EngineChoice::Offline { version },
-            None => EngineChoice::Running { unit: self.unit.clone() },
-        };
-        SurveyOptions { prefix: self.prefix.clone(), engine, systemd: !self.no_systemd }
-    }
-
-    /// Whether this is an offline tree.
-    pub(crate) const fn is_offline(&self) -> bool {
-        self.root.is_some()
-    }
-
-    /// On a live machine, only root sees and changes what there is to see and change.
-    pub(crate) fn require_root(&self) -> Result<()> {
-        if self.is_offline() || rustix::process::geteuid().is_root() {
-            return Ok(());
-        }
-        Err(HostError::new(Class::Unsupported, "this needs root").with_hint("try again with sudo"))
-    }
 }
 
 #[derive(Debug, Args)]
@@ -190,7 +181,7 @@ pub(crate) struct InstallArgs {
     #[arg(value_name = "SOURCE", value_parser = source)]
     pub(crate) source: PathBuf,
     /// The descriptor to use for a package without runtime.toml (see catalog)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "PRESET")]
     pub(crate) preset: Option<String>,
     /// The package's version, for a preset, if the package has no file VERSION
     #[arg(long, value_name = "VERSION", requires = "preset")]
@@ -205,6 +196,7 @@ pub(crate) struct InstallArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RollbackArgs {
     /// The runtime's name
+    #[arg(value_name = "RUNTIME")]
     pub(crate) name: RuntimeName,
     /// Only show what would change
     #[arg(long)]
@@ -231,6 +223,7 @@ pub(crate) struct GcArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RepairArgs {
     /// The runtime whose files are put back [default: all]
+    #[arg(value_name = "RUNTIME")]
     pub(crate) name: Option<RuntimeName>,
     /// The package to take files from: dir:PATH [default: where they came from]
     #[arg(long, value_name = "SOURCE", value_parser = source, requires = "name")]
@@ -248,22 +241,10 @@ pub(crate) struct RepairArgs {
     pub(crate) node: NodeArgs,
 }
 
-fn source(text: &str) -> std::result::Result<PathBuf, String> {
-    match text.split_once(':') {
-        Some(("dir", path)) if !path.is_empty() => Ok(PathBuf::from(path)),
-        _ => Err("a source is dir:PATH, a folder that holds the package".to_owned()),
-    }
-}
-
-/// The worker has another working directory, so folders are made absolute.
-pub(crate) fn absolute(folder: &Path) -> Result<PathBuf> {
-    std::fs::canonicalize(folder)
-        .map_err(|error| HostError::std_io("open the package", folder.display(), error))
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
     /// The runtime's name
+    #[arg(value_name = "RUNTIME")]
     pub(crate) name: RuntimeName,
     /// Only show what would change
     #[arg(long)]
@@ -281,19 +262,6 @@ pub(crate) struct RemoveArgs {
     pub(crate) node: NodeArgs,
 }
 
-fn duration(text: &str) -> std::result::Result<Duration, String> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let factor = match unit {
-        "s" | "" => 1,
-        "m" => 60,
-        "h" => 3600,
-        _ => return Err("a duration is a number with s, m or h".to_owned()),
-    };
-    let number: u64 = number.parse().map_err(|_| "a duration is a number with s, m or h".to_owned())?;
-    Ok(Duration::from_secs(number.saturating_mul(factor)))
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct RecoverArgs {
     /// Where someone else edited a file meanwhile, keep it as it is
@@ -304,6 +272,31 @@ pub(crate) struct RecoverArgs {
     pub(crate) boot: bool,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Only the last N entries
+    #[arg(short = 'n', long, value_name = "N")]
+    pub(crate) number: Option<usize>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BundleArgs {
+    /// The archive to make [default: cofferdam-support-TIME.tar.gz, here]
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FollowArgs {
+    /// Print JSON (docs/json.md)
+    #[arg(long, help_heading = OUTPUT)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

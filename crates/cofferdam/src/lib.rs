@@ -11,7 +11,11 @@ use std::process::ExitCode;
 
 /// Parses the command line, does what it says, and gives the exit code of docs/exit-codes.md.
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return show::usage(&error, std::env::args_os().any(|argument| argument == "--json")),
+    };
+    show::set_up(&cli.output);
     let json = cli.command.json();
     let result = match cli.command {
         Command::Catalog(args) => commands::catalog::run(&args),
@@ -26,6 +30,11 @@ pub fn run() -> ExitCode {
         Command::Gc(args) => commands::gc::run(&args),
         Command::Remove(args) => commands::remove::run(&args),
         Command::Recover(args) => commands::recover::run(&args),
+        Command::Log(args) => commands::log::run(&args),
+        Command::SupportBundle(args) => commands::support_bundle::run(&args),
+        Command::Follow(args) => commands::follow::run(&args),
+        Command::Completions { shell } => commands::generate::completions(shell),
+        Command::Man { out } => commands::generate::man(out.as_deref()),
         Command::Worker(args) => commands::worker::run(&args),
         Command::RehearseChild { args } => return rehearse::child_main(args),
     };

@@ -15,11 +15,13 @@ pub mod continuity;
 pub mod descriptor;
 pub mod diff;
 pub mod engine;
+pub mod history;
 pub mod name;
 pub mod observation;
 pub mod plan;
 pub mod preset;
 pub mod record;
+pub mod redact;
 pub mod splice;
 mod step;
 #[cfg(feature = "testing")]

@@ -22,6 +22,10 @@ pub struct EngineObservation {
     pub config_origin: ConfigOrigin,
     /// The text of the root file (under its resolved name) and of each file that it imports. No key, no file.
     pub files: BTreeMap<HostPath, String>,
+    /// The texts of files that the ledger knows as parts of the configuration and that the engine does not read: it was
+    /// given another root file, or someone took an import away.
+    #[serde(default)]
+    pub apart: BTreeMap<HostPath, String>,
     /// The effective configuration: what the running binary's `config dump` printed. None on an offline tree.
     pub dump: Option<String>,
     /// The systemd unit that runs it, if one does.

@@ -75,7 +75,7 @@ impl PresetFile {
 #[derive(Debug, thiserror::Error)]
 pub enum PresetError {
     /// There is none of that name.
-    #[error("there is no preset `{name}`; {hint}")]
+    #[error("there is no preset `{name}`")]
     Unknown {
         /// What was asked for.
         name: String,
@@ -83,9 +83,7 @@ pub enum PresetError {
         hint: String,
     },
     /// Neither the user nor the package gives a version.
-    #[error(
-        "the preset `{0}` needs the package's version: give it, or write it into a file `VERSION` at the package's top"
-    )]
+    #[error("the preset `{0}` needs the package's version")]
     NoVersion(&'static str),
     /// What was given is not a version.
     #[error("the version for the preset `{preset}`, {origin}, cannot be used")]
@@ -115,6 +113,17 @@ impl PresetError {
         match self {
             Self::Unknown { .. } | Self::NoVersion(_) | Self::Version { .. } => Class::Invalid,
             Self::Broken { .. } => Class::Internal,
+        }
+    }
+
+    /// What to do next, if there is more to say than the message does.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unknown { hint, .. } => Some(hint.clone()),
+            Self::NoVersion(_) => Some(format!(
+                "give it with --runtime-version, or write it into a file {VERSION_FILE} at the package's top"
+            )),
+            Self::Version { .. } | Self::Broken { .. } => None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //!   lock            flock: one transaction at a time
 //!   ledger.json     the committed generation: runtimes, and every object on the host that we own
 //!   journal.json    the transaction under way; no file, none is
+//!   log             what was done, a JSON line for each ended transaction (crate::history)
 //!   backup/<sha256> bytes of before (and of after) that the ledger or the journal names
 //!   tmp/            files being written, on their way to a rename
 //! ```
@@ -12,7 +13,8 @@
 //! A transaction is committed by the rename that puts `ledger.json` of the next generation in place.
 //! Ownership is recorded before a change: the journal names each object before it exists.
 
-use crate::engine::containerd::{Entry, Registrations, RootOwned};
+use crate::engine::containerd::{Entry, PieceKind, Registrations, RootOwned, Traces};
+use crate::history::Asker;
 use crate::name::{Digest, HandlerName, HostPath, RuntimeName, Version};
 use crate::observation::{EngineProcess, Sandbox};
 pub use crate::step::{Step, StepKind};
@@ -74,6 +76,19 @@ impl Ledger {
     /// What the engine's configuration holds by our hand.
     pub fn registrations(&self) -> Registrations {
         self.runtimes.iter().map(|(name, installed)| (name.clone(), installed.entries.clone())).collect()
+    }
+
+    /// What of ours may stand in any file of the engine's configuration.
+    pub fn traces(&self) -> Traces {
+        let pieces = self.files.values().flat_map(|file| match &file.part {
+            Part::Containerd(owned) => owned.pieces.as_slice(),
+            Part::Whole | Part::DropIn => &[],
+        });
+        let imports = pieces.filter_map(|piece| match &piece.kind {
+            PieceKind::Import { pattern, .. } => Some(pattern.clone()),
+            _ => None,
+        });
+        Traces { entries: self.registrations(), imports: imports.collect() }
     }
 
     /// Every tree that it names, with the runtime and the version that it holds.
@@ -196,6 +211,9 @@ pub struct Journal {
     pub id: String,
     /// What is being done.
     pub change: Change,
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asker: Option<Asker>,
     /// How far it is.
     pub phase: Phase,
     /// Its steps.

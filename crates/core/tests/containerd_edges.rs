@@ -4,11 +4,11 @@
 
 use cofferdam_core::class::Class;
 use cofferdam_core::engine::containerd::{
-    ConfigInput, ConfigVersion, Cut, DialectError, Effective, Entry, Import, Layout, Overwrite, Placement,
+    ConfigInput, ConfigVersion, Cut, DialectError, Effective, Entry, Import, Layout, Placement,
     Registrations, RootOwned, Tables, Traces, admit, compare, cut_root, dismiss, drop_in, holds, layout,
     supported, write_root,
 };
-use cofferdam_core::engine::{EngineVersion, Value};
+use cofferdam_core::engine::{EngineVersion, Overwrite, Value};
 use cofferdam_core::name::{HandlerName, HostPath, RuntimeName};
 use cofferdam_core::splice;
 use std::collections::{BTreeMap, BTreeSet};

@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests
 
 use cofferdam_core::engine::containerd::{
-    ConfigInput, ConfigVersion, Effective, Entry, Layout, Overwrite, PieceKind, Placement, Registrations,
-    RootOwned, Traces, compare, cut_root, drop_in, foreign_handlers, holds, layout, write_root,
+    ConfigInput, ConfigVersion, Effective, Entry, Layout, PieceKind, Placement, Registrations, RootOwned,
+    Traces, compare, cut_root, drop_in, foreign_handlers, holds, layout, write_root,
 };
-use cofferdam_core::engine::{EngineVersion, Value};
+use cofferdam_core::engine::{EngineVersion, Overwrite, Value};
 use cofferdam_core::name::{HandlerName, HostPath, RuntimeName};
 use cofferdam_core::splice;
 use cofferdam_core::testing::{GeneratedConfig, Random, TUNE, containerd_config};

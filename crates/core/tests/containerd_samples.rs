@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)] // helpers of tests
 
 use cofferdam_core::engine::containerd::{
-    ConfigInput, Effective, Entry, Import, Layout, Overwrite, Placement, Registrations, Traces, cut_root,
-    holds, layout, write_root,
+    ConfigInput, Effective, Entry, Import, Layout, Placement, Registrations, Traces, cut_root, holds, layout,
+    write_root,
 };
-use cofferdam_core::engine::{EngineVersion, Value};
+use cofferdam_core::engine::{EngineVersion, Overwrite, Value};
 use cofferdam_core::name::{HandlerName, HostPath, RuntimeName};
 use cofferdam_core::splice;
 use std::collections::{BTreeMap, BTreeSet};

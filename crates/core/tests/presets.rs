@@ -124,8 +124,9 @@ fn the_version_is_given_or_read() {
 
 #[test]
 fn an_unknown_preset_is_answered_with_those_there_are() {
-    let message = |name| preset::find(name).unwrap_err().to_string();
-    assert_eq!(message("gvisr"), "there is no preset `gvisr`; did you mean `gvisor`?");
-    assert_eq!(message("docker"), "there is no preset `docker`; there are: gvisor, gvisor-oci, crun");
+    let hint = |name| preset::find(name).unwrap_err().hint().unwrap();
+    assert_eq!(preset::find("gvisr").unwrap_err().to_string(), "there is no preset `gvisr`");
+    assert_eq!(hint("gvisr"), "did you mean `gvisor`?");
+    assert_eq!(hint("docker"), "there are: gvisor, gvisor-oci, crun");
     assert!(matches!(preset::find(""), Err(PresetError::Unknown { .. })));
 }

@@ -2,6 +2,7 @@
 
 use cofferdam_core::class::Class;
 use cofferdam_core::plan::PlanError;
+use cofferdam_core::preset::PresetError;
 use rustix::io::Errno;
 use std::fmt::Display;
 use std::io;
@@ -98,22 +99,26 @@ impl HostError {
 
     /// The message with its causes, on one line.
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        text
+        chain(self)
     }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 macro_rules! from_error {
     ($($error:ty),*) => {
         $(impl From<$error> for HostError {
             fn from(error: $error) -> Self {
-                Self::new(error.class(), error.to_string())
+                Self::Other { class: error.class(), message: error.to_string(), hint: error.hint() }
             }
         })*
     };
@@ -122,13 +127,25 @@ macro_rules! from_error {
 from_error!(
     crate::cri::CriError,
     crate::observe::ObserveError,
-    crate::process::ProcessError,
     crate::rehearse::RehearseError,
     crate::systemd::SystemdError
 );
 
+impl From<crate::process::ProcessError> for HostError {
+    fn from(error: crate::process::ProcessError) -> Self {
+        Self::new(error.class(), error.to_string())
+    }
+}
+
+impl From<PresetError> for HostError {
+    fn from(error: PresetError) -> Self {
+        Self::Other { class: error.class(), message: chain(&error), hint: error.hint() }
+    }
+}
+
 fn errno_hint(errno: Errno) -> Option<&'static str> {
     Some(match errno {
+        Errno::NOENT | Errno::NOTDIR => "nothing is there under that name: look at the path",
         Errno::NOSPC | Errno::DQUOT => "make room on that file system, then try again",
         Errno::ROFS => {
             "the file system is read-only: an immutable host wants its own way to change this file"

@@ -1,6 +1,7 @@
 //! What a transaction says while it runs, and how it ended. JSON lines in the worker's event file.
 
 use cofferdam_core::class::Class;
+pub use cofferdam_core::history::Ending;
 use cofferdam_core::record::{StepKind, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -70,26 +71,6 @@ pub struct Outcome {
     /// How long its parts took, in milliseconds.
     #[serde(default)]
     pub millis: BTreeMap<String, u64>,
-}
-
-/// How a transaction ended, in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Ending {
-    /// The host is as it was asked to be.
-    Committed,
-    /// It was so before: nothing was written, nothing restarted.
-    Unchanged,
-    /// Refused before anything was changed.
-    Refused,
-    /// The host is as it was before.
-    RolledBack,
-    /// Someone else's change stands in the way of taking it back.
-    Conflict,
-    /// The files are as before; the engine will be asked once it is up.
-    Mended,
-    /// Neither done nor taken back: something failed on the way back. The journal is kept.
-    Unfinished,
 }
 
 impl Outcome {

@@ -19,6 +19,7 @@ pub mod doctor;
 pub mod error;
 pub mod event;
 mod fault;
+pub mod history;
 pub mod observe;
 pub mod package;
 pub mod process;

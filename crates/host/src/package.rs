@@ -6,7 +6,7 @@ use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::{self, Descriptor, FileKind, Findings, PackageFiles, Relocate};
 use cofferdam_core::name::{Digest, HostPath, PackagePath};
 use cofferdam_core::plan::Package;
-use cofferdam_core::preset::{self, Preset, PresetError, PresetFile};
+use cofferdam_core::preset::{self, Preset, PresetFile};
 use cofferdam_core::record::Installed;
 use rustix::fs::{FileType, Mode, OFlags};
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ impl Source {
     pub fn read(&self) -> Result<PackageDir> {
         let using = match &self.preset {
             Some(name) => {
-                let preset = preset::find(name).map_err(|error| of_preset(&error))?;
+                let preset = preset::find(name)?;
                 Some(Using { preset, version: self.version.as_deref() })
             }
             None => None,
@@ -142,8 +142,8 @@ impl PackageDir {
             }
             (None, Some(Using { preset, version })) => {
                 let file = read_text(&fd, preset::VERSION_FILE, folder)?;
-                let version = preset.version(version, file.as_deref()).map_err(|error| of_preset(&error))?;
-                let descriptor = preset::descriptor(preset, &version).map_err(|error| of_preset(&error))?;
+                let version = preset.version(version, file.as_deref())?;
+                let descriptor = preset::descriptor(preset, &version)?;
                 let findings = preset.check_files(&descriptor, &kinds);
                 let text = format!("{version}\n{}", preset.text);
                 (descriptor, text, findings, preset.added(&kinds).collect())
@@ -256,10 +256,6 @@ fn add_folders(path: &PackagePath, items: &mut BTreeMap<PackagePath, Item>) -> R
         at = folder;
     }
     Ok(())
-}
-
-fn of_preset(error: &PresetError) -> HostError {
-    HostError::new(error.class(), error.to_string())
 }
 
 fn no_descriptor(folder: &Path) -> HostError {

@@ -62,6 +62,11 @@ impl<'a> Store<'a> {
         self.record("journal.json")
     }
 
+    /// Where the log of what was done is.
+    pub(crate) fn log_path(&self) -> Result<HostPath> {
+        self.path("log")
+    }
+
     fn record<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         #[derive(serde::Deserialize)]
         struct Schema {
@@ -104,7 +109,7 @@ impl<'a> Store<'a> {
                 Class::Unavailable,
                 format!("another change is under way ({path} is locked)"),
             )
-            .with_hint("wait for it; cofferdam status shows what it does")),
+            .with_hint("wait for it; cofferdam follow shows what it does")),
             Err(errno) => Err(HostError::io("lock", &path, errno)),
         }
     }
@@ -147,7 +152,7 @@ impl<'a> Store<'a> {
 
     fn is_bare(&self) -> Result<bool> {
         let entries = self.root.list(&self.folder)?;
-        Ok(entries.iter().all(|entry| matches!(entry.name.as_str(), "lock" | "backup" | "tmp")))
+        Ok(entries.iter().all(|entry| matches!(entry.name.as_str(), "lock" | "log" | "backup" | "tmp")))
     }
 
     /// Puts a journal in place, durably.
@@ -251,7 +256,7 @@ impl<'a> Store<'a> {
     /// # Errors
     /// If something cannot be deleted.
     pub fn forget(&self, folders: &[HostPath]) -> Result<()> {
-        for name in ["backup", "tmp", "lock"] {
+        for name in ["log", "backup", "tmp", "lock"] {
             self.root.delete_all(&self.path(name)?)?;
         }
         for folder in folders.iter().rev() {

@@ -13,7 +13,7 @@ use cofferdam_core::observation::{
     ConfigOrigin, CriObservation, EngineObservation, PathState, TargetObservation, TreeState, TreeUses,
 };
 use cofferdam_core::plan::{self, PlanError, WorkerBinary, World};
-use cofferdam_core::record::{Ledger, PREFIX, Verdict};
+use cofferdam_core::record::{Ledger, PREFIX, Part, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -74,7 +74,7 @@ impl<'a> Survey<'a> {
         let prefix = prefix(ledger.as_ref(), options)?;
         let trees: Vec<HostPath> =
             ledger.iter().flat_map(Ledger::trees).map(|(_, installed)| installed.tree.clone()).collect();
-        let (engine, uses) = match &options.engine {
+        let (mut engine, uses) = match &options.engine {
             EngineChoice::Running { unit } => {
                 let engine = observe::containerd(
                     root,
@@ -87,6 +87,9 @@ impl<'a> Survey<'a> {
             }
             EngineChoice::Offline { version } => (offline(root, *version)?, TreeUses::new()),
         };
+        if let Some(ledger) = &ledger {
+            engine.apart = apart(root, ledger, &engine.files)?;
+        }
         Ok(Self {
             target: observe::target(root, &prefix)?,
             kept: kept_texts(&store, ledger.as_ref()),
@@ -187,10 +190,29 @@ fn offline(root: &HostRoot, version: Option<EngineVersion>) -> Result<EngineObse
         config_resolved,
         config_origin: ConfigOrigin::Default,
         files,
+        apart: BTreeMap::new(),
         dump: None,
         unit: None,
         cri: CriObservation::Offline,
     })
+}
+
+/// The texts of the ledger's configuration files that the engine does not read. One that is no text any more is not
+/// ours any more.
+fn apart(
+    root: &HostRoot,
+    ledger: &Ledger,
+    read: &BTreeMap<HostPath, String>,
+) -> Result<BTreeMap<HostPath, String>> {
+    let mut apart = BTreeMap::new();
+    for (path, file) in ledger.files.iter().filter(|(path, _)| !read.contains_key(*path)) {
+        let regular = file.part != Part::Whole && matches!(root.state(path)?, PathState::File { .. });
+        let bytes = if regular { root.read(path)? } else { None };
+        if let Some(text) = bytes.and_then(|bytes| String::from_utf8(bytes).ok()) {
+            apart.insert(path.clone(), text);
+        }
+    }
+    Ok(apart)
 }
 
 /// The kept texts that are there and whole: a plan does without the others.

@@ -11,12 +11,14 @@
 
 use crate::error::{HostError, Result};
 use crate::event::{Event, Outcome, Sink};
+use crate::history::{self, Scribe};
 use crate::package::Source;
 use crate::root::HostRoot;
 use crate::survey::{EngineChoice, SurveyOptions};
 use crate::systemd::{Manager, Restart, SystemdError, TransientUnit, Type, UnitState};
 use crate::transact::{self, Conflicts, EngineControl, Host, LiveEngine, Mend, Options, When};
 use cofferdam_core::class::Class;
+use cofferdam_core::history::{Asker, Through};
 use cofferdam_core::name::RuntimeName;
 use cofferdam_core::plan::{Expect, Scope, WORKER_UNIT};
 use cofferdam_core::record::RUNTIME_ROOT;
@@ -30,6 +32,7 @@ use std::time::{Duration, Instant};
 const RUN: &str = "/run/cofferdam";
 const REQUEST: &str = "request.json";
 const EVENTS: &str = "events";
+const JOB: &str = "job-";
 const POLL: Duration = Duration::from_millis(30);
 const END_LIMIT: Duration = Duration::from_secs(5);
 
@@ -68,6 +71,25 @@ pub enum Wish {
     },
 }
 
+impl std::fmt::Display for Wish {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Install { source, expect: Expect::Anything } => {
+                write!(f, "install dir:{}", source.folder.display())
+            }
+            Self::Install { source, expect: Expect::Installed } => {
+                write!(f, "upgrade dir:{}", source.folder.display())
+            }
+            Self::Rollback { name } => write!(f, "rollback {name}"),
+            Self::Collect { .. } => f.write_str("gc"),
+            Self::Repair(Mend { name: Some(name), .. }) => write!(f, "repair {name}"),
+            Self::Repair(_) => f.write_str("repair"),
+            Self::Remove { name } => write!(f, "remove {name}"),
+            Self::Recover { .. } => f.write_str("recover"),
+        }
+    }
+}
+
 /// A wish, where it is to come true, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,6 +100,8 @@ pub struct Job {
     pub survey: SurveyOptions,
     /// How.
     pub options: Options,
+    /// Who asks.
+    pub asker: Asker,
 }
 
 /// Carries a job out, in this process. The worker does, and whoever works on an offline tree.
@@ -87,8 +111,9 @@ pub fn perform(job: &Job, root: &HostRoot, sink: &mut dyn Sink) -> Outcome {
         EngineChoice::Offline { .. } => None,
     };
     let engine = live.as_mut().map(|live| live as &mut dyn EngineControl);
-    let host = Host { root, survey: &job.survey, engine, sink };
-    match &job.wish {
+    let scribe = Scribe::new(job.asker.clone(), job.wish.to_string());
+    let host = Host { root, survey: &job.survey, engine, scribe: &scribe, sink };
+    let outcome = match &job.wish {
         Wish::Install { source, expect } => match source.read() {
             Ok(package) => transact::install(host, &package, *expect, job.options),
             Err(error) => Outcome::refused(&error, 0),
@@ -101,7 +126,10 @@ pub fn perform(job: &Job, root: &HostRoot, sink: &mut dyn Sink) -> Outcome {
             let conflicts = if *keep_theirs { Conflicts::KeepTheirs } else { Conflicts::Report };
             transact::recover(host, When::Running, conflicts)
         }
-    }
+    };
+    // A host that cannot be written says so by its outcome already.
+    let _ = scribe.not_ended(root, &outcome);
+    outcome
 }
 
 /// Runs as the worker, with the folder that [`submit`] made.
@@ -154,7 +182,12 @@ fn recovery_of(folder: &Path) -> Result<Job> {
     let bytes = fs::read(&path).map_err(|error| HostError::std_io("read", path.display(), error))?;
     let survey = serde_json::from_slice(&bytes)
         .map_err(|error| HostError::new(Class::Internal, format!("{}: {error}", path.display())))?;
-    Ok(Job { wish: Wish::Recover { keep_theirs: false }, survey, options: Options::default() })
+    Ok(Job {
+        wish: Wish::Recover { keep_theirs: false },
+        survey,
+        options: Options::default(),
+        asker: history::asker(Through::Worker),
+    })
 }
 
 fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
@@ -208,13 +241,27 @@ pub fn submit(job: &Job, after: &[String]) -> Result<Submitted> {
     }
 }
 
+/// The job that a worker is carrying out now, or just ended. Whoever asked for it may be following it, too.
+///
+/// # Errors
+/// If systemd does not answer.
+pub fn running() -> Result<Option<Submitted>> {
+    let mut manager = Manager::connect()?;
+    if !is_busy(&manager.unit(WORKER_UNIT)?) {
+        return Ok(None);
+    }
+    let entries = fs::read_dir(RUN).map_err(|error| HostError::std_io("look into", RUN, error))?;
+    let folder = entries.flatten().find(|entry| entry.file_name().to_string_lossy().starts_with(JOB));
+    Ok(folder.map(|entry| Submitted { folder: entry.path(), manager }))
+}
+
 fn is_busy(unit: &UnitState) -> bool {
     matches!(unit.active_state.as_str(), "active" | "activating" | "deactivating")
 }
 
 fn busy() -> HostError {
     HostError::new(Class::Unavailable, format!("another change is under way ({WORKER_UNIT} runs)"))
-        .with_hint("wait for it; cofferdam status shows what it does")
+        .with_hint("wait for it; cofferdam follow shows what it does")
 }
 
 /// A new folder for a job; those of earlier jobs, whose readers are gone, are deleted.
@@ -222,12 +269,12 @@ fn job_folder() -> Result<PathBuf> {
     let fail = |error| HostError::std_io("make a folder in", RUN, error);
     DirBuilder::new().recursive(true).mode(0o700).create(RUN).map_err(fail)?;
     for entry in fs::read_dir(RUN).map_err(fail)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with("job-") {
+        if entry.file_name().to_string_lossy().starts_with(JOB) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    let folder = Path::new(RUN).join(format!("job-{:x}", now.as_nanos()));
+    let folder = Path::new(RUN).join(format!("{JOB}{:x}", now.as_nanos()));
     DirBuilder::new().mode(0o700).create(&folder).map_err(fail)?;
     Ok(folder)
 }

@@ -12,7 +12,7 @@ use cofferdam_core::record::STATE;
 use rustix::fs::{AtFlags, Gid, Mode, OFlags, RenameFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Names of temporary files begin with this and the transaction's id.
@@ -67,6 +67,30 @@ impl HostRoot {
             }
         }
         Err(HostError::io("replace", path, Errno::XDEV))
+    }
+
+    /// Makes the file at `path` (0600) if it is not there, cuts it after `keep` bytes and adds `bytes`, durably. A crash
+    /// leaves the first part of them: this is for files whose readers can tell.
+    ///
+    /// # Errors
+    /// If a call fails.
+    pub(crate) fn append(&self, path: &HostPath, keep: u64, bytes: &[u8]) -> Result<()> {
+        let (parent, _) = self.parent_of(path)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::NOFOLLOW;
+        let fail = |errno| HostError::io("write", path, errno);
+        let mut file = fault::change()
+            .and_then(|()| self.open_at(path, flags, Mode::from_raw_mode(0o600)))
+            .map(File::from)
+            .map_err(fail)?;
+        let write = |file: &mut File| {
+            file.set_len(keep)?;
+            file.seek(SeekFrom::Start(keep))?;
+            file.write_all(bytes)?;
+            file.sync_all()
+        };
+        fault::change().map_err(fail)?;
+        write(&mut file).map_err(|error| HostError::std_io("write", path, error))?;
+        rustix::fs::fsync(&parent).map_err(|errno| HostError::io("sync the folder of", path, errno))
     }
 
     /// Deletes the temporary files that a killed process left for `path`.

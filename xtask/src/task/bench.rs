@@ -184,7 +184,8 @@ fn changes(report: &mut Report, node: &Node) -> Result<()> {
             ("3 remove", "cofferdam remove gvisor-oci --json"),
         ] {
             let (took, output) = timed(node, command)?;
-            let outcome: Outcome = serde_json::from_str(&output).context("cannot read the outcome")?;
+            let last = output.lines().last().unwrap_or_default();
+            let outcome: Outcome = serde_json::from_str(last).context("cannot read the outcome")?;
             let parts = all.entry(name).or_default();
             parts.entry("total".into()).or_default().push(took);
             for (part, time) in outcome.millis {

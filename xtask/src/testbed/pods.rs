@@ -5,11 +5,14 @@ use super::node::Node;
 use super::oci::{BUSYBOX, WAIT};
 use super::trial::wait_for;
 use cofferdam_core::observation::Sandbox;
-use cofferdam_host::cri::{ContainerRun, ContainerSpec, Cri, ExecOutput, PodSpec};
+use cofferdam_host::cri::{ContainerRun, ContainerSpec, Cri, CriError, ExecOutput, PodSpec};
 use std::time::Duration;
 
 /// A sandbox of gVisor on a busy machine.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// The name of a pod's first container.
+pub const MAIN: &str = "main";
 
 /// A pod with one container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,23 +58,15 @@ impl Node {
     /// CRI refuses; what was started of it is removed again.
     pub fn run_pod_with(&self, name: &str, handler: &str, image: &str, command: &[&str]) -> Result<Pod> {
         let cri = self.cri()?;
-        let spec = PodSpec {
-            namespace: "default".into(),
-            name: name.into(),
-            uid: format!("uid-of-{name}"),
-            cgroup_parent: String::new(),
-        };
+        let spec = pod_spec(name);
         let sandbox = cri.run_pod_sandbox(&spec, handler, LIMIT)?;
         let container = ContainerSpec {
-            name: "main".into(),
+            name: MAIN.into(),
             image: image.into(),
             command: command.iter().map(|&word| word.to_owned()).collect(),
-            args: Vec::new(),
+            ..ContainerSpec::default()
         };
-        let started = cri
-            .create_container(&sandbox, &spec, &container, LIMIT)
-            .and_then(|container| cri.start_container(&container, LIMIT).map(|()| container));
-        match started {
+        match start(&cri, &sandbox, &spec, &container) {
             Ok(container) => Ok(Pod { name: name.into(), sandbox, container }),
             Err(e) => {
                 // The first failure is the one to report.
@@ -79,6 +74,22 @@ impl Node {
                 Err(e.into())
             }
         }
+    }
+
+    /// Starts another container in a pod's sandbox: a second one, or the main one's next attempt.
+    ///
+    /// # Errors
+    /// CRI refuses.
+    pub fn run_container(&self, pod: &Pod, name: &str, attempt: u32) -> Result<Pod> {
+        let container = ContainerSpec {
+            name: name.into(),
+            attempt,
+            image: BUSYBOX.into(),
+            command: ["/bin/sh", "-c", WAIT].map(str::to_owned).into(),
+            ..ContainerSpec::default()
+        };
+        let container = start(&self.cri()?, &pod.sandbox, &pod_spec(&pod.name), &container)?;
+        Ok(Pod { container, ..pod.clone() })
     }
 
     /// Runs a command in a pod's container.
@@ -121,11 +132,30 @@ impl Node {
         Ok(self.cri()?.remove_pod_sandbox(&pod.sandbox, LIMIT)?)
     }
 
-    /// Every sandbox of the node with its containers.
+    /// Every sandbox of the node with its containers, in the order of their ids: equal as long as nothing is started,
+    /// ended or restarted.
     ///
     /// # Errors
     /// CRI does not answer.
     pub fn pods(&self) -> Result<Vec<Sandbox>> {
-        Ok(self.cri()?.sandboxes()?)
+        let mut pods = self.cri()?.sandboxes()?;
+        pods.iter_mut().for_each(|pod| pod.containers.sort_by(|a, b| a.id.cmp(&b.id)));
+        pods.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(pods)
     }
+}
+
+fn pod_spec(name: &str) -> PodSpec {
+    PodSpec {
+        namespace: "default".into(),
+        name: name.into(),
+        uid: format!("uid-of-{name}"),
+        cgroup_parent: String::new(),
+    }
+}
+
+fn start(cri: &Cri, sandbox: &str, pod: &PodSpec, spec: &ContainerSpec) -> Result<String, CriError> {
+    let container = cri.create_container(sandbox, pod, spec, LIMIT)?;
+    cri.start_container(&container, LIMIT)?;
+    Ok(container)
 }

@@ -28,9 +28,16 @@ const RUN_LIMIT: Duration = Duration::from_secs(240);
 /// What must be as before once nothing of ours is left.
 pub const WATCHED: &[&str] = &["/etc", "/opt", "/usr", "/var/lib/cofferdam"];
 
+/// The log of what was done. It tells of changes that left the rest as it was; were it left behind, so would be its
+/// folder.
+pub const LOG: &str = "/var/lib/cofferdam/log";
+
 /// What changes below [`WATCHED`] without us, each with the reason.
-pub const EXCLUDED: &[(&str, &str)] =
-    &[(BINARY, "the tests put it there"), ("/etc/mtab", "follows the mounts")];
+pub const EXCLUDED: &[(&str, &str)] = &[
+    (BINARY, "the tests put it there"),
+    ("/etc/mtab", "follows the mounts"),
+    (LOG, "tells of changes that were taken back, too"),
+];
 
 /// The binary with failpoints: `COFFERDAM_BIN`, or built once in this process.
 ///
@@ -87,20 +94,24 @@ impl Run {
     /// # Errors
     /// It is not what was expected; the message shows all that was printed.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_str(&self.output.stdout).map_err(|error| Error::Unexpected {
-            what: format!("the output of `{}` (status {})", self.output.command, self.output.status),
-            why: format!("{error}\n{}{}", self.output.stdout, self.output.stderr),
-            next: "run it by hand on a node".into(),
-        })
+        parse(&self.output, &self.output.stdout)
     }
 
-    /// How a change ended.
+    /// How a change ended: the last of its events.
     ///
     /// # Errors
     /// It printed something else.
     pub fn outcome(&self) -> Result<Outcome> {
-        self.parse()
+        parse(&self.output, self.output.stdout.lines().last().unwrap_or_default())
     }
+}
+
+fn parse<T: DeserializeOwned>(output: &Output, json: &str) -> Result<T> {
+    serde_json::from_str(json).map_err(|error| Error::Unexpected {
+        what: format!("the output of `{}` (status {})", output.command, output.status),
+        why: format!("{error}\n{}{}", output.stdout, output.stderr),
+        next: "run it by hand on a node".into(),
+    })
 }
 
 impl Node {

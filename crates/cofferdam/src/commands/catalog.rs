@@ -2,15 +2,14 @@
 
 use crate::cli::{CatalogArgs, CatalogCommand};
 use crate::show;
-use cofferdam_core::preset::{self, PresetError};
-use cofferdam_host::error::{HostError, Result};
+use cofferdam_core::preset;
+use cofferdam_host::error::Result;
 use std::process::ExitCode;
 
 pub(crate) fn run(args: &CatalogArgs) -> Result<ExitCode> {
-    let of_preset = |error: PresetError| HostError::new(error.class(), error.to_string());
     match &args.show {
         None => {
-            let entries = preset::catalog().map_err(of_preset)?;
+            let entries = preset::catalog()?;
             if args.json {
                 return show::json(&entries);
             }
@@ -20,7 +19,7 @@ pub(crate) fn run(args: &CatalogArgs) -> Result<ExitCode> {
             show::line("\ncofferdam catalog show NAME tells what a package must hold.");
         }
         Some(CatalogCommand::Show { name }) => {
-            let entry = preset::find(name).and_then(preset::catalog_entry).map_err(of_preset)?;
+            let entry = preset::find(name).and_then(preset::catalog_entry)?;
             if args.json {
                 return show::json(&entry);
             }

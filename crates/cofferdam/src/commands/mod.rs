@@ -2,20 +2,26 @@
 
 pub(crate) mod catalog;
 pub(crate) mod doctor;
+pub(crate) mod follow;
 pub(crate) mod gc;
+pub(crate) mod generate;
 pub(crate) mod install;
+pub(crate) mod log;
 pub(crate) mod recover;
 pub(crate) mod remove;
 pub(crate) mod repair;
 pub(crate) mod rollback;
 pub(crate) mod status;
+pub(crate) mod support_bundle;
 pub(crate) mod verify;
 pub(crate) mod worker;
 
 use crate::cli::NodeArgs;
 use crate::show;
+use cofferdam_core::history::Through;
 use cofferdam_core::plan::{Plan, PlanError, World};
 use cofferdam_host::error::Result;
+use cofferdam_host::history;
 use cofferdam_host::store::Store;
 use cofferdam_host::survey::Survey;
 use cofferdam_host::transact::Options;
@@ -23,7 +29,12 @@ use cofferdam_host::worker::{Job, Wish, perform, submit};
 use std::process::ExitCode;
 
 /// Carries a job out: here on an offline tree, by the worker on a live machine.
-fn carry_out(job: &Job, node: &NodeArgs) -> Result<ExitCode> {
+fn carry_out(wish: Wish, options: Options, node: &NodeArgs) -> Result<ExitCode> {
+    let asker = history::asker(Through::Command);
+    run_job(&Job { wish, survey: node.survey(), options, asker }, node)
+}
+
+fn run_job(job: &Job, node: &NodeArgs) -> Result<ExitCode> {
     let mut progress = show::Progress::new(node.json);
     let outcome = if node.is_offline() {
         perform(job, &node.open_root()?, &mut progress)
@@ -54,7 +65,7 @@ fn preview_or_carry_out(
             return Ok(show::unchanged(&plan, node.json));
         }
     }
-    carry_out(&Job { wish, survey: node.survey(), options }, node)
+    carry_out(wish, options, node)
 }
 
 /// Whether something was interrupted: then there is work to do in any case.

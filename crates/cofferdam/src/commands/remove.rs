@@ -8,7 +8,7 @@ use cofferdam_core::plan::{self, Force, Plan};
 use cofferdam_host::error::Result;
 use cofferdam_host::survey::Survey;
 use cofferdam_host::transact::Options;
-use cofferdam_host::worker::{Job, Wish};
+use cofferdam_host::worker::Wish;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &RemoveArgs) -> Result<ExitCode> {
     }
     let options = Options { skip_rehearsal: args.skip_rehearsal, force: args.force };
     let wish = Wish::Remove { name: args.name.clone() };
-    carry_out(&Job { wish, survey: args.node.survey(), options }, &args.node)
+    carry_out(wish, options, &args.node)
 }
 
 /// The plan, once nothing uses the runtime or the wait is over.
@@ -44,8 +44,8 @@ fn wait_for_plan(args: &RemoveArgs) -> Result<Plan> {
                 if error.class() == Class::InUse && deadline.is_some_and(|end| Instant::now() < end) =>
             {
                 let text = format!("waiting: {error}");
-                if said != text && !args.node.json {
-                    show::note(&text);
+                if said != text {
+                    show::waiting(&text, args.node.json);
                     said = text;
                 }
                 std::thread::sleep(POLL);

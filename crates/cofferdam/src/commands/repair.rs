@@ -7,7 +7,7 @@ use cofferdam_core::plan::{self, Drift, Overwrite};
 use cofferdam_host::error::Result;
 use cofferdam_host::survey::Survey;
 use cofferdam_host::transact::{Mend, Options};
-use cofferdam_host::worker::{Job, Wish};
+use cofferdam_host::worker::Wish;
 use std::process::ExitCode;
 
 pub(crate) fn run(args: &RepairArgs) -> Result<ExitCode> {
@@ -22,7 +22,7 @@ pub(crate) fn run(args: &RepairArgs) -> Result<ExitCode> {
             plan::repair(world, overwrite, !args.skip_rehearsal)
         });
     }
-    carry_out(&Job { wish, survey: args.node.survey(), options }, &args.node)
+    carry_out(wish, options, &args.node)
 }
 
 /// A tree is replaced by a transaction of its own, before registrations and units are looked at.

@@ -2,12 +2,14 @@
 
 use crate::cli::NodeArgs;
 use crate::show;
+use cofferdam_core::class::Class;
 use cofferdam_core::name::{HostPath, RuntimeName};
 use cofferdam_core::observation::{
     ConfigOrigin, CriObservation, EngineObservation, EngineProcess, TargetObservation, UnitObservation,
 };
 use cofferdam_core::record::{Installed, Verdict};
-use cofferdam_host::error::Result;
+use cofferdam_host::error::{HostError, Result};
+use cofferdam_host::root::HostRoot;
 use cofferdam_host::store::Store;
 use cofferdam_host::survey::Survey;
 use serde::Serialize;
@@ -80,21 +82,55 @@ struct Earlier<'a> {
 pub(crate) fn run(args: &NodeArgs) -> Result<ExitCode> {
     args.require_root()?;
     let root = args.open_root()?;
-    let journal = Store::new(&root)?.journal()?.map(|journal| journal.change.to_string());
-    let survey = Survey::take(&root, &args.survey())?;
-    let status = Status {
-        generation: survey.ledger.as_ref().map_or(0, |ledger| ledger.generation),
-        journal,
-        view: EngineView::of(&survey.engine),
-        engine: &survey.engine,
-        target: &survey.target,
-        runtimes: runtimes(&survey),
+    let survey = match Survey::take(&root, &args.survey()) {
+        Ok(survey) => survey,
+        Err(error) => {
+            if !args.json {
+                records(&root)?;
+            }
+            return Err(error);
+        }
     };
+    let status = look(&root, &survey)?;
     if args.json {
         return show::json(&status);
     }
     print(&status);
     Ok(ExitCode::SUCCESS)
+}
+
+/// What our records say, where the engine cannot be looked at: whoever mends it wants to know.
+fn records(root: &HostRoot) -> Result<()> {
+    let store = Store::new(root)?;
+    if let Some(journal) = store.journal()? {
+        print_journal(&journal.change.to_string());
+    }
+    for (name, installed) in store.ledger()?.iter().flat_map(|ledger| &ledger.runtimes) {
+        show::line(&format!("runtime     {name} {}, as it was installed", installed.version));
+        show::line(&format!("            {}", installed.tree));
+    }
+    Ok(())
+}
+
+fn print_journal(change: &str) {
+    show::line(&format!("under way   {change} (if nothing is running: cofferdam recover)"));
+}
+
+/// The status as JSON.
+pub(crate) fn document(root: &HostRoot, survey: &Survey<'_>) -> Result<serde_json::Value> {
+    serde_json::to_value(look(root, survey)?)
+        .map_err(|error| HostError::new(Class::Internal, error.to_string()))
+}
+
+fn look<'s>(root: &HostRoot, survey: &'s Survey<'_>) -> Result<Status<'s>> {
+    Ok(Status {
+        generation: survey.ledger.as_ref().map_or(0, |ledger| ledger.generation),
+        journal: Store::new(root)?.journal()?.map(|journal| journal.change.to_string()),
+        view: EngineView::of(&survey.engine),
+        engine: &survey.engine,
+        target: &survey.target,
+        runtimes: runtimes(survey),
+    })
 }
 
 fn runtimes<'s>(survey: &'s Survey<'_>) -> Vec<Runtime<'s>> {
@@ -174,7 +210,7 @@ fn print(status: &Status<'_>) {
     }
     show::line(&format!("generation  {}", status.generation));
     if let Some(change) = &status.journal {
-        show::line(&format!("under way   {change} (if nothing is running: cofferdam recover)"));
+        print_journal(change);
     }
     if status.runtimes.is_empty() {
         show::line("runtimes    none");
@@ -198,11 +234,12 @@ fn print_runtime(runtime: &Runtime<'_>) {
     show::line(&format!("runtime     {} {}, {verdict}", runtime.name, runtime.installed.version));
     show::line(&format!("            {}", runtime.installed.tree));
     let handlers: Vec<_> = runtime.installed.handlers().map(ToString::to_string).collect();
-    show::line(&format!(
-        "            handlers {}, served {}",
-        handlers.join(", "),
-        runtime.served.join(", ")
-    ));
+    let served = match (&runtime.installed.verdict, runtime.served.is_empty()) {
+        (Verdict::Offline, true) => String::new(),
+        (_, true) => ", none of them served".to_owned(),
+        (_, false) => format!(", served {}", runtime.served.join(", ")),
+    };
+    show::line(&format!("            handlers {}{served}", handlers.join(", ")));
     for user in &runtime.users {
         show::line(&format!("            used by {user}"));
     }

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &NodeArgs) -> Result<ExitCode> {
     if report.drift.is_empty() {
         show::line("no drift: everything is as it was installed");
     } else {
-        show::note("hint: cofferdam repair puts it back; with --dry-run it shows what it would change");
+        show::hint("cofferdam repair puts it back; with --dry-run it shows what it would change");
     }
     Ok(ExitCode::from(code))
 }

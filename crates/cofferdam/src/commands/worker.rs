@@ -10,6 +10,9 @@ use std::process::ExitCode;
 /// a success of the worker, whatever it says: a failed unit would make the node look degraded.
 pub(crate) fn run(args: &WorkerArgs) -> Result<ExitCode> {
     let outcome = worker::run(&args.folder)?;
-    show::line(&outcome.message);
+    // systemd's journal keeps this one line even where the last removal deleted our log.
+    let class = outcome.class.map_or_else(String::new, |class| format!(" ({class})"));
+    let result = outcome.result.as_str();
+    show::line(&format!("{result}{class}, generation {}: {}", outcome.generation, outcome.message));
     Ok(ExitCode::SUCCESS)
 }

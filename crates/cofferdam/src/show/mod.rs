@@ -1,26 +1,44 @@
 //! How results are shown: to people on standard output and error, to programs as JSON on standard output.
 
+mod error;
+mod look;
 mod progress;
 
+pub(crate) use error::{error, usage};
+pub(crate) use look::set_up;
 pub(crate) use progress::Progress;
 
 use cofferdam_core::class::Class;
 use cofferdam_core::plan::Plan;
 use cofferdam_core::record::Verdict;
 use cofferdam_host::error::{HostError, Result};
-use cofferdam_host::event::{Ending, Outcome};
+use cofferdam_host::event::{Ending, Event, Outcome};
+use look::{CAUSE, DONE, ERROR, FADED, HINT, Volume, volume};
 use serde::Serialize;
 use std::io::Write;
 use std::process::ExitCode;
 
-/// One line on standard output. A reader that went away is no reason to panic.
+/// One line on standard output. A reader that went away is no reason to panic. Colours in it are left out where none
+/// are wanted.
 pub(crate) fn line(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    let _ = writeln!(anstream::stdout().lock(), "{text}");
+}
+
+/// One line on standard output that `--quiet` leaves out.
+pub(crate) fn say(text: &str) {
+    if volume() != Volume::Quiet {
+        line(text);
+    }
 }
 
 /// One line on standard error.
 pub(crate) fn note(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(anstream::stderr().lock(), "{text}");
+}
+
+/// What to do next.
+pub(crate) fn hint(text: &str) {
+    note(&format!("{HINT}hint:{HINT:#} {text}"));
 }
 
 /// A value as JSON on standard output.
@@ -31,39 +49,20 @@ pub(crate) fn json(value: &impl Serialize) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// An error: what failed, its causes, a way out.
-pub(crate) fn error(error: &HostError, as_json: bool) -> ExitCode {
-    if as_json {
-        let outcome = Outcome::refused(error, 0);
-        let _ = json(&outcome);
-    } else {
-        note(&format!("error: {error}"));
-        let mut source = std::error::Error::source(error);
-        while let Some(cause) = source {
-            note(&format!("cause: {cause}"));
-            source = cause.source();
-        }
-        if let Some(hint) = error.hint() {
-            note(&format!("hint: {hint}"));
-        }
-    }
-    ExitCode::from(error.class().exit_code())
-}
-
-/// How a change ended.
+/// How a change ended, for people; for programs it is the last event, on a line of its own.
 pub(crate) fn outcome(outcome: &Outcome, as_json: bool) -> ExitCode {
     if as_json {
-        let _ = json(outcome);
+        progress::event(&Event::Finished(outcome.clone()));
         return ExitCode::from(outcome.exit_code());
     }
     match outcome.class {
-        None => line(&outcome.message),
-        Some(_) => note(&format!("error: {}", outcome.message)),
+        None => say(&format!("{DONE}{}{DONE:#}", outcome.message)),
+        Some(_) => note(&format!("{ERROR}error:{ERROR:#} {}", outcome.message)),
     }
     match &outcome.verdict {
-        Some(Verdict::Proven) => line("proven: a sandbox and a container in it ran under each handler"),
-        Some(Verdict::Unproven { reason }) => line(&format!("unproven: {reason}")),
-        Some(Verdict::Offline) => line("offline: no engine was asked; cofferdam verifies nothing on a tree"),
+        Some(Verdict::Proven) => say("proven: a sandbox and a container in it ran under each handler"),
+        Some(Verdict::Unproven { reason }) => note(&format!("unproven: {reason}")),
+        Some(Verdict::Offline) => say("offline: no engine was asked, so nothing is proven"),
         None => {}
     }
     match outcome.result {
@@ -71,17 +70,31 @@ pub(crate) fn outcome(outcome: &Outcome, as_json: bool) -> ExitCode {
         Ending::Refused => note("nothing was changed"),
         Ending::Committed | Ending::Unchanged | Ending::Conflict | Ending::Mended | Ending::Unfinished => {}
     }
-    if let Some(hint) = &outcome.hint {
-        note(&format!("hint: {hint}"));
+    if let Some(text) = &outcome.hint {
+        hint(text);
+    }
+    if volume() == Volume::Verbose && !outcome.millis.is_empty() {
+        let parts: Vec<_> =
+            outcome.millis.iter().map(|(part, millis)| format!("{part} {millis} ms")).collect();
+        line(&format!("{FADED}{}{FADED:#}", parts.join(", ")));
     }
     ExitCode::from(outcome.exit_code())
+}
+
+/// What is waited for, before a change begins.
+pub(crate) fn waiting(text: &str, as_json: bool) {
+    if as_json {
+        progress::event(&Event::Note { text: text.to_owned() });
+    } else if volume() != Volume::Quiet {
+        note(text);
+    }
 }
 
 /// There was nothing to do.
 pub(crate) fn unchanged(plan: &Plan, as_json: bool) -> ExitCode {
     let generation = plan.after.generation.saturating_sub(1);
     if !as_json {
-        plan.kept.iter().for_each(|kept| line(&kept.to_string()));
+        plan.kept.iter().for_each(|kept| say(&kept.to_string()));
     }
     outcome(&Outcome::new(Ending::Unchanged, generation, format!("{}: nothing to do", plan.change)), as_json)
 }
@@ -122,10 +135,20 @@ pub(crate) fn plan(plan: &Plan, as_json: bool) -> Result<ExitCode> {
     }
     for file in &plan.files {
         line("");
-        line(file.diff.trim_end_matches('\n'));
+        file.diff.trim_end_matches('\n').split('\n').for_each(diff_line);
     }
     let restarts: Vec<_> = plan.restarts().collect();
     let restarts = if restarts.is_empty() { "nothing".to_owned() } else { restarts.join(", ") };
     line(&format!("\nwrites {}, restarts {restarts}", indicatif::HumanBytes(plan.bytes)));
     Ok(ExitCode::SUCCESS)
+}
+
+fn diff_line(text: &str) {
+    let style = match text.as_bytes().first() {
+        Some(b'+') => DONE,
+        Some(b'-') => ERROR,
+        Some(b'@') => CAUSE,
+        _ => return line(text),
+    };
+    line(&format!("{style}{text}{style:#}"));
 }

@@ -92,10 +92,17 @@ impl Ran {
         self
     }
 
-    /// Standard output as JSON.
+    /// Standard output as JSON: a document, or the last event of a change, its outcome.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self}"))
+        self.events().pop().unwrap_or_else(|| panic!("no JSON: {self}"))
+    }
+
+    /// Standard output as JSON values.
+    #[track_caller]
+    pub fn events(&self) -> Vec<serde_json::Value> {
+        let values = serde_json::Deserializer::from_str(&self.out).into_iter();
+        values.map(|value| value.unwrap_or_else(|error| panic!("{error}: {self}"))).collect()
     }
 }
 

@@ -17,10 +17,16 @@ pub struct Node {
 /// Everything in a tree.
 pub type Snapshot = BTreeMap<String, Node>;
 
+/// It holds times, and tells what leaves the rest as it was. Were it left behind, so would be its folder.
+const LOG: &str = "/var/lib/cofferdam/log";
+
 /// Everything in `root`.
 pub fn snapshot(root: &Path) -> Snapshot {
     let mut found = Snapshot::new();
     walk(root, "/", &mut |path, shown, stat| {
+        if shown == LOG {
+            return;
+        }
         let content = match stat.file_type() {
             kind if kind.is_symlink() => {
                 std::fs::read_link(path).unwrap().into_os_string().into_encoded_bytes()

@@ -1,8 +1,8 @@
 //! Drift: differences between the ledger and the host that we did not make.
 
 use super::register::is_served;
-use super::{PlanError, World};
-use crate::engine::containerd::{self, Effective, Entry};
+use super::{PlanError, World, engine};
+use crate::engine::containerd::{Effective, Entry, Misfit};
 use crate::name::{HandlerName, HostPath, RuntimeName, Version};
 use crate::observation::{PathState, TreeDamage, TreeState};
 use crate::record::{Ledger, OwnedFile, Part};
@@ -32,14 +32,21 @@ pub enum Drift {
         /// Which.
         damage: Vec<TreeDamage>,
     },
-    /// The engine's configuration does not have a handler as we wrote it.
-    Handler {
+    /// A registration does not fit the configuration that the engine reads.
+    Registration(Misfit),
+    /// No registration fits it: why an installation would be refused there.
+    Configuration {
+        /// Why.
+        because: String,
+    },
+    /// A registration stands where it belongs, but another file overrides it.
+    Overridden {
         /// The runtime.
         name: RuntimeName,
         /// The handler.
         handler: HandlerName,
-        /// What about it.
-        what: String,
+        /// The keys that mean something else, or nothing, in the effective configuration.
+        keys: Vec<String>,
     },
     /// The running engine does not list a handler that its configuration has.
     NotServed {
@@ -48,7 +55,7 @@ pub enum Drift {
         /// The handler.
         handler: HandlerName,
     },
-    /// A file that we made, or our part of a file, is not as we left it.
+    /// A file or link that is wholly ours is not as we left it.
     File {
         /// The file.
         path: HostPath,
@@ -65,8 +72,6 @@ pub enum FileDrift {
     Missing,
     /// It is another one.
     Changed,
-    /// It is there, but what we wrote into it is not, or not as we wrote it.
-    PartChanged,
 }
 
 impl std::fmt::Display for Drift {
@@ -79,15 +84,18 @@ impl std::fmt::Display for Drift {
                 write!(f, "{name} {version}: files in {tree} are not as they were installed")?;
                 damage.iter().try_for_each(|damage| write!(f, "\n  {damage}"))
             }
-            Self::Handler { name, handler, what } => write!(f, "{name}: the handler {handler} {what}"),
+            Self::Registration(misfit) => misfit.fmt(f),
+            Self::Configuration { because } => {
+                write!(f, "the engine's configuration has no place for registrations: {because}")
+            }
+            Self::Overridden { name, handler, keys } => {
+                write!(f, "handler {handler} of {name}: overridden by another file: {}", keys.join(", "))
+            }
             Self::NotServed { name, handler } => {
-                write!(f, "{name}: the running engine does not list the handler {handler}")
+                write!(f, "handler {handler} of {name}: not listed by the running engine")
             }
             Self::File { path, what: FileDrift::Missing } => write!(f, "{path} is missing"),
             Self::File { path, what: FileDrift::Changed } => write!(f, "{path} was changed"),
-            Self::File { path, what: FileDrift::PartChanged } => {
-                write!(f, "{path}: what Cofferdam wrote into it is gone or was changed")
-            }
         }
     }
 }
@@ -130,45 +138,44 @@ fn trees(world: &World<'_>, ledger: &Ledger) -> Result<Vec<Drift>, PlanError> {
     Ok(found)
 }
 
-/// What the engine makes of its files, and what the running one serves.
+/// What the engine's files say, what it makes of them, and what the running one serves.
 fn handlers(world: &World<'_>, ledger: &Ledger) -> Result<Vec<Drift>, PlanError> {
+    let misfits = match engine::registered(world.engine, ledger) {
+        Ok(misfits) => misfits,
+        Err(error) => return Ok(vec![Drift::Configuration { because: error.to_string() }]),
+    };
     let effective = world.engine.dump.as_deref().map(Effective::parse).transpose()?;
     let mut found = Vec::new();
     for (name, installed) in &ledger.runtimes {
-        for entry in &installed.entries {
+        for entry in installed.entries.iter().filter(|e| misfits.iter().all(|m| m.handler != e.handler)) {
             let (name, handler) = (name.clone(), entry.handler.clone());
-            match effective.as_ref().and_then(|effective| configured(effective, entry)) {
-                Some(what) => found.push(Drift::Handler { name, handler, what }),
-                None if !is_served(world, std::slice::from_ref(&handler)) => {
-                    found.push(Drift::NotServed { name, handler });
-                }
-                None => {}
+            let keys = effective.as_ref().map(|effective| overridden(effective, entry)).unwrap_or_default();
+            if !keys.is_empty() {
+                found.push(Drift::Overridden { name, handler, keys });
+            } else if !is_served(world, std::slice::from_ref(&handler)) {
+                found.push(Drift::NotServed { name, handler });
             }
         }
     }
-    Ok(found)
+    Ok(misfits.into_iter().map(Drift::Registration).chain(found).collect())
 }
 
-/// What is wrong with a handler in the configuration.
-fn configured(effective: &Effective, entry: &Entry) -> Option<String> {
-    let handlers = effective.handlers();
-    let Some(view) = handlers.get(entry.handler.as_str()) else {
-        return Some("is not in the engine's configuration".to_owned());
-    };
-    let lost = entry.lost_in(view.table);
-    (!lost.is_empty()).then(|| format!("was changed in the engine's configuration: {}", lost.join(", ")))
+/// The keys of an entry that the effective configuration does not have as we wrote them.
+fn overridden(effective: &Effective, entry: &Entry) -> Vec<String> {
+    match effective.handlers().get(entry.handler.as_str()) {
+        Some(view) => entry.lost_in(view.table),
+        None => vec![entry.handler.to_string()],
+    }
 }
 
+/// What is wrong with a file that is wholly ours; our parts of others' files are judged by what they mean.
 fn file(world: &World<'_>, path: &HostPath, owned: &OwnedFile) -> Result<Option<FileDrift>, PlanError> {
-    let present = match world.state(path)? {
-        PathState::File { digest, .. } if *digest == owned.after => return Ok(None),
-        PathState::Absent => return Ok(Some(FileDrift::Missing)),
-        PathState::File { .. } => world.engine.files.get(path),
-        PathState::Link { .. } | PathState::Folder | PathState::Other => None,
-    };
-    Ok(match (&owned.part, present) {
-        (Part::Containerd(part), Some(text)) if containerd::holds(text, part) => None,
-        (Part::Containerd(_), _) => Some(FileDrift::PartChanged),
-        (Part::Whole | Part::DropIn, _) => Some(FileDrift::Changed),
+    if matches!(owned.part, Part::Containerd(_)) {
+        return Ok(None);
+    }
+    Ok(match world.state(path)? {
+        PathState::File { digest, .. } if *digest == owned.after => None,
+        PathState::Absent => Some(FileDrift::Missing),
+        _ => Some(FileDrift::Changed),
     })
 }

@@ -13,9 +13,9 @@ mod rollback;
 mod units;
 mod users;
 
-pub use crate::engine::Overwrite;
 pub use collect::{Kept, Scope, Why, collect};
 pub use drift::{Drift, FileDrift, drift};
+pub use engine::registered;
 pub use error::PlanError;
 pub use install::{Expect, install};
 pub use remove::{Force, remove};
@@ -25,6 +25,7 @@ pub use units::{RECOVER_UNIT, WORKER_UNIT};
 pub use users::tree_users;
 
 use crate::descriptor::Descriptor;
+pub use crate::engine::Overwrite;
 use crate::name::{Digest, HostPath};
 use crate::observation::{EngineObservation, PathState, TargetObservation, TreeState, TreeUses};
 use crate::record::{Change, Ledger, Step, StepKind};
@@ -53,6 +54,11 @@ pub struct World<'a> {
 }
 
 impl World<'_> {
+    /// The text of a configuration file that the engine reads, or that we wrote and it reads no more.
+    fn config_text(&self, path: &HostPath) -> Option<&str> {
+        self.engine.files.get(path).or_else(|| self.engine.apart.get(path)).map(String::as_str)
+    }
+
     fn state(&self, path: &HostPath) -> Result<&PathState, PlanError> {
         self.paths.get(path).ok_or_else(|| PlanError::Unobserved(path.clone()))
     }

@@ -36,7 +36,7 @@ pub(super) fn register(world: &World<'_>, before: Ledger, wanted: Wanted<'_>) ->
     refuse_dropped_handlers(world, &before, name, &installed)?;
     let mut want = before.registrations();
     want.insert(name.clone(), installed.entries.clone());
-    let config = engine::change(world, &before, &want)?;
+    let config = engine::change(world, &before, &want, Overwrite::No)?;
     let handlers: Vec<HandlerName> = installed.handlers().cloned().collect();
     let moved = before.runtimes.get(name).is_none_or(|present| present.tree != installed.tree);
 

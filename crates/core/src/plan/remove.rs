@@ -2,7 +2,7 @@
 
 use super::collect::{self, Scope};
 use super::register::{ledger, prove};
-use super::{Plan, PlanError, World, engine, folders, units, users};
+use super::{Overwrite, Plan, PlanError, World, engine, folders, units, users};
 use crate::name::RuntimeName;
 use crate::observation::PathState;
 use crate::record::{Change, Step};
@@ -34,7 +34,7 @@ pub fn remove(
     }
     let mut want = before.registrations();
     want.remove(name);
-    let config = engine::change(world, &before, &want)?;
+    let config = engine::change(world, &before, &want, Overwrite::No)?;
 
     let mut after = before.clone();
     after.generation += 1;

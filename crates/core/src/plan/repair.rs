@@ -63,7 +63,7 @@ fn other_package(ledger: &Ledger, package: &Package) -> PlanError {
 pub fn repair(world: &World<'_>, overwrite: Overwrite, rehearse: bool) -> Result<Plan, PlanError> {
     let before = ledger(world);
     let want = before.registrations();
-    let config = engine::change(world, &before, &want)?;
+    let config = engine::change(world, &before, &want, overwrite)?;
     let mut after = before.clone();
     after.generation += 1;
     let mut plan = Plan::new(Change::Repair, after);

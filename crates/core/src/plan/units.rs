@@ -1,7 +1,6 @@
 //! The unit that mends files at boot, its link and the worker's copy that it runs.
 
-use super::Overwrite;
-use super::{Blob, FileChange, Plan, PlanError, WorkerBinary, World, folders};
+use super::{Blob, FileChange, Overwrite, Plan, PlanError, WorkerBinary, World, folders};
 use crate::name::{Digest, HostPath};
 use crate::observation::PathState;
 use crate::record::{OwnedFile, Part, STATE, Step};

@@ -52,6 +52,7 @@ impl Node {
             config_resolved: config.clone(),
             config_origin: ConfigOrigin::Default,
             files: BTreeMap::from([(config.clone(), CONFIG.to_owned())]),
+            apart: BTreeMap::new(),
             config,
             dump: None,
             unit: Some(UnitObservation {

@@ -35,7 +35,7 @@ const MESSAGE_LIMIT: usize = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum CriError {
     /// Nobody accepts connections there.
-    #[error("no connection to the CRI socket {socket}: {source}; is the engine running?")]
+    #[error("no connection to the CRI socket {socket}: {source}")]
     Connect {
         /// The socket.
         socket: PathBuf,
@@ -43,7 +43,7 @@ pub enum CriError {
         source: std::io::Error,
     },
     /// The connection is there but does not speak HTTP/2.
-    #[error("{socket} does not speak gRPC: {reason}; is this the engine's CRI socket?")]
+    #[error("{socket} does not speak gRPC: {reason}")]
     Handshake {
         /// The socket.
         socket: PathBuf,
@@ -61,10 +61,7 @@ pub enum CriError {
         limit: Duration,
     },
     /// The engine runs, but its CRI plugin does not serve.
-    #[error(
-        "{socket} serves no CRI ({call}: {message}); the CRI plugin is disabled or failed to load: look at \
-         `disabled_plugins` and the engine's log"
-    )]
+    #[error("{socket} serves no CRI ({call}: {message})")]
     NotServed {
         /// The call.
         call: &'static str,
@@ -109,6 +106,21 @@ impl CriError {
             },
             Self::Incomplete { .. } | Self::Runtime(_) => Class::Internal,
         }
+    }
+
+    /// What to do next, if there is more to say than the message does.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Connect { .. } => "is the engine running? systemctl status containerd says",
+            Self::Handshake { .. } => "is this the engine's CRI socket?",
+            Self::NotServed { .. } => {
+                "the CRI plugin is disabled or failed to load: look at disabled_plugins and the engine's log"
+            }
+            Self::Timeout { .. } | Self::Refused { .. } | Self::Incomplete { .. } | Self::Runtime(_) => {
+                return None;
+            }
+        };
+        Some(text.to_owned())
     }
 
     /// Whether the engine says that the object does not exist.

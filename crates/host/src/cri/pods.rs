@@ -23,6 +23,8 @@ pub struct PodSpec {
 pub struct ContainerSpec {
     /// Its name.
     pub name: String,
+    /// How often it was started before in this sandbox.
+    pub attempt: u32,
     /// Its image: one that the engine has.
     pub image: String,
     /// Replaces the image's entrypoint, if not empty.
@@ -123,7 +125,10 @@ impl Cri {
         limit: Duration,
     ) -> Result<String, CriError> {
         let config = api::ContainerConfig {
-            metadata: Some(api::ContainerMetadata { name: container.name.clone(), attempt: 0 }),
+            metadata: Some(api::ContainerMetadata {
+                name: container.name.clone(),
+                attempt: container.attempt,
+            }),
             image: Some(api::ImageSpec { image: container.image.clone() }),
             command: container.command.clone(),
             args: container.args.clone(),
@@ -183,14 +188,22 @@ impl Cri {
         Ok(ExecOutput { stdout: reply.stdout, stderr: reply.stderr, code: reply.exit_code })
     }
 
-    /// `StopContainer` without grace, then `RemoveContainer`. One that is gone already is fine.
+    /// `StopContainer` without grace.
+    ///
+    /// # Errors
+    /// If the engine refuses, or does not answer within `limit`.
+    pub fn stop_container(&self, id: &str, limit: Duration) -> Result<(), CriError> {
+        let stop = api::StopContainerRequest { container_id: id.to_owned(), timeout: 0 };
+        self.call::<_, api::Empty>("StopContainer", stop, limit).map(drop)
+    }
+
+    /// [`Cri::stop_container`], then `RemoveContainer`. One that is gone already is fine.
     ///
     /// # Errors
     /// If the engine refuses, or does not answer within `limit` for each call.
     pub fn remove_container(&self, id: &str, limit: Duration) -> Result<(), CriError> {
-        let stop = api::StopContainerRequest { container_id: id.to_owned(), timeout: 0 };
-        let stopped = self.call::<_, api::Empty>("StopContainer", stop, limit);
-        let removed = self.call_on::<api::Empty>("RemoveContainer", id, limit);
+        let stopped = self.stop_container(id, limit);
+        let removed = self.call_on::<api::Empty>("RemoveContainer", id, limit).map(drop);
         gone(stopped).and(gone(removed))
     }
 
@@ -199,8 +212,8 @@ impl Cri {
     /// # Errors
     /// If the engine refuses, or does not answer within `limit` for each call.
     pub fn remove_pod_sandbox(&self, id: &str, limit: Duration) -> Result<(), CriError> {
-        let stopped = self.call_on::<api::Empty>("StopPodSandbox", id, limit);
-        let removed = self.call_on::<api::Empty>("RemovePodSandbox", id, limit);
+        let stopped = self.call_on::<api::Empty>("StopPodSandbox", id, limit).map(drop);
+        let removed = self.call_on::<api::Empty>("RemovePodSandbox", id, limit).map(drop);
         gone(stopped).and(gone(removed))
     }
 
@@ -212,7 +225,7 @@ impl Cri {
     }
 }
 
-fn gone(result: Result<api::Empty, CriError>) -> Result<(), CriError> {
+fn gone(result: Result<(), CriError>) -> Result<(), CriError> {
     match result {
         Err(error) if !error.is_not_found() => Err(error),
         _ => Ok(()),

@@ -19,6 +19,7 @@ use cofferdam_core::engine::EngineVersion;
 use cofferdam_core::engine::containerd::{DialectError, Effective};
 use cofferdam_core::name::{HostPath, NameError};
 use cofferdam_core::observation::{CriObservation, EngineObservation, EngineProcess, UnitObservation};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,16 +31,14 @@ pub const DEFAULT_CONFIG: &str = "/etc/containerd/config.toml";
 pub enum ObserveError {
     /// No containerd runs.
     #[error(
-        "no containerd runs here: the unit {unit} has no main process and no process of this host is one; start it first"
+        "no containerd runs here: the unit {unit} has no main process and no process of this host is one"
     )]
     NotRunning {
         /// The unit that was asked.
         unit: String,
     },
     /// More than one runs, and none of them in the unit.
-    #[error(
-        "several containerd processes run here ({pids:?}) and the unit {unit} has none; name the unit that runs the one you mean"
-    )]
+    #[error("several containerd processes run here ({pids:?}) and the unit {unit} has none")]
     Ambiguous {
         /// The unit that was asked.
         unit: String,
@@ -47,9 +46,7 @@ pub enum ObserveError {
         pids: Vec<u32>,
     },
     /// The engine's binary is no longer the file that runs.
-    #[error(
-        "{binary} was replaced since containerd (pid {pid}) started from it; restart the engine first, so that its configuration is judged by the binary that will read it"
-    )]
+    #[error("{binary} was replaced since containerd (pid {pid}) started from it")]
     BinaryReplaced {
         /// The binary.
         binary: String,
@@ -76,9 +73,7 @@ pub enum ObserveError {
         source: NameError,
     },
     /// The engine does not tell its version or its configuration.
-    #[error(
-        "the engine refuses its own configuration as it stands: {0}; mend it first (a restart would not come back)"
-    )]
+    #[error("the engine refuses its own configuration as it stands: {0}")]
     Dump(ProcessError),
     /// The engine's dump has an unexpected form.
     #[error("the engine's dump: {0}")]
@@ -103,6 +98,25 @@ impl ObserveError {
             Self::BinaryReplaced { .. } | Self::Dump(_) => Class::Conflict,
             Self::Path { .. } | Self::Version { .. } => Class::Unsupported,
             Self::Effective(error) => error.class(),
+        }
+    }
+
+    /// What to do next, if there is more to say than the message does.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotRunning { unit } => {
+                Some(format!("start it (systemctl start {unit}), or name its unit with --unit"))
+            }
+            Self::Ambiguous { .. } => Some("name the unit that runs the one you mean with --unit".to_owned()),
+            Self::BinaryReplaced { .. } => Some(
+                "restart the engine first, so that its configuration is judged by the binary that will read it"
+                    .to_owned(),
+            ),
+            Self::Dump(_) => {
+                Some("mend the configuration first: the engine would not come back from a restart".to_owned())
+            }
+            Self::Files(error) => error.hint(),
+            Self::Read { .. } | Self::Path { .. } | Self::Effective(_) | Self::Version { .. } => None,
         }
     }
 }
@@ -205,10 +219,19 @@ pub fn containerd(root: &HostRoot, options: &Options) -> Result<EngineObservatio
         config_resolved,
         config_origin,
         files,
+        apart: BTreeMap::new(),
         dump: Some(dump),
         unit,
         cri,
     })
+}
+
+/// The text of the root file `config` and of each file that it imports, without asking an engine.
+///
+/// # Errors
+/// If one cannot be read, or is not UTF-8.
+pub fn config_files(root: &HostRoot, config: &HostPath) -> Result<BTreeMap<HostPath, String>, HostError> {
+    config_files::read(root, config).map(|(_, files)| files)
 }
 
 /// `BINARY --config CONFIG config dump`.

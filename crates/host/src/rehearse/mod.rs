@@ -102,7 +102,7 @@ pub enum RehearseError {
         reason: String,
     },
     /// This host does not give the namespaces or mounts.
-    #[error("cannot rehearse on this host: {step}: {reason}; install without the rehearsal if you must")]
+    #[error("cannot rehearse on this host: {step}: {reason}")]
     Isolation {
         /// What was tried.
         step: String,
@@ -124,6 +124,16 @@ impl RehearseError {
             Self::Refused { .. } | Self::Isolation { .. } => Class::Unsupported,
             Self::Helper(error) => error.class(),
             Self::Answer(_) => Class::Internal,
+        }
+    }
+}
+
+impl RehearseError {
+    /// What to do next, if there is more to say than the message does.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Isolation { .. } => Some("leave it out with --skip-rehearsal if you must".to_owned()),
+            Self::Refused { .. } | Self::Helper(_) | Self::Answer(_) => None,
         }
     }
 }

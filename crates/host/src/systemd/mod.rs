@@ -35,9 +35,7 @@ const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
 #[derive(Debug, thiserror::Error)]
 pub enum SystemdError {
     /// Nobody answers on the socket.
-    #[error(
-        "no connection to systemd at {socket}: {source}; does systemd run this host, and is this process in its PID namespace?"
-    )]
+    #[error("no connection to systemd at {socket}: {source}")]
     Connect {
         /// The socket.
         socket: PathBuf,
@@ -63,17 +61,13 @@ pub enum SystemdError {
         message: String,
     },
     /// A transient unit of that name is there: its work goes on, or its failure was not looked at.
-    #[error(
-        "the unit {unit} exists already; another worker holds it, or it failed: `systemctl status {unit}`, then `systemctl reset-failed {unit}`"
-    )]
+    #[error("the unit {unit} exists already: another worker holds it, or it failed")]
     UnitExists {
         /// The unit.
         unit: String,
     },
     /// The job ended, and the unit is not in the state that the job was to bring.
-    #[error(
-        "{unit} is {state} after its {job} (result {result}, exit status {status}); see `journalctl -u {unit}`"
-    )]
+    #[error("{unit} is {state} after its {job} (result {result}, exit status {status})")]
     JobFailed {
         /// The unit.
         unit: String,
@@ -108,13 +102,27 @@ impl SystemdError {
         }
     }
 
+    /// What to do next, if there is more to say than the message does.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Connect { .. } => Some(
+                "Cofferdam needs systemd: run it on the host itself, in the host's PID namespace".to_owned(),
+            ),
+            Self::UnitExists { unit } => {
+                Some(format!("look with systemctl status {unit}, then systemctl reset-failed {unit}"))
+            }
+            Self::JobFailed { unit, .. } => Some(format!("journalctl -u {unit} says why")),
+            Self::Timeout { .. } | Self::Refused { .. } | Self::Protocol { .. } => None,
+        }
+    }
+
     fn is(&self, error_name: &str) -> bool {
         matches!(self, Self::Refused { name, .. } if name == error_name)
     }
 }
 
 /// A unit's state.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct UnitState {
     /// Its name, as asked.
     pub name: String,

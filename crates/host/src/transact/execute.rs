@@ -34,17 +34,19 @@ pub(super) fn execute(
         Run { host, store, journal: &mut journal, watch: &mut watch, verdict: None, manifest: None };
     let result = run.all(&plan, package);
     let verdict = run.verdict.take();
-    let mut outcome = match result {
-        Ok(()) => Outcome {
-            verdict: match &plan.change {
-                Change::Install { .. } | Change::Upgrade { .. } | Change::Rollback { .. } => {
-                    verdict.or(Some(Verdict::Offline))
-                }
-                Change::RepairTree { .. } | Change::Repair => verdict,
-                Change::Remove { .. } | Change::Collect => None,
-            },
-            ..Outcome::new(Ending::Committed, plan.after.generation, format!("{}: done", plan.change))
+    let done = Outcome {
+        verdict: match &plan.change {
+            Change::Install { .. } | Change::Upgrade { .. } | Change::Rollback { .. } => {
+                verdict.or(Some(Verdict::Offline))
+            }
+            Change::RepairTree { .. } | Change::Repair => verdict,
+            Change::Remove { .. } | Change::Collect => None,
         },
+        ..Outcome::new(Ending::Committed, plan.after.generation, format!("{}: done", plan.change))
+    };
+    let result = result.and_then(|()| recover::finish(host, store, &journal, &done));
+    let mut outcome = match result {
+        Ok(()) => done,
         // The ledger is in place: from here on there is only forward, and recovery goes on.
         Err(error) if journal.is_committed(store.ledger()?.as_ref()) => {
             let mut outcome = Outcome::refused(&error, generation(store));
@@ -70,6 +72,7 @@ fn open_journal(host: &mut Host<'_>, survey: &Survey<'_>, plan: &Plan, made: &[H
         schema: SCHEMA,
         id: transaction_id(),
         change: plan.change.clone(),
+        asker: Some(host.scribe.asker().clone()),
         phase: Phase::Staging,
         steps: plan.steps.clone(),
         before: survey.ledger.clone(),
@@ -130,7 +133,7 @@ impl Run<'_, '_> {
             self.watch.add(part(step), started.elapsed());
             fault::step(step.kind(), Side::After);
         }
-        recover::finish(self.store, self.journal)
+        Ok(())
     }
 
     fn enter(&mut self, phase: Phase) -> Result<()> {

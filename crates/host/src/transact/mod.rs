@@ -23,6 +23,7 @@ pub use repair::{Mend, repair};
 
 use crate::error::{HostError, Result};
 use crate::event::{Ending, Event, Outcome, Sink};
+use crate::history::Scribe;
 use crate::package::PackageDir;
 use crate::root::HostRoot;
 use crate::store::Store;
@@ -116,6 +117,8 @@ pub struct Host<'a> {
     pub survey: &'a SurveyOptions,
     /// Its engine; none on an offline tree.
     pub engine: Option<&'a mut dyn EngineControl>,
+    /// Writes down how it ended.
+    pub scribe: &'a Scribe,
     /// Where events go.
     pub sink: &'a mut dyn Sink,
 }

@@ -67,12 +67,30 @@ pub(super) fn resume(
     // Before their handlers' trees go: the engine ends them with files from there.
     sweep_probes(host, when);
     if journal.is_committed(store.ledger()?.as_ref()) {
-        clean(host, store, &journal)?;
         let text = format!("{}: was committed, and is finished now", journal.change);
-        return Ok(Outcome::new(Ending::Committed, generation(store), text));
+        let outcome = Outcome::new(Ending::Committed, journal.after.generation, text);
+        clean(host, store, &journal, &outcome)?;
+        return Ok(outcome);
     }
-    let reason = journal.reason.clone().unwrap_or_else(|| "it was interrupted".to_owned());
-    take_back(host, store, &mut journal, reason, when, conflicts)
+    take_back(host, store, &mut journal, Why::Interrupted, when, conflicts)
+}
+
+/// Why a transaction is taken back.
+#[derive(Clone, Copy)]
+enum Why<'e> {
+    /// It failed.
+    Failed(&'e HostError),
+    /// Whoever carried it out is gone.
+    Interrupted,
+}
+
+impl Why<'_> {
+    fn words(self, journal: &Journal) -> String {
+        match self {
+            Self::Failed(error) => error.chain(),
+            Self::Interrupted => journal.reason.clone().unwrap_or_else(|| "it was interrupted".to_owned()),
+        }
+    }
 }
 
 /// Removes the probe pods of a worker that was killed, if the engine is up. That it is not is no failure of the
@@ -95,25 +113,18 @@ pub(super) fn roll_back(
     journal: &mut Journal,
     error: &HostError,
 ) -> Result<Outcome> {
-    let mut outcome = take_back(host, store, journal, error.chain(), When::Running, Conflicts::Report)?;
-    if outcome.result == Ending::RolledBack {
-        outcome.hint = error.hint().or(outcome.hint);
-        // What no engine saw failed for a reason of its own; say that one.
-        if !journal.restarted && error.class() != Class::Internal {
-            outcome.class = Some(error.class());
-        }
-    }
-    Ok(outcome)
+    take_back(host, store, journal, Why::Failed(error), When::Running, Conflicts::Report)
 }
 
 fn take_back(
     host: &mut Host<'_>,
     store: &Store<'_>,
     journal: &mut Journal,
-    reason: String,
+    why: Why<'_>,
     when: When,
     conflicts: Conflicts,
 ) -> Result<Outcome> {
+    let reason = why.words(journal);
     host.sink.take(Event::RollingBack { reason: reason.clone() });
     let settled = journal.phase == Phase::Mended;
     journal.reason = Some(reason.clone());
@@ -132,7 +143,6 @@ fn take_back(
     let engine = settle_engine(host, journal, settled);
     // Again: the engine may have been down before.
     sweep_probes(host, when);
-    finish(store, journal)?;
     let mut message = format!("{}: taken back: {reason}", journal.change);
     if let Err(error) = engine {
         message
@@ -140,6 +150,14 @@ fn take_back(
     }
     let mut outcome = Outcome::new(Ending::RolledBack, generation(store), message);
     outcome.class = Some(Class::RolledBack);
+    if let Why::Failed(error) = why {
+        outcome.hint = error.hint();
+        // What no engine saw failed for a reason of its own; say that one.
+        if !journal.restarted && error.class() != Class::Internal {
+            outcome.class = Some(error.class());
+        }
+    }
+    finish(host, store, journal, &outcome)?;
     Ok(outcome)
 }
 
@@ -186,14 +204,14 @@ fn settle_engine(host: &mut Host<'_>, journal: &Journal, settled: bool) -> Resul
 }
 
 /// Carries out what comes after the commit.
-fn clean(host: &mut Host<'_>, store: &Store<'_>, journal: &Journal) -> Result<()> {
+fn clean(host: &mut Host<'_>, store: &Store<'_>, journal: &Journal, outcome: &Outcome) -> Result<()> {
     for step in journal.steps.iter().skip_while(|step| !matches!(step, Step::Commit)).skip(1) {
         let engine = host.engine.as_mut().map(|engine| &mut **engine as &mut dyn EngineControl);
         if let Some(text) = clean_step(store, engine, step)? {
             host.sink.take(Event::Note { text });
         }
     }
-    finish(store, journal)
+    finish(host, store, journal, outcome)
 }
 
 /// One step after the commit, which may have been done already. Returns what stays, and why.
@@ -244,8 +262,14 @@ pub(super) fn forget_ledger(store: &Store<'_>) -> Result<()> {
     store.root().delete(&store.path("ledger.json")?)
 }
 
-/// Ends a transaction: its temporary files and bytes go, then its journal; without a ledger, everything of ours.
-pub(super) fn finish(store: &Store<'_>, journal: &Journal) -> Result<()> {
+/// Ends a transaction: its temporary files and bytes go, its end is written down, then its journal goes; without a
+/// ledger, everything of ours.
+pub(super) fn finish(
+    host: &mut Host<'_>,
+    store: &Store<'_>,
+    journal: &Journal,
+    outcome: &Outcome,
+) -> Result<()> {
     store.sweep()?;
     // What a new copy was exchanged for lies there.
     store.root().delete_all(&staging(journal)?)?;
@@ -256,6 +280,12 @@ pub(super) fn finish(store: &Store<'_>, journal: &Journal) -> Result<()> {
     }
     let ledger = store.ledger()?;
     store.prune(ledger.as_ref())?;
+    if ledger.is_some()
+        && let Err(error) = host.scribe.ended(store, journal, outcome)
+    {
+        // What happened, happened: a full disk keeps it from being told, not from being so.
+        host.sink.take(Event::Note { text: format!("the log lacks this: {}", error.chain()) });
+    }
     store.delete_journal()?;
     if ledger.is_none() {
         let state =

@@ -89,7 +89,7 @@ fn damaged(host: &Host<'_>, name: Option<&RuntimeName>) -> Result<Vec<Damaged>> 
         .into_iter()
         .filter_map(|drift| match drift {
             Drift::TreeMissing { tree, .. } | Drift::TreeDamaged { tree, .. } => Some(tree),
-            Drift::Handler { .. } | Drift::NotServed { .. } | Drift::File { .. } => None,
+            _ => None,
         })
         .collect();
     let Some(ledger) = &survey.ledger else { return Ok(Vec::new()) };

@@ -4,11 +4,12 @@ use super::effective::Effective;
 use super::tree::Tree;
 use super::{PLATFORMS, Tables};
 use crate::name::HandlerName;
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::fmt;
 
 /// One difference in meaning.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// The key, dotted.
     pub path: String,
@@ -51,9 +52,14 @@ pub fn compare(before: &Effective, after: &Effective, ours: &BTreeSet<HandlerNam
 
 /// The first difference between two trees, for messages; none if they are equal but for empty values.
 pub(super) fn first_difference(before: &Tree, after: &Tree) -> Option<Difference> {
+    all_differences(before, after).into_iter().next()
+}
+
+/// Every difference between two trees.
+pub(super) fn all_differences(before: &Tree, after: &Tree) -> Vec<Difference> {
     let mut found = Vec::new();
     walk(&mut Vec::new(), Some(before), Some(after), &mut found);
-    found.into_iter().next()
+    found
 }
 
 fn walk<'t>(

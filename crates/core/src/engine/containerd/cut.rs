@@ -3,13 +3,10 @@
 use super::compare::{Difference, first_difference};
 use super::error::{DialectError, Place};
 use super::locate::{Spot, edited_ranges, exact_range, import_index, original, union, without};
-use super::render::Style;
 use super::scan::Scan;
 use super::tree::Tree;
 use super::write::{Piece, PieceKind, RootOwned, unsound};
-use super::{Entry, Registrations, Tables};
-use crate::engine::Overwrite;
-use crate::engine::Value;
+use super::{Entry, Overwrite, Tables, Traces};
 use crate::name::HostPath;
 use crate::splice::Splice;
 use std::ops::Range;
@@ -23,39 +20,6 @@ pub struct Cut {
     pub absent: Vec<String>,
     /// Parts that must stay, since others now depend on them.
     pub kept: Vec<String>,
-}
-
-/// What of ours may stand in a file beside what we wrote into it: others move files, and `containerd config migrate`
-/// puts drop-ins into the root file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Traces {
-    /// Entries.
-    pub entries: Registrations,
-    /// Patterns among `imports`, and paths of our drop-ins: an import of a file that is gone stops the daemon.
-    pub imports: Vec<String>,
-}
-
-impl Traces {
-    fn pieces(&self) -> Vec<Piece> {
-        let imports = self.imports.iter().map(|pattern| {
-            let kind = PieceKind::Import { pattern: pattern.clone(), list: false };
-            Piece { kind, text: String::new(), anchor: 0 }
-        });
-        let entries = self.entries.iter().flat_map(|(runtime, entries)| {
-            entries.iter().flat_map(move |entry| {
-                let text = format!("{}\n", Style::plain().marker(Some(runtime)));
-                let own = PieceKind::Entry { runtime: Some(runtime.clone()), entry: entry.clone() };
-                let platform =
-                    entry.platform().map(|entry| PieceKind::Platform { runtime: runtime.clone(), entry });
-                std::iter::once(own).chain(platform).map(move |kind| Piece {
-                    kind,
-                    text: text.clone(),
-                    anchor: 0,
-                })
-            })
-        });
-        imports.chain(entries).collect()
-    }
 }
 
 /// Cuts everything in `owned` out of `text`, and what else `traces` finds in it. If nobody edited the text, what
@@ -115,6 +79,27 @@ pub fn holds(text: &str, owned: &RootOwned) -> bool {
         .is_ok_and(|scan| owned.pieces.iter().all(|piece| holds_in(&scan, owned.tables, piece)))
 }
 
+/// Whether `present` says what writing `owned` into `base` (None: no file) makes it say, be it in other words.
+pub fn settled(present: &str, base: Option<&str>, owned: &RootOwned) -> bool {
+    let (Ok(now), Ok(base)) =
+        (Scan::new(&owned.file, present), Scan::new(&owned.file, base.unwrap_or_default()))
+    else {
+        return false;
+    };
+    let spots: Vec<Spot<'_>> =
+        owned.pieces.iter().map(|piece| Spot { piece, tables: owned.tables }).collect();
+    owned.pieces.iter().all(|piece| holds_in(&now, owned.tables, piece))
+        && first_difference(&rest(&now, &spots), &base.tree).is_none()
+}
+
+/// Whether two texts of `file` mean the same.
+pub fn same(file: &HostPath, one: &str, other: &str) -> bool {
+    match (Scan::new(file, one), Scan::new(file, other)) {
+        (Ok(one), Ok(other)) => first_difference(&one.tree, &other.tree).is_none(),
+        _ => false,
+    }
+}
+
 pub(super) fn holds_in(scan: &Scan<'_>, tables: Tables, piece: &Piece) -> bool {
     match &piece.kind {
         PieceKind::Version(number) => scan.tree.get(&["version"]) == Some(&Tree::Integer(*number)),
@@ -142,30 +127,6 @@ impl PieceKind {
             (Self::Import { pattern, .. }, Self::Import { pattern: other, .. }) => pattern == other,
             _ => self == other,
         }
-    }
-}
-
-impl Entry {
-    /// How a table differs from what we wrote. What `config migrate` adds is no difference: empty values, and the name
-    /// of the default sandbox controller.
-    pub(crate) fn difference(&self, found: &Tree) -> Option<Difference> {
-        let mut found = found.clone();
-        for key in ["sandbox_mode", "sandboxer"] {
-            let default = found.get(&[key]).and_then(Tree::text) == Some("podsandbox");
-            if default && self.keys.iter().all(|(known, _)| known != key) {
-                found.remove(&[key], false);
-            }
-        }
-        first_difference(&self.tree(), &found)
-    }
-
-    /// Whether a table names one of our paths: then it is ours, however it was edited.
-    fn resembles(&self, found: &Tree) -> bool {
-        let ours = self.keys.iter().chain(&self.options).filter_map(|(_, value)| match value {
-            Value::Text(text) if text.starts_with('/') => Some(text.as_str()),
-            _ => None,
-        });
-        ours.into_iter().any(|path| found.names(path))
     }
 }
 

@@ -97,6 +97,11 @@ impl Effective {
         self.cri(&["cni", "conf_dir"])
     }
 
+    /// Folders that describe registries' hosts, separated by colons.
+    pub fn registry_config_path(&self) -> Option<&str> {
+        self.image(&["registry", "config_path"]).or_else(|| self.cri(&["registry", "config_path"]))
+    }
+
     /// `root`: persistent state.
     pub fn root(&self) -> Option<&str> {
         self.text(&["root"])

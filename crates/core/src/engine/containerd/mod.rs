@@ -21,28 +21,31 @@ mod error;
 mod imports;
 mod layout;
 mod locate;
+mod misfit;
 mod render;
 mod rendered;
 mod revert;
 mod scan;
+mod traces;
 mod tree;
 mod version;
 mod write;
 
 pub use admit::{FLOOR, admit, dismiss, foreign_handlers, supported};
 pub use compare::{Difference, compare};
-pub use cut::{Cut, Traces, cut_root, holds};
+pub use cut::{Cut, cut_root, holds, same, settled};
 pub use effective::{Effective, HandlerView};
 pub use error::{DialectError, Place};
 pub use imports::{import_matches, import_patterns, imported_by_name};
 pub use layout::{ConfigInput, Import, Layout, Placement, layout};
+pub use misfit::{Flaw, Misfit, registered};
 pub use render::drop_in;
 pub use revert::revert;
+pub use traces::{Traces, only_ours};
 pub use tree::Tree;
 pub use write::{Piece, PieceKind, RootOwned, RootText, write_root};
 
-pub use super::Overwrite;
-use super::Value;
+use super::{Overwrite, Value};
 use crate::descriptor::{Call, Handler};
 use crate::name::{HandlerName, HostPath, RuntimeName};
 use serde::{Deserialize, Serialize};
@@ -209,6 +212,13 @@ impl Entry {
         })
     }
 
+    /// The table beside the image settings, where the entry needs one.
+    pub(crate) fn platform(&self) -> Option<Self> {
+        let snapshotter = self.snapshotter()?;
+        let keys = vec![("snapshotter".to_owned(), Value::Text(snapshotter.to_owned()))];
+        Some(Self { handler: self.handler.clone(), keys, options: Vec::new() })
+    }
+
     /// Keys of ours that `table`, the handler's table in an effective configuration, does not hold as we wrote them.
     /// Keys that the engine adds with their defaults do not count.
     pub fn lost_in(&self, table: &Tree) -> Vec<String> {
@@ -223,13 +233,6 @@ impl Entry {
         let mut all = lost("", &self.keys);
         all.extend(lost("options.", &self.options));
         all
-    }
-
-    /// The table beside the image settings, where the entry needs one.
-    pub(crate) fn platform(&self) -> Option<Self> {
-        let snapshotter = self.snapshotter()?;
-        let keys = vec![("snapshotter".to_owned(), Value::Text(snapshotter.to_owned()))];
-        Some(Self { handler: self.handler.clone(), keys, options: Vec::new() })
     }
 
     /// What the entry means.

@@ -1,6 +1,7 @@
 //! A text that others edited in the middle of a change, as it would be had the change not been.
 
-use super::cut::{Traces, cut_root};
+use super::Traces;
+use super::cut::cut_root;
 use super::error::DialectError;
 use super::layout::{Import, Layout, Placement};
 use super::scan::Scan;

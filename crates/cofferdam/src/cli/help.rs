@@ -1,0 +1,125 @@
+//! What stands below each command's options: examples, and what else one wants to know then.
+
+pub(super) const COFFERDAM: &str = "\
+Examples:
+  cofferdam doctor                          what this node has, and what stands in the way
+  cofferdam plan dir:./gvisor               what an installation would change, as a diff
+  cofferdam install dir:./gvisor            install, prove with a sandbox, or take it all back
+  cofferdam status                          what is installed and who uses it
+  cofferdam upgrade dir:./gvisor-2          another version, beside the one that pods run from
+  cofferdam rollback gvisor                 back to the version of before
+  cofferdam verify                          whether anybody changed what was installed
+  cofferdam remove gvisor --wait 10m        once no pod uses it, leave the node as it was
+
+Exit codes: 0 done, 1 internal, 2 invalid input, 3 unsupported here, 4 conflict, 5 in use,
+            6 unavailable (try again), 7 rolled back";
+
+pub(super) const CATALOG: &str = "\
+Examples:
+  cofferdam catalog                         one line for each preset
+  cofferdam catalog show gvisor-oci         its descriptor, and what a package must hold";
+
+pub(super) const DOCTOR: &str = "\
+Examples:
+  cofferdam doctor                          exit code 0: nothing stands in the way, 3: something does
+  cofferdam doctor --json                   the same for programs
+
+docs/doctor.md says for each check why it matters and what to do.";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  cofferdam status                          the engine, its sandboxes, the installed runtimes
+  cofferdam status --json                   the same for programs
+  cofferdam status --root ./tree --engine containerd@1.7";
+
+pub(super) const PLAN: &str = "\
+Examples:
+  cofferdam plan dir:./kata                 a package with a runtime.toml
+  cofferdam plan dir:./gvisor --preset gvisor-oci
+                                            a package that a preset describes
+  cofferdam plan dir:./kata --json          the steps and diffs for programs";
+
+pub(super) const INSTALL: &str = "\
+Examples:
+  cofferdam install dir:./kata              a package with a runtime.toml
+  cofferdam install dir:./gvisor --preset gvisor-oci
+                                            a package that a preset describes
+  cofferdam install dir:./kata --root ./tree --engine containerd@1.7 --no-systemd
+                                            into an image that is being built
+  cofferdam install dir:./kata --json       one JSON event per line, the last one is the outcome
+
+The same call again does nothing. Interrupting it does not stop the worker: cofferdam follow.";
+
+pub(super) const UPGRADE: &str = "\
+Examples:
+  cofferdam upgrade dir:./kata-3.27         new sandboxes get it, running ones keep theirs
+  cofferdam rollback kata                   back again
+  cofferdam gc                              delete versions that nothing runs from";
+
+pub(super) const ROLLBACK: &str = "\
+Examples:
+  cofferdam rollback kata --dry-run         what it would change, as a diff
+  cofferdam rollback kata                   running sandboxes keep their version";
+
+pub(super) const REMOVE: &str = "\
+Examples:
+  cofferdam remove kata --dry-run           what it would change, as a diff
+  cofferdam remove kata                     refused (exit code 5) while a pod uses it
+  cofferdam remove kata --wait 10m          once no pod uses it
+  cofferdam remove kata --force             the pods are stopped";
+
+pub(super) const VERIFY: &str = "\
+Examples:
+  cofferdam verify                          exit code 0: no drift, 4: something drifted
+  cofferdam repair --dry-run                what would put it back";
+
+pub(super) const REPAIR: &str = "\
+Examples:
+  cofferdam repair --dry-run                what it would change, as a diff
+  cofferdam repair                          everything that cofferdam verify names
+  cofferdam repair kata --from dir:./kata   files from here, if their first source is gone";
+
+pub(super) const GC: &str = "\
+Examples:
+  cofferdam gc --dry-run                    what would go, and why the rest stays
+  cofferdam gc                              all but what a rollback would bring back
+  cofferdam gc --all                        that, too";
+
+pub(super) const RECOVER: &str = "\
+Examples:
+  cofferdam recover                         exit code 7: it was taken back, 4: somebody edited a file
+  cofferdam recover --keep-theirs           leave edited files as they are
+
+It happens by itself at boot and before each change: this is for when that ended in a conflict.";
+
+pub(super) const LOG: &str = "\
+Examples:
+  cofferdam log                             everything, the oldest first
+  cofferdam log -n 5                        the last five
+  cofferdam log --json                      the same for programs
+  journalctl -u cofferdam-worker            outlives the log, which goes with the last runtime";
+
+pub(super) const SUPPORT_BUNDLE: &str = "\
+Examples:
+  cofferdam support-bundle                  cofferdam-support-TIME.tar.gz in this folder
+  cofferdam support-bundle /root/node1.tar.gz
+
+It holds status, doctor, log and records, and the engine's configuration with secrets withheld.
+It works while the engine is down, and names what it could not get.";
+
+pub(super) const FOLLOW: &str = "\
+Examples:
+  cofferdam follow                          what it does, until it ends; exit code as its own
+  cofferdam follow --json                   one JSON event per line, from the first one on";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  cofferdam completions bash >/etc/bash_completion.d/cofferdam
+  cofferdam completions zsh >/usr/local/share/zsh/site-functions/_cofferdam
+  cofferdam completions fish >~/.config/fish/completions/cofferdam.fish";
+
+pub(super) const MAN: &str = "\
+Examples:
+  cofferdam man | man -l -                  read it
+  cofferdam man --out /usr/local/share/man/man1
+                                            cofferdam.1, cofferdam-install.1, ...";

@@ -1,0 +1,33 @@
+//! How arguments' values are read.
+
+use cofferdam_host::error::{HostError, Result};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A package's place.
+pub(super) fn source(text: &str) -> std::result::Result<PathBuf, String> {
+    match text.split_once(':') {
+        Some(("dir", path)) if !path.is_empty() => Ok(PathBuf::from(path)),
+        _ => Err("a source is dir:PATH, a folder that holds the package".to_owned()),
+    }
+}
+
+/// The worker has another working directory, so folders are made absolute.
+pub(crate) fn absolute(folder: &Path) -> Result<PathBuf> {
+    std::fs::canonicalize(folder)
+        .map_err(|error| HostError::std_io("open the package", folder.display(), error))
+}
+
+/// Seconds, minutes or hours.
+pub(super) fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let factor = match unit {
+        "s" | "" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err("a duration is a number with s, m or h".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "a duration is a number with s, m or h".to_owned())?;
+    Ok(Duration::from_secs(number.saturating_mul(factor)))
+}

@@ -1,0 +1,22 @@
+//! `cofferdam follow`.
+
+use crate::cli::FollowArgs;
+use crate::show;
+use cofferdam_core::class::Class;
+use cofferdam_host::error::{HostError, Result};
+use cofferdam_host::worker;
+use std::process::ExitCode;
+
+pub(crate) fn run(args: &FollowArgs) -> Result<ExitCode> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(HostError::new(Class::Unsupported, "this needs root").with_hint("try again with sudo"));
+    }
+    let Some(submitted) = worker::running()? else {
+        show::say("no change is under way");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let mut progress = show::Progress::new(args.json);
+    let outcome = submitted.follow(&mut progress)?;
+    progress.finish();
+    Ok(show::outcome(&outcome, args.json))
+}
