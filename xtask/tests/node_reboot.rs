@@ -6,6 +6,7 @@
 
 use cofferdam_core::plan::RECOVER_UNIT;
 use cofferdam_core::record::Phase;
+use cofferdam_host::cri::PROBE_NAMESPACE;
 use cofferdam_host::event::{Ending, Outcome};
 use std::time::Instant;
 use xtask::testbed::trial::JOURNAL;
@@ -248,4 +249,31 @@ fn edits_of_others_survive_the_recovery_with_containerd_2() {
 #[test]
 fn edits_of_others_survive_the_recovery_with_containerd_1() {
     foreign_edit(Containerd::Debian17);
+}
+
+/// The worker dies in the middle of a probe: before its change has begun, and after the engine's restart.
+fn probes_are_cut_off(containerd: Containerd) {
+    let node = node(containerd);
+    let clean = snapshot(&node);
+    let probes = || -> Vec<String> {
+        let pods = node.pods().unwrap().into_iter().filter(|pod| pod.namespace == PROBE_NAMESPACE);
+        pods.map(|pod| pod.name).collect()
+    };
+    for (failpoint, code) in [("kill:probe:1", 0), ("kill:probe:2", 7)] {
+        node.put(NO_RESTART, "[Service]\nRestart=no\n", 0o644).unwrap();
+        node.arm(failpoint).unwrap();
+        assert_ne!(node.cofferdam(&["install", &Runtime::GvisorOci.source()]).unwrap().code(), 0);
+        assert!(node.read(FAULT).is_err(), "{failpoint} did not strike");
+        assert_eq!(probes().len(), 1, "{failpoint}");
+        node.remove(NO_RESTART).unwrap();
+        let run = node.cofferdam(&["recover"]).unwrap();
+        assert_eq!(run.code(), code, "{failpoint}: {:#?}", run.output);
+        assert_eq!(probes(), Vec::<String>::new(), "{failpoint}: {:#?}", run.output);
+        same(&clean, &node, failpoint);
+    }
+}
+
+#[test]
+fn a_probe_that_was_cut_off_leaves_no_pod() {
+    probes_are_cut_off(Containerd::Upstream24);
 }
