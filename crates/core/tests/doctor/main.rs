@@ -54,6 +54,7 @@ fn every_check_says_yes_no_and_could_not_look() {
 #[test]
 fn every_requirement_is_asked_by_a_check() {
     let node = Node::good();
+    let documented = include_str!("../../../../docs/descriptor.md");
     for requirement in Requirement::ALL {
         let (readiness, findings) = requirement_readiness(&node.node_alone(), requirement);
         assert!(!findings.is_empty(), "{requirement}");
@@ -61,6 +62,7 @@ fn every_requirement_is_asked_by_a_check() {
         assert_eq!(Requirement::find(requirement.as_str()), Some(requirement));
         let json = serde_json::to_value(requirement).unwrap();
         assert_eq!(json, requirement.as_str(), "one name everywhere");
+        assert!(documented.contains(&format!("\n| `{requirement}` |")), "docs/descriptor.md: {requirement}");
     }
 }
 
