@@ -9,7 +9,7 @@ use cofferdam_core::record::Phase;
 use cofferdam_host::cri::PROBE_NAMESPACE;
 use cofferdam_host::event::{Ending, Outcome};
 use std::time::Instant;
-use xtask::testbed::trial::JOURNAL;
+use xtask::testbed::trial::{FAULT, JOURNAL, NO_RESTART};
 use xtask::testbed::{Containerd, Node, NodeSpec, Runtime, Tree};
 
 const CONFIG: &str = "/etc/containerd/config.toml";

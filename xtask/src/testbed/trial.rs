@@ -24,7 +24,7 @@ pub const FAULT: &str = "/run/cofferdam.fault";
 pub const JOURNAL: &str = "/var/lib/cofferdam/journal.json";
 
 /// Keeps systemd from starting a killed worker again. On /run: a boot does not know it.
-const NO_RESTART: &str = "/run/systemd/system/cofferdam-worker.service.d/test.conf";
+pub const NO_RESTART: &str = "/run/systemd/system/cofferdam-worker.service.d/test.conf";
 
 /// A cold build on a busy machine.
 const BUILD_LIMIT: Duration = Duration::from_secs(1800);
