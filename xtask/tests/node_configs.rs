@@ -14,11 +14,9 @@ use cofferdam_core::splice;
 use cofferdam_core::testing::{GeneratedConfig, containerd_config};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use xtask::testbed::Containerd;
-use xtask::testbed::cache::Cache;
-use xtask::testbed::image::{self, Image};
+use xtask::testbed::reader::Reader;
 
 /// How many generated configurations; their seeds are 0 to this.
 const SEEDS: u64 = 300;
@@ -50,24 +48,16 @@ fn wanted() -> Registrations {
     RUNTIMES.iter().map(|name| (RuntimeName::new(*name).unwrap(), vec![entry(name)])).collect()
 }
 
-/// A real containerd, run on this machine with the libraries of its node's tree.
+/// A real containerd.
 struct Daemon {
-    libraries: PathBuf,
-    binary: PathBuf,
+    reader: Reader,
     engine: EngineVersion,
 }
 
 impl Daemon {
     fn new(containerd: Containerd, release: &str) -> Self {
-        let cache = Cache::open().unwrap();
-        let image = image::tree(&cache, Image::default()).unwrap();
-        let layer = containerd.layer(&cache).unwrap();
-        let tree = layer.as_ref().map_or(image.path(), |entry| entry.path());
-        let daemon = Self {
-            libraries: image.path().join("usr/lib/x86_64-linux-gnu"),
-            binary: tree.join(containerd.binary().trim_start_matches('/')),
-            engine: EngineVersion::parse(release).unwrap(),
-        };
+        let reader = Reader::new(containerd).unwrap();
+        let daemon = Self { reader, engine: EngineVersion::parse(release).unwrap() };
         let version = daemon.run(&["--version"]).unwrap();
         assert!(version.contains(release), "{version}");
         daemon
@@ -75,17 +65,10 @@ impl Daemon {
 
     /// What it prints; its complaint if it fails.
     fn run(&self, args: &[&str]) -> Result<String, String> {
-        let output = Command::new(self.libraries.join("ld-linux-x86-64.so.2"))
-            .arg("--library-path")
-            .arg(&self.libraries)
-            .arg(&self.binary)
-            .args(args)
-            .output()
-            .unwrap();
+        let output = self.reader.run(args).unwrap();
         // The last line; those before it are its log.
-        let complaint =
-            String::from_utf8_lossy(&output.stderr).trim().rsplit('\n').next().unwrap().to_owned();
-        if output.status.success() { Ok(String::from_utf8(output.stdout).unwrap()) } else { Err(complaint) }
+        let complaint = output.stderr.trim().rsplit('\n').next().unwrap().to_owned();
+        if output.success() { Ok(output.stdout) } else { Err(complaint) }
     }
 
     fn effective(&self, file: &Path) -> Result<Effective, String> {

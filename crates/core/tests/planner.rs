@@ -128,7 +128,12 @@ fn a_node_that_is_not_fit_is_refused() {
     let mut node = Node::live();
     node.cri().network_ready = false;
     let way_out = "--skip-check cni";
-    refused(node.install(&package("toy")), Class::Unsupported, &["(cni)", "pod network"], way_out);
+    refused(
+        node.install(&package("toy")),
+        Class::Unsupported,
+        &["not fit for toy: cni: ", "pod network"],
+        way_out,
+    );
     node.fitness.skip = vec![Skip::new("cni").unwrap()];
     let descriptor = package("toy").descriptor;
     let overridden = node.fitness.overridden(&node.engine, &node.target, &descriptor);
@@ -147,7 +152,12 @@ fn what_a_handler_requires_is_asked_for_and_nothing_else() {
     assert!(node.install(&package("toy")).is_ok(), "it requires nothing");
     let mut kata = package("kata");
     kata.descriptor.handlers[0].requires = vec![Requirement::Kvm];
-    refused(node.install(&kata), Class::Unsupported, &["(kvm)", "no /dev/kvm"], "--skip-check kvm");
+    refused(
+        node.install(&kata),
+        Class::Unsupported,
+        &["not fit for kata: kvm: ", "no /dev/kvm"],
+        "--skip-check kvm",
+    );
     node.fitness.facts.kvm = Ok(Kvm::Open { api_version: 12 });
     assert!(node.install(&kata).is_ok());
 }

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! kill:before:write-file:2    SIGKILL before the second step of that kind; or kill:after:...
+//! kill:probe:2                SIGKILL in the second probe, once its sandbox runs
 //! kill:change:7               SIGKILL before the seventh change of a file, wherever it is
 //! fail:verify:1               the first step of that kind reports a failure
 //! error:ENOSPC:7              the seventh change of a file fails with that errno; changes are counted from 1
@@ -32,6 +33,10 @@ pub(crate) const fn fails(_: StepKind) -> bool {
     false
 }
 
+/// Strikes if a `kill` failpoint names this probe.
+#[cfg(not(feature = "failpoints"))]
+pub(crate) const fn probe() {}
+
 /// Fails if an `error` failpoint names this change.
 #[cfg(not(feature = "failpoints"))]
 #[allow(clippy::unnecessary_wraps, reason = "the same signature as with failpoints")]
@@ -40,7 +45,7 @@ pub(crate) const fn change() -> Result<(), rustix::io::Errno> {
 }
 
 #[cfg(feature = "failpoints")]
-pub(crate) use armed::{change, fails, step};
+pub(crate) use armed::{change, fails, probe, step};
 
 #[cfg(feature = "failpoints")]
 mod armed {
@@ -77,6 +82,12 @@ mod armed {
             Side::After => "after",
         };
         if strikes(&format!("kill:{side}:{}", kind.as_str())) {
+            die();
+        }
+    }
+
+    pub(crate) fn probe() {
+        if strikes("kill:probe") {
             die();
         }
     }

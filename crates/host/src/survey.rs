@@ -250,7 +250,10 @@ fn apart(
 ) -> Result<BTreeMap<HostPath, String>> {
     let mut apart = BTreeMap::new();
     for (path, file) in ledger.files.iter().filter(|(path, _)| !read.contains_key(*path)) {
-        let regular = file.part != Part::Whole && matches!(root.state(path)?, PathState::File { .. });
+        // By another name the engine may read it all the same: a folder above it became a link.
+        let read = read.contains_key(&root.real(path)?);
+        let part = file.part != Part::Whole && !read;
+        let regular = part && matches!(root.state(path)?, PathState::File { .. });
         let bytes = if regular { root.read(path)? } else { None };
         if let Some(text) = bytes.and_then(|bytes| String::from_utf8(bytes).ok()) {
             apart.insert(path.clone(), text);

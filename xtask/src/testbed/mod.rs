@@ -9,6 +9,7 @@
 //! oci        the pause and busybox images, made without a registry
 //! engine     the containerd of a node and its configuration
 //! node       a booted container: commands, files, reboot, power cut, teardown
+//! reader     a containerd that reads configurations, without a node
 //! tree       what lies below some directories, to compare before and after
 //! pods       pods on a node, through CRI
 //! package    runtimes, packed as package directories, in two releases each
@@ -33,6 +34,7 @@ pub mod oci;
 pub mod package;
 pub mod packages;
 pub mod pods;
+pub mod reader;
 pub mod tree;
 pub mod trial;
 

@@ -7,7 +7,7 @@
 //! verdict    the answers for one runtime, in a word; what the planner refuses
 //! ```
 //!
-//! To add a check: its function in `checks`, one line in [`CHECKS`], a row in docs/doctor.md, and its three cases in
+//! To add a check: its function in `checks`, one line in [`CHECKS`], a row in docs/doctor.md, and its cases in
 //! the tests, which fail without them.
 
 mod checks;

@@ -87,8 +87,13 @@ pub enum PlanError {
         users: Vec<String>,
     },
     /// A check of the doctor's says no.
-    #[error("this node is not fit for it ({}): {}", .0.check, .0.because)]
-    Unfit(Unfit),
+    #[error("this node is not fit for {name}: {}: {}", .unfit.check, .unfit.because)]
+    Unfit {
+        /// Which runtime.
+        name: RuntimeName,
+        /// What the check says.
+        unfit: Unfit,
+    },
     /// No space.
     #[error(
         "{prefix} has {free} bytes and {inodes} inodes free, {bytes} bytes and {entries} inodes are needed"
@@ -162,7 +167,7 @@ impl PlanError {
             | Self::NotInstalled(_)
             | Self::NoEarlier(_)
             | Self::OtherPackage { .. } => Class::Invalid,
-            Self::Unfit(_) | Self::NoSpace { .. } | Self::KillMode { .. } | Self::NoUnit { .. } => {
+            Self::Unfit { .. } | Self::NoSpace { .. } | Self::KillMode { .. } | Self::NoUnit { .. } => {
                 Class::Unsupported
             }
             Self::HandlerTaken { .. }
@@ -199,7 +204,7 @@ impl PlanError {
             Self::InUse { .. } => {
                 "end these pods, wait for them with --wait 10m, or stop them with --force".to_owned()
             }
-            Self::Unfit(unfit) => match unfit.gate {
+            Self::Unfit { unfit, .. } => match unfit.gate {
                 Gate::Closed => unfit.remedy.clone(),
                 Gate::Skippable => {
                     format!("{}; --skip-check {} goes on without it", unfit.remedy, unfit.check)

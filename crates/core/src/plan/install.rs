@@ -38,7 +38,9 @@ pub fn install(
     }
     match world.fitness.unfit(world.engine, world.target, &package.descriptor) {
         // What can be overridden comes after what cannot.
-        Some(unfit) if draft.is_ok() || unfit.gate == Gate::Closed => Err(PlanError::Unfit(unfit)),
+        Some(unfit) if draft.is_ok() || unfit.gate == Gate::Closed => {
+            Err(PlanError::Unfit { name: package.descriptor.name.clone(), unfit })
+        }
         _ => draft,
     }
 }

@@ -2,6 +2,7 @@
 //! lists handlers whose shim is missing, and on CRI-O a sandbox alone calls no OCI runtime.
 
 use super::{ContainerRun, ContainerSpec, Cri, CriError, PodSpec};
+use crate::fault;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -152,6 +153,7 @@ fn start(
     let began = Instant::now();
     let sandbox = cri.run_pod_sandbox(pod, handler, left(deadline)).map_err(at(ProbeStep::RunPodSandbox))?;
     times.sandbox_ms = millis(began);
+    fault::probe();
 
     let began = Instant::now();
     let spec =
