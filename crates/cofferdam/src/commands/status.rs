@@ -117,7 +117,8 @@ fn runtimes(look: &Look) -> Vec<Runtime<'_>> {
 
 fn print(status: &Status<'_>) {
     if let Some(error) = &status.engine_error {
-        show::line(&format!("engine      could not look: {error}"));
+        let lines = error.lines().collect::<Vec<_>>().join(&format!("\n{:12}", ""));
+        show::line(&format!("engine      could not look: {lines}"));
     }
     if let Some(engine) = status.engine {
         print_engine(engine);
