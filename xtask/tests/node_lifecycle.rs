@@ -251,6 +251,18 @@ fn doctor(node: &Node, keep: &Pod) {
     ill(node, "lasting", &["--prefix", "/srv/x/cofferdam"]);
     node.ok(&["umount", "/srv/x"]).unwrap();
 
+    // An import of a file that is gone: 2.4's own dump hides it, and the daemon would not start again.
+    let path = "/etc/containerd/config.toml";
+    let config = String::from_utf8(node.read(path).unwrap()).unwrap();
+    let import =
+        config.replacen("\nversion = ", "\nimports = [\"/etc/containerd/gone.toml\"]\nversion = ", 1);
+    assert_ne!(import, config);
+    node.put(path, import, 0o644).unwrap();
+    let told =
+        if node.spec().containerd == Containerd::Debian17 { "engine-config" } else { "engine-imports" };
+    assert_eq!(report(node, &[], 3).1, [told]);
+    node.put(path, config, 0o644).unwrap();
+
     node.ok(&["ctr", "--namespace", "k8s.io", "images", "rm", "--sync", PAUSE]).unwrap();
     ill(node, "pause-image", &[]);
     node.load_images().unwrap();

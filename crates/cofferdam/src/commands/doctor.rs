@@ -124,10 +124,12 @@ fn print(report: &Report<'_>, in_short: bool) {
 }
 
 fn show_finding(finding: &Finding) {
+    // What an engine printed may have several lines.
+    let lines = |text: &str| text.lines().collect::<Vec<_>>().join(&format!("\n{:24}", ""));
     match &finding.answer {
         Answer::Yes { seen } => show::line(&format!("yes  {:18} {seen}", finding.check)),
         Answer::No { because, remedy } => {
-            show::line(&format!("NO   {:18} {because}", finding.check));
+            show::line(&format!("NO   {:18} {}", finding.check, lines(because)));
             show::line(&format!("     {:18} do this: {remedy}", ""));
         }
         Answer::Unknown { why } => show::line(&format!("?    {:18} could not look: {why}", finding.check)),

@@ -158,7 +158,8 @@ fn earlier<'s>(look: &'s Look, cri: &CriObservation, name: &RuntimeName) -> Vec<
 
 fn print(status: &Status<'_>) {
     if let Some(error) = &status.engine_error {
-        show::line(&format!("engine      could not look: {error}"));
+        let lines = error.lines().collect::<Vec<_>>().join(&format!("\n{:12}", ""));
+        show::line(&format!("engine      could not look: {lines}"));
     }
     if let Some(engine) = status.engine {
         print_engine(engine);
