@@ -75,7 +75,8 @@ fn an_engine_that_is_replaced_starts_and_serves() {
     node.remove_pod(&keep).unwrap();
     assert_eq!(change(&node, &["remove", Runtime::Crun.name()]), Ending::Committed);
     pods_run(&node, &[""]);
-    let left = node.sh("grep -rl -e crun -e cofferdam /etc/containerd; ls /etc/containerd/conf.d").unwrap();
+    let left =
+        node.sh("grep -r -e runtimes.crun -e /cofferdam /etc/containerd; ls /etc/containerd/conf.d").unwrap();
     assert_eq!(left.stdout.trim(), "", "{left:#?}");
     // Back to the file of before, as it was.
     node.put(CONFIG, &bare, 0o644).unwrap();
