@@ -161,10 +161,12 @@ fn caller_is_killed(node: &Node) {
         Runtime::Crun.source()
     );
     assert_eq!(node.sh(&script).unwrap().status, 137, "the caller was killed while the worker ran");
-    wait_for("the worker's end", Duration::from_secs(60), || {
-        Ok((!node.run(&["systemctl", "is-active", "--quiet", WORKER_UNIT])?.success()).then_some(()))
-    })
-    .unwrap();
+    // Somebody else attaches to it, sees it from its begin, and gets its outcome.
+    let followed = node.cofferdam(&["follow"]).unwrap();
+    assert_eq!(followed.outcome().unwrap().result, Ending::Committed, "{:#?}", followed.output);
+    assert!(followed.output.stdout.starts_with("{\"event\":\"started\""), "{:#?}", followed.output);
+    let idle = node.cofferdam(&["follow"]).unwrap();
+    assert_eq!(idle.outcome().unwrap().result, Ending::Unchanged, "{:#?}", idle.output);
     let status = status(node);
     assert_eq!(status["journal"], Value::Null, "{status:#}");
     assert_eq!(status["runtimes"][0]["verdict"]["verdict"], "proven", "{status:#}");
