@@ -120,6 +120,20 @@ fn what_stands_where_it_should_is_no_misfit() {
 }
 
 #[test]
+fn the_default_sandbox_controller_by_its_name_is_no_change() {
+    for (added, fits) in [
+        ("sandbox_mode = \"podsandbox\"", true),
+        ("sandboxer = \"podsandbox\"", true),
+        ("runtime_path = \"\"", true),
+        ("sandboxer = \"shim\"", false),
+        ("privileged_without_host_devices = true", false),
+    ] {
+        let text = IN_PLACE.replace("  pod_anno", &format!("  {added}\n  pod_anno"));
+        assert_eq!(misfits(&[(ROOT, &text)], &[], &oci(), "2.4.2").is_empty(), fits, "{added}");
+    }
+}
+
+#[test]
 fn what_is_gone_or_not_read_is_named_with_its_file() {
     let bare = IN_PLACE.split("\n# cofferdam").next().unwrap();
     let found = misfits(&[(ROOT, bare)], &[], &oci(), "1.7.24");
