@@ -95,7 +95,7 @@ impl Row {
                 "A proof that fails, and a handler with which the engine serves no CRI: taken back, every byte."
             }
             Self::Kill => {
-                "The worker is killed before and after writing, restart and commit of an upgrade: old or new."
+                "The worker is killed before the writing, after the restart and after the commit of an upgrade: old, old, new."
             }
             Self::Reboot => {
                 "The power fails in the middle of an upgrade: mended before the engine starts, and new pods run."
@@ -219,6 +219,11 @@ mod tests {
             Ran::read(folder.path()).unwrap()
         };
         assert_eq!(all("").missing(), Vec::<String>::new());
+        assert_eq!(
+            all("").document(),
+            include_str!("../../docs/matrix.md"),
+            "see `cargo xtask test --matrix --write`"
+        );
         let ran = all("2.1 forced failure");
         assert_eq!(ran.missing(), ["2.1 forced failure"]);
         assert_eq!(ran.table().matches("MISSING").count(), 1);
