@@ -20,6 +20,7 @@ enum Task {
     Node(task::node::Args),
     Test(task::test::Args),
     Testbed(task::testbed::Args),
+    Tour(task::tour::Args),
 }
 
 fn main() -> ExitCode {
@@ -40,5 +41,6 @@ fn run(task: &Task) -> Result<u8> {
         Task::Node(args) => task::node::run(args),
         Task::Test(args) => task::test::run(args),
         Task::Testbed(args) => task::testbed::run(args).map(|()| 0),
+        Task::Tour(args) => task::tour::run(args).map(|()| 0),
     }
 }

@@ -4,21 +4,15 @@
 // Helpers outside of #[test] functions fail their test by panicking, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use cofferdam_core::plan::{RECOVER_UNIT, WORKER_UNIT};
+use cofferdam_core::plan::RECOVER_UNIT;
 use cofferdam_core::record::Phase;
 use cofferdam_host::cri::PROBE_NAMESPACE;
 use cofferdam_host::event::{Ending, Outcome};
-use std::time::{Duration, Instant};
-use xtask::testbed::trial::{FAULT, LOG, wait_for};
+use std::time::Instant;
+use xtask::testbed::trial::{FAULT, JOURNAL, NO_RESTART};
 use xtask::testbed::{Containerd, Node, NodeSpec, Runtime, Tree};
 
 const CONFIG: &str = "/etc/containerd/config.toml";
-const JOURNAL: &str = "/var/lib/cofferdam/journal.json";
-const WATCHED: &[&str] = &["/etc", "/opt", "/var/lib/cofferdam"];
-
-/// Keeps systemd from starting a killed worker again, as if the power were lost in that moment. On /run: a boot
-/// does not know it.
-const NO_RESTART: &str = "/run/systemd/system/cofferdam-worker.service.d/test.conf";
 
 fn node(containerd: Containerd) -> Node {
     let node = Node::boot(NodeSpec::new(containerd)).unwrap();
@@ -29,7 +23,7 @@ fn node(containerd: Containerd) -> Node {
 }
 
 fn snapshot(node: &Node) -> Tree {
-    node.snapshot(WATCHED).unwrap().without(&[LOG])
+    node.reached_trees().unwrap()
 }
 
 fn same(expected: &Tree, node: &Node, shown: &str) {
@@ -58,17 +52,6 @@ fn told(node: &Node) -> (Ending, bool) {
     (ending, entry["by"]["through"] == "command" && entry["ended_by"]["through"] == "boot")
 }
 
-/// Starts a change whose worker is killed at `failpoint`, and leaves the journal pending.
-fn crash(node: &Node, args: &[&str], failpoint: &str) {
-    node.put(NO_RESTART, "[Service]\nRestart=no\n", 0o644).unwrap();
-    node.arm(failpoint).unwrap();
-    let run = node.cofferdam(args).unwrap();
-    assert_ne!(run.code(), 0, "{:#?}", run.output);
-    assert!(node.read(FAULT).is_err(), "{failpoint} did not strike: {:#?}", run.output);
-    assert!(journal(node).is_some(), "{failpoint}: {:#?}", run.output);
-    node.remove(NO_RESTART).unwrap();
-}
-
 fn phase(node: &Node) -> Phase {
     serde_json::from_value(journal(node).unwrap()["phase"].clone()).unwrap()
 }
@@ -80,39 +63,23 @@ fn set_phase(node: &Node, phase: Phase) {
     node.put(JOURNAL, serde_json::to_vec(&journal).unwrap(), 0o600).unwrap();
 }
 
-/// What the journal of this boot says about the units' order: the recovery ended before containerd began.
+/// The recovery ended before containerd began.
 fn recovered_before_containerd(node: &Node, shown: &str) {
-    let show = |unit: &str, property: &str| -> u64 {
-        let property = format!("--property={property}");
-        node.ok(&["systemctl", "show", &property, "--value", unit]).unwrap().trim().parse().unwrap_or(0)
-    };
-    let ended = show(RECOVER_UNIT, "InactiveEnterTimestampMonotonic");
-    let began = show("containerd.service", "ExecMainStartTimestampMonotonic");
+    let (ended, began) = node.recovery_and_engine().unwrap();
     assert!(ended > 0 && began > 0, "{shown}: recovery {ended}, containerd {began}");
     assert!(ended <= began, "{shown}: recovery ended at {ended}, containerd began at {began}");
 }
 
 /// The boot came to its end, and the settling worker to its own.
 fn settled(node: &Node, shown: &str) {
-    let limit = Duration::from_secs(60);
-    let waited = wait_for("the boot to settle", limit, || {
-        let jobs = node.ok(&["systemctl", "list-jobs", "--no-legend"])?;
-        let worker = node.run(&["systemctl", "is-active", WORKER_UNIT])?.stdout;
-        let idle = matches!(worker.trim(), "inactive" | "failed");
-        Ok((jobs.trim().is_empty() && idle && journal(node).is_none()).then_some(()))
-    });
-    if let Err(error) = waited {
-        let log =
-            node.sh("systemctl list-jobs; journalctl -b --no-pager -n 80 -u 'cofferdam*' -u containerd");
-        panic!("{shown}: {error}\n{}", log.unwrap().stdout);
-    }
-    let running = node.run(&["systemctl", "is-system-running"]).unwrap().stdout;
-    assert_eq!(running.trim(), "running", "{shown}: {}", node.ok(&["systemctl", "--failed"]).unwrap());
+    node.settled().unwrap_or_else(|error| panic!("{shown}: {error}"));
     assert_eq!(node.ok(&["systemctl", "is-active", "containerd"]).unwrap().trim(), "active", "{shown}");
 }
 
 /// A second runtime's installation is cut off: crun, its recovery unit with it, is there already.
-fn power_cuts(containerd: Containerd) {
+#[test]
+fn power_cut_in_every_phase_ends_old_or_new() {
+    let containerd = Containerd::Upstream24;
     let mut node = node(containerd);
     let clean = snapshot(&node);
     change(&node, &["install", &Runtime::Crun.source()]);
@@ -132,7 +99,7 @@ fn power_cuts(containerd: Containerd) {
     for (args, failpoint, wanted, new) in cases {
         let shown = format!("{} {} {failpoint} {wanted:?}", containerd.version(), args[0]);
         let begun = Instant::now();
-        crash(&node, args, failpoint);
+        node.crash(args, failpoint).unwrap_or_else(|error| panic!("{shown}: {error}"));
         // These two cannot be hit by a step of their own: nothing is done in them that the phase before would not show.
         if matches!(wanted, Phase::Staging | Phase::RollingBack) {
             set_phase(&node, wanted);
@@ -176,20 +143,10 @@ fn power_cuts(containerd: Containerd) {
 }
 
 #[test]
-fn power_cut_in_every_phase_ends_old_or_new_with_containerd_2() {
-    power_cuts(Containerd::Upstream24);
-}
-
-#[test]
-fn power_cut_in_every_phase_ends_old_or_new_with_containerd_1() {
-    power_cuts(Containerd::Debian17);
-}
-
-#[test]
 fn first_installation_cut_off_before_its_unit_exists_is_settled_by_hand() {
     let mut node = node(Containerd::Upstream24);
     let clean = snapshot(&node);
-    crash(&node, &["install", &Runtime::Crun.source()], "kill:after:place-tree:1");
+    node.crash(&["install", &Runtime::Crun.source()], "kill:after:place-tree:1").unwrap();
     node.power_cut().unwrap();
     assert_eq!(node.ok(&["systemctl", "is-active", "containerd"]).unwrap().trim(), "active");
     assert!(journal(&node).is_some(), "nothing recovers it by itself yet");
@@ -206,7 +163,7 @@ fn containerd_starts_though_recovery_cannot() {
     let clean = snapshot(&node);
     change(&node, &["install", &Runtime::Crun.source()]);
     let worker = node.read("/opt/cofferdam/bin/cofferdam").unwrap();
-    crash(&node, &["remove", "crun"], "kill:before:restart:1");
+    node.crash(&["remove", "crun"], "kill:before:restart:1").unwrap();
     node.remove("/opt/cofferdam/bin/cofferdam").unwrap();
     node.power_cut().unwrap();
     assert_eq!(node.ok(&["systemctl", "is-active", "containerd"]).unwrap().trim(), "active");
@@ -229,7 +186,7 @@ fn foreign_edit(containerd: Containerd) {
     let theirs = b"\n# theirs\n[debug]\n  level = \"info\"\n".as_slice();
 
     // What is ours can be told apart: it goes, theirs stays.
-    crash(&node, &["install", &Runtime::Crun.source()], "kill:before:restart:1");
+    node.crash(&["install", &Runtime::Crun.source()], "kill:before:restart:1").unwrap();
     let mut text = node.read(CONFIG).unwrap();
     assert_ne!(text, before, "the configuration is changed by then");
     text.extend(theirs);
@@ -245,7 +202,7 @@ fn foreign_edit(containerd: Containerd) {
     change(&node, &["install", &Runtime::Crun.source()]);
     let installed = snapshot(&node);
     let with_ours = node.read(CONFIG).unwrap();
-    crash(&node, &["remove", "crun"], "kill:before:restart:1");
+    node.crash(&["remove", "crun"], "kill:before:restart:1").unwrap();
     let text = [node.read(CONFIG).unwrap().as_slice(), theirs].concat();
     node.put(CONFIG, &text, 0o644).unwrap();
     let run = node.cofferdam(&["recover"]).unwrap();
@@ -259,7 +216,7 @@ fn foreign_edit(containerd: Containerd) {
     same(&clean, &node, "removed");
 
     // An edit of what is ours cannot be told apart from it: a conflict, with a way out.
-    crash(&node, &["install", &Runtime::Crun.source()], "kill:before:restart:1");
+    node.crash(&["install", &Runtime::Crun.source()], "kill:before:restart:1").unwrap();
     let ours = match containerd {
         Containerd::Debian16 | Containerd::Debian17 => CONFIG,
         Containerd::Upstream21 | Containerd::Upstream24 => "/etc/containerd/cofferdam.d/crun.toml",

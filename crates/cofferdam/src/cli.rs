@@ -8,7 +8,9 @@ pub(crate) use node::NodeArgs;
 pub(crate) use values::absolute;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use cofferdam_core::doctor::Skip;
 use cofferdam_core::name::RuntimeName;
+use cofferdam_host::survey::SurveyOptions;
 use std::path::PathBuf;
 use std::time::Duration;
 use values::{duration, source};
@@ -67,7 +69,7 @@ pub(crate) enum Command {
     Catalog(CatalogArgs),
     /// Look at the node and say what stands in the way
     #[command(after_help = help::DOCTOR)]
-    Doctor(NodeArgs),
+    Doctor(DoctorArgs),
     /// Show what is installed, the engine, and who uses what
     #[command(after_help = help::STATUS)]
     Status(NodeArgs),
@@ -138,7 +140,8 @@ impl Command {
     pub(crate) const fn json(&self) -> bool {
         match self {
             Self::Catalog(args) => args.json,
-            Self::Doctor(args) | Self::Status(args) | Self::Verify(args) => args.json,
+            Self::Doctor(args) => args.node.json,
+            Self::Status(args) | Self::Verify(args) => args.json,
             Self::Plan(args) | Self::Install(args) | Self::Upgrade(args) => args.node.json,
             Self::Rollback(args) => args.node.json,
             Self::Repair(args) => args.node.json,
@@ -176,6 +179,15 @@ pub(crate) enum CatalogCommand {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// Presets to judge this node for, or dir:PATH for a package; none: the node alone
+    #[arg(value_name = "PRESET")]
+    pub(crate) runtimes: Vec<String>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
     /// The package: dir:PATH
     #[arg(value_name = "SOURCE", value_parser = source)]
@@ -186,11 +198,21 @@ pub(crate) struct InstallArgs {
     /// The package's version, for a preset, if the package has no file VERSION
     #[arg(long, value_name = "VERSION", requires = "preset")]
     pub(crate) runtime_version: Option<String>,
+    /// Go on although this check of the doctor's says no (repeatable)
+    #[arg(long, value_name = "NAME", value_parser = Skip::new)]
+    pub(crate) skip_check: Vec<Skip>,
     /// Do not start the engine on the new configuration in isolation first
     #[arg(long)]
     pub(crate) skip_rehearsal: bool,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
+}
+
+impl InstallArgs {
+    /// What to look at.
+    pub(crate) fn survey(&self) -> SurveyOptions {
+        SurveyOptions { skip_checks: self.skip_check.clone(), ..self.node.survey() }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -38,6 +38,11 @@ fn steady(line: &str) -> String {
             let (before, _) = text.trim_end_matches(" MiB free").rsplit_once(' ').unwrap();
             format!("{before} [SPACE] MiB free")
         }
+        _ if text.contains(" MiB and ") && text.contains(" inodes free for ") => {
+            let (before, _) = text.split_once(" MiB and ").unwrap().0.rsplit_once(' ').unwrap();
+            let (_, place) = text.split_once(" inodes free for ").unwrap();
+            format!("{before} [SPACE] MiB free for {place}")
+        }
         _ if text.starts_with("by ") && text.contains(", id ") => {
             let generation = text.split(", ").find(|part| part.starts_with("generation")).unwrap();
             format!("by [WHO], [SECONDS] s, {generation}, id [ID]")
@@ -210,6 +215,61 @@ fn colours_only_where_they_are_wanted() {
 }
 
 #[test]
+fn doctor() {
+    let bench = Bench::new("containerd@1.7").with_config("version = 2\n");
+    bench.write("/etc/os-release", "ID=debian\nPRETTY_NAME=\"Debian 13\"\n");
+    golden(&bench, "doctor", &bench.run(&["doctor"]));
+    golden(&bench, "doctor-preset", &bench.run(&["doctor", "gvisor", "crun"]));
+    golden(&bench, "doctor-preset-unknown", &bench.run(&["doctor", "gvisr"]));
+    // A package that asks for hardware, which a tree cannot show.
+    let kata = requiring(&bench, "kvm");
+    golden(&bench, "doctor-package", &bench.run(&["doctor", &kata]));
+    let report = bench.run(&["doctor", &kata, "--json"]).expect(0).json();
+    assert_eq!(report["runtimes"][0]["verdict"], "cannot-tell", "{report:#}");
+    assert_eq!(report["facts"]["os"]["Ok"]["id"], "debian", "{report:#}");
+
+    // Another installer of the same runtime, and a system that takes no change.
+    bench.write("/opt/kata/bin/containerd-shim-kata-v2", "");
+    let report = bench.run(&["doctor", &kata, "--json"]).expect(3).json();
+    assert_eq!(report["runtimes"][0]["verdict"], "not-ready", "{report:#}");
+    assert_eq!(report["runtimes"][0]["because"], serde_json::json!(["other-installers"]), "{report:#}");
+    bench.run(&["doctor", "gvisor"]).expect(0).says("kata-deploy (/opt/kata)");
+    bench.write("/etc/os-release", "ID=talos\nPRETTY_NAME=\"Talos (v1.9)\"\n");
+    golden(&bench, "doctor-immutable", &bench.run(&["doctor"]));
+}
+
+#[test]
+fn the_plan_refuses_what_the_doctor_refuses() {
+    let bench = Bench::new("containerd@1.7").with_config("version = 2\nimports = [\"/etc/gone.toml\"]\n");
+    let package = bench.package("toy");
+    let before = bench.snapshot();
+    golden(&bench, "unfit-plan", &bench.run(&["plan", &package]));
+    golden(&bench, "unfit-install-json", &bench.run(&["install", &package, "--json"]));
+    support::assert_same(&before, &bench.snapshot(), "nothing was written");
+    golden(&bench, "unfit-skip-unknown", &plain(&bench, &["plan", &package, "--skip-check", "cnii"]));
+    golden(&bench, "unfit-skip-closed", &plain(&bench, &["plan", &package, "--skip-check", "unit"]));
+    let skip = ["--skip-check", "engine-imports", "--skip-check", "cni"];
+    let planned = bench.run(&[&["plan", &package, "--json"], &skip[..]].concat()).expect(0).json();
+    assert_eq!(planned["overridden"][0]["check"], "engine-imports", "{planned:#}");
+    golden(&bench, "unfit-skipped", &bench.run(&[&["install", &package], &skip[..]].concat()));
+    // What is there already needs no fit node; what goes asks no doctor.
+    bench.run(&["install", &package]).expect(0).says("nothing to do");
+    bench.run(&["remove", "toy"]).expect(0);
+    support::assert_same(&before, &bench.snapshot(), "all is gone");
+}
+
+/// A package of the name kata that requires `what`.
+fn requiring(bench: &Bench, what: &str) -> String {
+    let folder = bench.beside("kata");
+    let text = format!(
+        "schema = 1\nname = \"kata\"\nversion = \"1\"\n[[handler]]\nname = \"kata\"\n\
+         shim = \"bin/containerd-shim-kata-v1\"\nrequires = [\"{what}\"]\n"
+    );
+    support::make_package(&folder, &text, "kata");
+    format!("dir:{}", folder.display())
+}
+
+#[test]
 fn errors() {
     let bench = Bench::new("containerd@2.4");
     let bad = bench.beside("bad");
@@ -228,6 +288,14 @@ fn errors() {
     let empty = format!("dir:{}", empty.display());
     golden(&bench, "error-no-descriptor", &bench.run(&["install", &empty]).expect(2));
     golden(&bench, "error-preset", &bench.run(&["install", &empty, "--preset", "gvisr"]).expect(2));
+
+    let toy = bench.package("toy");
+    bench.write(CONFIG, "version = 3\nroot = [\n");
+    golden(&bench, "error-config", &bench.run(&["install", &toy]).expect(2));
+    bench.write(CONFIG, "version = 3\n[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.toy]\n");
+    golden(&bench, "error-handler-taken", &bench.run(&["install", &toy]).expect(4));
+    bench.write("/var/lib/cofferdam/ledger.json", "{\"schema\": 9}");
+    golden(&bench, "error-newer-ledger", &bench.run(&["status"]).expect(3));
 }
 
 #[test]

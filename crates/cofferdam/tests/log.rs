@@ -126,7 +126,8 @@ fn a_conflict_is_told_until_it_is_settled() {
     let bench = Bench::new("containerd@1.7").with_config("version = 2\n");
     bench.run(&["install", &bench.package("one")]).expect(0);
     bench.run_with(Some("kill:after:write-file:1"), &["install", &bench.package("two")]).expect_killed();
-    bench.write(support::CONFIG, "version = 2\n# all anew\n");
+    let edited = bench.read(support::CONFIG).replace("/two.toml\"", "/theirs.toml\"");
+    bench.write(support::CONFIG, &edited);
     bench.run(&["recover"]).expect(4);
     bench.run(&["recover", "--keep-theirs"]);
     let told: Vec<String> = told(&bench)[1..].to_vec();

@@ -1,5 +1,5 @@
-//! Generated configurations: runtimes come and go in any order, others edit in between, and the last removal leaves every
-//! byte as it was without us.
+//! Rounds on generated configurations: runtimes are installed, upgraded, rolled back, spoilt and repaired, collected and
+//! removed in any order, others edit in between, and the last removal leaves every byte as it was without us.
 
 // Helpers fail their test by panicking.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -37,52 +37,181 @@ fn edit(text: &str, kind: usize, n: usize) -> String {
     }
 }
 
-#[test]
-fn every_byte_of_generated_configurations_comes_back() {
-    let (mut operations, mut edits) = (0, 0);
-    for seed in 0..COUNT {
+const VERSIONS: [&str; 3] = ["1.0", "2.0", "2.1+rc.1"];
+
+/// What a runtime should be by now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Model {
+    /// The registered version.
+    present: Option<usize>,
+    /// The one that a rollback brings back. Nothing runs from an offline tree, so there is no other.
+    earlier: Option<usize>,
+}
+
+/// What is done to a runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    /// Install or upgrade to this version.
+    Put(usize),
+    Rollback,
+    Remove,
+    /// After its tree was spoilt.
+    Repair,
+    Collect,
+    CollectAll,
+}
+
+impl Operation {
+    fn pick(random: &mut Random) -> Self {
+        match random.below(12) {
+            0..=4 => Self::Put(random.below(VERSIONS.len())),
+            5 | 6 => Self::Rollback,
+            7 | 8 => Self::Remove,
+            9 => Self::Repair,
+            10 => Self::Collect,
+            _ => Self::CollectAll,
+        }
+    }
+}
+
+impl Model {
+    /// Whether the operation is possible, and what is there after it.
+    fn after(&self, operation: Operation) -> Option<Self> {
+        let Self { present, earlier } = *self;
+        match operation {
+            Operation::Put(version) if present == Some(version) => Some(self.clone()),
+            Operation::Put(version) => Some(Self { present: Some(version), earlier: present }),
+            Operation::Rollback => earlier.map(|earlier| Self { present: Some(earlier), earlier: present }),
+            Operation::Remove => present.map(|_| Self::default()),
+            Operation::Repair | Operation::Collect => Some(self.clone()),
+            // It collects for every runtime: see the caller.
+            Operation::CollectAll => Some(Self { present, earlier: None }),
+        }
+    }
+}
+
+/// An offline tree with runtimes that come and go.
+struct Round {
+    bench: Bench,
+    names: Vec<&'static str>,
+    models: Vec<Model>,
+    /// The configuration as it would be without us.
+    theirs: String,
+    context: String,
+    operations: usize,
+}
+
+impl Round {
+    fn new(seed: u64, random: &mut Random) -> (Self, support::Snapshot) {
         let config = containerd_config(seed);
-        let mut random = Random::new(seed ^ 0x5eed);
-        let engine = release(config.version, config.bom, &mut random);
+        let engine = release(config.version, config.bom, random);
         let bench = Bench::new(engine).with_config(&config.text);
         let before = bench.snapshot();
         let mut names = vec!["one", "two", "three"];
         names.truncate(2 + random.below(2));
-        let packages: Vec<String> = names.iter().map(|name| bench.package(name)).collect();
+        let models = vec![Model::default(); names.len()];
         let context = format!("seed {seed}, {engine}:\n{}\n", config.text);
-        let editing = seed % 2 == 1;
-        // The configuration as it would be without us.
-        let mut theirs = config.text.clone();
-        let mut there = vec![false; names.len()];
-        let first = bench.run(&["install", &packages[0]]);
-        assert_eq!(first.code, Some(0), "{context}{first}");
-        there[0] = true;
-        for n in 0..8 {
-            let at = random.below(names.len());
-            let ran = if there[at] {
-                bench.run(&["remove", names[at]])
-            } else {
-                bench.run(&["install", &packages[at]])
+        (Self { bench, names, models, theirs: config.text, context, operations: 0 }, before)
+    }
+
+    fn run(&self, code: i32, args: &[&str]) {
+        let ran = self.bench.run(args);
+        assert_eq!(ran.code, Some(code), "{}{ran}\n{}", self.context, self.bench.read(CONFIG));
+    }
+
+    fn operate(&mut self, at: usize, operation: Operation) {
+        let name = self.names[at];
+        let after = self.models[at].after(operation);
+        let code = if after.is_some() { 0 } else { 2 };
+        match operation {
+            Operation::Put(version) => {
+                let verb = if self.models[at].present.is_some() { "upgrade" } else { "install" };
+                let package = self.bench.package_with(name, VERSIONS[version], &[name]);
+                self.run(code, &[verb, &package]);
+            }
+            Operation::Rollback => self.run(code, &["rollback", name]),
+            Operation::Remove => self.run(code, &["remove", name]),
+            Operation::Repair => {
+                if self.spoil(name) {
+                    self.run(4, &["verify"]);
+                }
+                self.run(code, &["repair"]);
+                self.run(0, &["verify"]);
+            }
+            Operation::Collect => self.run(code, &["gc"]),
+            Operation::CollectAll => {
+                self.run(code, &["gc", "--all"]);
+                self.models.iter_mut().for_each(|model| model.earlier = None);
+            }
+        }
+        if let Some(after) = after {
+            self.models[at] = after;
+        }
+        self.operations += 1;
+    }
+
+    /// Deletes a file of each of its trees.
+    fn spoil(&self, name: &str) -> bool {
+        let Ok(trees) = std::fs::read_dir(self.bench.at(&format!("/opt/cofferdam/runtimes/{name}"))) else {
+            return false;
+        };
+        let trees: Vec<_> = trees.map(|tree| tree.unwrap().path()).collect();
+        trees.iter().for_each(|tree| std::fs::remove_file(tree.join(format!("etc/{name}.toml"))).unwrap());
+        !trees.is_empty()
+    }
+
+    fn edit(&mut self, kind: usize, n: usize) {
+        self.bench.write(CONFIG, &edit(&self.bench.read(CONFIG), kind, n));
+        self.theirs = edit(&self.theirs, kind, n);
+    }
+
+    /// What `status` tells is what it should be.
+    fn check(&self) {
+        let status = self.bench.run(&["status", "--json"]).expect(0).json();
+        for (name, model) in self.names.iter().zip(&self.models) {
+            let runtimes = status["runtimes"].as_array().unwrap();
+            let runtime = runtimes.iter().find(|runtime| runtime["name"] == *name);
+            let version = |value: &serde_json::Value| {
+                VERSIONS.iter().position(|version| value["version"] == *version).unwrap()
             };
-            assert_eq!(ran.code, Some(0), "{context}{ran}\n{}", bench.read(CONFIG));
-            there[at] = !there[at];
-            operations += 1;
-            if editing && random.once_in(3) {
-                let kind = random.below(3);
-                bench.write(CONFIG, &edit(&bench.read(CONFIG), kind, n));
-                theirs = edit(&theirs, kind, n);
+            let earlier = runtime.map(|runtime| runtime["earlier"].as_array().unwrap().clone());
+            let earlier = earlier.unwrap_or_default();
+            assert!(earlier.len() <= 1, "{}{name}: {earlier:?}", self.context);
+            let found = Model { present: runtime.map(version), earlier: earlier.first().map(version) };
+            assert_eq!(found, *model, "{}{name}", self.context);
+        }
+    }
+
+    fn remove_all(&mut self) {
+        for at in 0..self.names.len() {
+            if self.models[at].present.is_some() {
+                self.operate(at, Operation::Remove);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_byte_of_generated_configurations_comes_back() {
+    let (mut operations, mut edits) = (0, 0);
+    for seed in 0..COUNT {
+        let mut random = Random::new(seed ^ 0x5eed);
+        let (mut round, before) = Round::new(seed, &mut random);
+        round.operate(0, Operation::Put(0));
+        for n in 0..8 {
+            let at = random.below(round.names.len());
+            round.operate(at, Operation::pick(&mut random));
+            if seed % 2 == 1 && random.once_in(3) {
+                round.edit(random.below(3), n);
                 edits += 1;
             }
         }
-        for at in 0..names.len() {
-            if there[at] {
-                let ran = bench.run(&["remove", names[at]]);
-                assert_eq!(ran.code, Some(0), "{context}{ran}\n{}", bench.read(CONFIG));
-            }
-        }
+        round.check();
+        round.remove_all();
+        operations += round.operations;
         let mut after = before;
-        after.get_mut(CONFIG).unwrap().content = theirs.into_bytes();
-        assert_same(&after, &bench.snapshot(), &context);
+        after.get_mut(CONFIG).unwrap().content = round.theirs.into_bytes();
+        assert_same(&after, &round.bench.snapshot(), &round.context);
     }
     println!("{COUNT} configurations, {operations} operations, {edits} edits of others");
 }

@@ -261,7 +261,7 @@ fn something_in_the_way_is_a_conflict() {
     let package = file.package("toy");
     refused(&file, &["install", &package], "conflict", 4, &["/opt is a file", "move /opt away"]);
 
-    let drop_in = Bench::new("containerd@2.4");
+    let drop_in = Bench::new("containerd@2.4").with_config("version = 3\n");
     drop_in.write("/etc/containerd/cofferdam.d/toy.toml", "version = 3\n");
     let package = drop_in.package("toy");
     let words = ["/etc/containerd/cofferdam.d/toy.toml is a file that is not ours"];
@@ -270,7 +270,7 @@ fn something_in_the_way_is_a_conflict() {
 
 #[test]
 fn our_files_changed_by_others_are_a_conflict() {
-    let bench = Bench::new("containerd@2.4");
+    let bench = Bench::new("containerd@2.4").with_config("version = 3\n");
     let package = bench.package("toy");
     bench.run(&["install", &package]).expect(0);
     let path = "/etc/containerd/cofferdam.d/toy.toml";

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! descriptor   runtime.toml, presets: what a package says of itself
+//! doctor       named checks: facts -> answers, verdicts
 //! engine       dialects: configuration text -> splices, one folder per engine
 //! observation  what was found on a machine (filled in by `cofferdam-host`)
 //! plan         observation + desired -> ordered steps
@@ -14,6 +15,7 @@ pub mod class;
 pub mod continuity;
 pub mod descriptor;
 pub mod diff;
+pub mod doctor;
 pub mod engine;
 pub mod history;
 pub mod name;

@@ -283,7 +283,7 @@ fn version_1_has_tables_of_its_own() {
         }
         let error = layout_of(&[(ROOT, &base)], Some("2.1.9")).unwrap_err();
         assert_eq!(error.class(), Class::Unsupported);
-        assert!(error.to_string().contains("config migrate"), "{error}");
+        assert!(error.hint().contains("config migrate"), "{error:?}");
     }
     // Without a table of runtimes the default is kept; an import that says no version counts, too.
     let (text, _) = install("[plugins.cri]\nsandbox_image = 'x'\n", Some("1.6.20"));
@@ -308,7 +308,8 @@ fn releases_that_cannot_be_served_are_refused() {
     ] {
         let error = of(version).unwrap_err();
         assert_eq!(error.class(), Class::Unsupported);
-        assert!(error.to_string().contains(words), "{error}");
+        let said = format!("{error}; {}", error.hint());
+        assert!(said.contains(words), "{said}");
     }
 }
 

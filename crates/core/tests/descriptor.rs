@@ -6,7 +6,7 @@
 
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::{
-    Call, Descriptor, FileKind, FindingKind, Findings, PackageFiles, check_files, parse,
+    Call, Descriptor, FileKind, FindingKind, Findings, PackageFiles, Requirement, check_files, parse,
 };
 use cofferdam_core::engine::Value;
 use cofferdam_core::name::PackagePath;
@@ -126,7 +126,7 @@ fn a_full_descriptor_is_read_whole() {
     assert_eq!(qemu.snapshotter.as_deref(), Some("devmapper"));
     let overhead = qemu.overhead.as_ref().unwrap();
     assert_eq!((overhead.cpu.as_deref(), overhead.memory.as_deref()), (Some("250m"), Some("320Mi")));
-    assert_eq!(qemu.requires, ["kvm", "vhost-vsock"]);
+    assert_eq!(qemu.requires, [Requirement::Kvm, Requirement::VhostVsock]);
     assert_eq!(qemu.containerd.runtime_type.as_deref(), Some("io.containerd.kata-qemu.v2"));
     assert_eq!(qemu.containerd.config_type_url.as_deref(), Some("io.containerd.kata.v2.options"));
     assert_eq!(qemu.containerd.entry["sandboxer"], Value::Text("shim".into()));

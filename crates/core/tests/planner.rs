@@ -6,6 +6,9 @@
 mod node;
 
 use cofferdam_core::class::Class;
+use cofferdam_core::descriptor::Requirement;
+use cofferdam_core::doctor::Skip;
+use cofferdam_core::doctor::facts::Kvm;
 use cofferdam_core::name::Digest;
 use cofferdam_core::observation::{CriObservation, TreeUse};
 use cofferdam_core::plan::{Blob, Force, Package};
@@ -103,6 +106,13 @@ fn a_restart_that_would_kill_sandboxes_is_refused() {
     for mode in ["control-group", "mixed"] {
         let mut node = Node::live();
         node.engine.unit.as_mut().unwrap().kill_mode = mode.to_owned();
+        refused(
+            node.install(&package("toy")),
+            Class::Unsupported,
+            &["kill-mode", mode],
+            "--skip-check kill-mode",
+        );
+        node.fitness.skip = vec![Skip::new("kill-mode").unwrap()];
         assert!(node.install(&package("toy")).is_ok(), "nothing runs");
         node.sandbox("web", "");
         let words = ["containerd.service", mode, "1 running sandboxes"];
@@ -110,6 +120,46 @@ fn a_restart_that_would_kill_sandboxes_is_refused() {
         node.cri().sandboxes[0].ready = false;
         assert!(node.install(&package("toy")).is_ok(), "nothing runs any more");
     }
+}
+
+/// What the doctor says no to is not planned, unless the user says so, or nothing is left to do.
+#[test]
+fn a_node_that_is_not_fit_is_refused() {
+    let mut node = Node::live();
+    node.cri().network_ready = false;
+    let way_out = "--skip-check cni";
+    refused(
+        node.install(&package("toy")),
+        Class::Unsupported,
+        &["not fit for toy: cni: ", "pod network"],
+        way_out,
+    );
+    node.fitness.skip = vec![Skip::new("cni").unwrap()];
+    let descriptor = package("toy").descriptor;
+    let overridden = node.fitness.overridden(&node.engine, &node.target, &descriptor);
+    assert_eq!(overridden.iter().map(|o| o.check.as_str()).collect::<Vec<_>>(), ["cni"]);
+    let plan = node.install(&package("toy")).unwrap();
+    node.carry_out(&plan);
+    node.fitness.skip.clear();
+    assert!(node.install(&package("toy")).unwrap().is_empty(), "it is there already");
+    assert!(node.remove(&name("toy"), Force::No).is_ok(), "removal asks no doctor");
+}
+
+#[test]
+fn what_a_handler_requires_is_asked_for_and_nothing_else() {
+    let mut node = Node::live();
+    node.fitness.facts.kvm = Ok(Kvm::Absent);
+    assert!(node.install(&package("toy")).is_ok(), "it requires nothing");
+    let mut kata = package("kata");
+    kata.descriptor.handlers[0].requires = vec![Requirement::Kvm];
+    refused(
+        node.install(&kata),
+        Class::Unsupported,
+        &["not fit for kata: kvm: ", "no /dev/kvm"],
+        "--skip-check kvm",
+    );
+    node.fitness.facts.kvm = Ok(Kvm::Open { api_version: 12 });
+    assert!(node.install(&kata).is_ok());
 }
 
 #[test]
@@ -126,10 +176,20 @@ fn engines_that_cannot_be_restarted_or_asked_are_refused() {
 fn places_that_cannot_hold_a_tree_are_refused() {
     let mut node = Node::live();
     node.target.read_only = true;
-    refused(node.install(&package("toy")), Class::Unsupported, &["/opt/cofferdam", "read-only"], "--prefix");
+    refused(
+        node.install(&package("toy")),
+        Class::Unsupported,
+        &["target-writable", "/opt/cofferdam", "read-only"],
+        "--prefix",
+    );
     let mut node = Node::live();
     node.target.noexec = true;
-    refused(node.install(&package("toy")), Class::Unsupported, &["/opt/cofferdam", "noexec"], "--prefix");
+    refused(
+        node.install(&package("toy")),
+        Class::Unsupported,
+        &["target-exec", "/opt/cofferdam", "noexec"],
+        "--prefix",
+    );
     let mut node = Node::live();
     node.target.free_bytes = 1 << 20;
     refused(node.install(&package("toy")), Class::Unsupported, &["1048576 bytes"], "--prefix");

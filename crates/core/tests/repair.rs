@@ -193,6 +193,11 @@ impl Host {
         registered(&self.node.engine, ledger).unwrap().iter().map(ToString::to_string).collect()
     }
 
+    /// All that `verify` has to say.
+    fn drift(&self) -> Vec<String> {
+        self.node.plan(plan::drift).unwrap().iter().map(ToString::to_string).collect()
+    }
+
     fn repair(&self, overwrite: Overwrite) -> Result<Plan, PlanError> {
         self.node.plan(|world| plan::repair(world, overwrite, true))
     }
@@ -214,9 +219,15 @@ impl Host {
         self.carry_out(&plan);
         assert_eq!(self.misfits(), Vec::<String>::new(), "{:#?}", self.disk);
         assert_eq!(self.tables(), 1, "{:#?}", self.disk);
+        self.sound();
+        assert!(self.node.install(&self.package).unwrap().is_empty());
+    }
+
+    /// Nothing is found, and there is nothing to mend.
+    fn sound(&self) {
+        assert_eq!(self.drift(), Vec::<String>::new());
         let again = self.repair(Overwrite::No).unwrap();
         assert!(again.is_empty(), "{:#?}", again.files);
-        assert!(self.node.install(&self.package).unwrap().is_empty());
     }
 
     /// Removes the runtime: nothing of ours is left on the disk.
@@ -304,8 +315,7 @@ fn a_dump_in_place_of_the_file_needs_no_repair() {
     let mut host = Host::installed("1.7.24", Some(OLD), oci());
     let text = host.migrated(include_str!("data/containerd/dumped-2-by-1.7.toml"));
     host.put(ROOT, &text);
-    assert_eq!(host.misfits(), Vec::<String>::new());
-    assert!(host.repair(Overwrite::No).unwrap().is_empty());
+    host.sound();
     host.remove();
 }
 
@@ -316,8 +326,7 @@ fn another_containerd_underneath_needs_no_repair() {
         let text = host.text(ROOT).to_owned();
         for engine in ["2.4.2", "2.1.9", "1.6.20", "1.7.24"] {
             host.engine(engine);
-            assert_eq!(host.misfits(), Vec::<String>::new(), "{engine}");
-            assert!(host.repair(Overwrite::No).unwrap().is_empty(), "{engine}");
+            host.sound();
             assert_eq!(host.text(ROOT), text);
         }
         host.engine("2.4.2");
@@ -420,8 +429,7 @@ fn a_formatter_makes_no_difference() {
         if root == NEW {
             host.edit(DROP_IN, formatted);
         }
-        assert_eq!(host.misfits(), Vec::<String>::new());
-        assert!(host.repair(Overwrite::No).unwrap().is_empty());
+        host.sound();
         host.remove();
         assert_means(host.text(ROOT), root);
     }
@@ -502,6 +510,22 @@ impl Host {
         self.observe();
         let error = self.node.remove(&name("toy"), Force::No).unwrap_err();
         assert_eq!(error.class(), Class::Conflict, "{error}");
+    }
+}
+
+#[test]
+fn a_comment_in_our_drop_in_is_not_thrown_away() {
+    for comment in
+        [|text: &str| format!("{text}# theirs\n"), |text: &str| text.replacen("\n  ", " # x\n  ", 1)]
+    {
+        let mut host = Host::installed("2.4.2", Some(NEW), shim());
+        host.edit(DROP_IN, comment);
+        assert_eq!(host.drift(), [format!("{DROP_IN} was changed")]);
+        refused(host.repair(Overwrite::No), Class::Conflict, &[DROP_IN], "--overwrite");
+        host.remove_is_refused();
+        let plan = host.repair(Overwrite::Yes).unwrap();
+        host.carry_out(&plan);
+        host.sound();
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a transaction says while it runs, and how it ended. JSON lines in the worker's event file.
 
 use cofferdam_core::class::Class;
+use cofferdam_core::doctor::Overridden;
 pub use cofferdam_core::history::Ending;
 use cofferdam_core::record::{StepKind, Verdict};
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,9 @@ pub struct Outcome {
     /// What the probe said, after an installation.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub verdict: Option<Verdict>,
+    /// Checks that said no, and were overridden.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub overridden: Vec<Overridden>,
     /// The ledger's generation now.
     pub generation: u64,
     /// How long its parts took, in milliseconds.
@@ -77,7 +81,16 @@ impl Outcome {
     /// An outcome with nothing but a result and a message.
     pub fn new(result: Ending, generation: u64, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { result, class: None, message, hint: None, verdict: None, generation, millis: BTreeMap::new() }
+        Self {
+            result,
+            class: None,
+            message,
+            hint: None,
+            verdict: None,
+            overridden: Vec::new(),
+            generation,
+            millis: BTreeMap::new(),
+        }
     }
 
     /// An error before anything was changed.

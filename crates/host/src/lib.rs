@@ -10,7 +10,7 @@
 //! rehearse        the engine's own binary on candidate files, isolated
 //! store           ledger, journal, backups, lock
 //! transact        the transaction engine;  worker: who carries it out
-//! doctor          named checks
+//! doctor          what the named checks look at
 //! ```
 
 mod config_files;

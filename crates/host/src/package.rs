@@ -104,6 +104,9 @@ pub enum Item {
     },
 }
 
+/// How much of a file is written between two reports of progress.
+const CHUNK: usize = 4 << 20;
+
 /// What an installed tree holds: written into it, read by later checks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -197,9 +200,9 @@ impl PackageDir {
                     let bytes = self.relocated(path, bytes, tree)?;
                     *size = bytes.len() as u64;
                     *digest = Digest::of(&bytes);
-                    create(root, &target, &bytes, if *executable { 0o755 } else { 0o644 })?;
+                    let mode = if *executable { 0o755 } else { 0o644 };
+                    create(root, &target, &bytes, mode, &mut |written| progress(copied + written))?;
                     copied += *size;
-                    progress(copied);
                 }
             }
         }
@@ -209,7 +212,7 @@ impl PackageDir {
             .map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
         let path =
             staging.join(MANIFEST).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
-        create(root, &path, &text, 0o644)?;
+        create(root, &path, &text, 0o644, &mut |_| {})?;
         sync(root, staging)?;
         Ok(Digest::of(&text))
     }
@@ -368,7 +371,14 @@ fn digest(items: &BTreeMap<PackagePath, Item>, descriptor: &str) -> Digest {
 }
 
 /// Creates a file in the staging folder. Not synced one by one: [`sync`] does it once for all.
-fn create(root: &HostRoot, path: &HostPath, bytes: &[u8], mode: u32) -> Result<()> {
+/// Makes a file; `progress` gets the bytes written so far.
+fn create(
+    root: &HostRoot,
+    path: &HostPath,
+    bytes: &[u8],
+    mode: u32,
+    progress: &mut dyn FnMut(u64),
+) -> Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
     crate::fault::change().map_err(|errno| HostError::io("create", path, errno))?;
     let fd = root
@@ -376,7 +386,12 @@ fn create(root: &HostRoot, path: &HostPath, bytes: &[u8], mode: u32) -> Result<(
         .map_err(|errno| HostError::io("create", path, errno))?;
     let mut file = File::from(fd);
     crate::fault::change().map_err(|errno| HostError::io("write", path, errno))?;
-    file.write_all(bytes).map_err(|error| HostError::std_io("write", path, error))?;
+    let mut written = 0;
+    for chunk in bytes.chunks(CHUNK) {
+        file.write_all(chunk).map_err(|error| HostError::std_io("write", path, error))?;
+        written += chunk.len() as u64;
+        progress(written);
+    }
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
         .map_err(|errno| HostError::io("set the mode of", path, errno))
 }

@@ -2,18 +2,20 @@
 
 use crate::config_files;
 use crate::error::{HostError, Result};
-use crate::observe::{self, EnginePaths};
+use crate::observe::{self, EnginePaths, ObserveError};
 use crate::root::HostRoot;
 use crate::store::Store;
 use crate::tree;
 use cofferdam_core::class::Class;
+use cofferdam_core::descriptor::Descriptor;
+use cofferdam_core::doctor::{Fitness, Overridden, Skip};
 use cofferdam_core::engine::EngineVersion;
 use cofferdam_core::engine::containerd::Effective;
 use cofferdam_core::name::{Digest, HostPath, RuntimeName};
 use cofferdam_core::observation::{
     ConfigOrigin, CriObservation, EngineObservation, PathState, TargetObservation, TreeState, TreeUses,
 };
-use cofferdam_core::plan::{self, PlanError, WorkerBinary, World};
+use cofferdam_core::plan::{PlanError, WorkerBinary, World};
 use cofferdam_core::record::{Ledger, PREFIX, Part, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,6 +30,9 @@ pub struct SurveyOptions {
     pub engine: EngineChoice,
     /// Whether the host runs (or will run) systemd: then recovery at boot is installed, too.
     pub systemd: bool,
+    /// Checks of the doctor's whose "no" is overridden.
+    #[serde(default)]
+    pub skip_checks: Vec<Skip>,
 }
 
 /// The engine.
@@ -46,6 +51,51 @@ pub enum EngineChoice {
     },
 }
 
+/// What can be seen of a host without its engine's help.
+#[derive(Debug)]
+pub struct Look {
+    /// What is installed.
+    pub ledger: Option<Ledger>,
+    /// Where trees go.
+    pub prefix: HostPath,
+    /// The engine, or why it could not be observed.
+    pub engine: std::result::Result<EngineObservation, ObserveError>,
+    /// Who uses the installed trees; without an engine, processes alone are asked.
+    pub uses: TreeUses,
+}
+
+impl Look {
+    /// Looks at the host.
+    ///
+    /// # Errors
+    /// If our records cannot be read, or say something else than `options`.
+    pub fn take(root: &HostRoot, options: &SurveyOptions) -> Result<Self> {
+        let ledger = Store::new(root)?.ledger()?;
+        let prefix = prefix(ledger.as_ref(), options)?;
+        let trees: Vec<HostPath> =
+            ledger.iter().flat_map(Ledger::trees).map(|(_, installed)| installed.tree.clone()).collect();
+        let (engine, uses) = match &options.engine {
+            EngineChoice::Running { unit } => {
+                let options = observe::Options { unit: unit.clone(), ..Default::default() };
+                let engine = observe::containerd(root, &options);
+                let paths = engine.as_ref().ok().and_then(|engine| EnginePaths::of(engine).ok().flatten());
+                let states: Vec<HostPath> = paths.map(|paths| paths.state).into_iter().collect();
+                (engine, observe::uses(&states, &trees))
+            }
+            EngineChoice::Offline { version } => (offline(root, *version), TreeUses::new()),
+        };
+        Ok(Self { ledger, prefix, engine, uses })
+    }
+
+    /// What CRI says; nothing if there is no engine.
+    pub fn cri(&self) -> CriObservation {
+        match &self.engine {
+            Ok(engine) => engine.cri.clone(),
+            Err(error) => CriObservation::Unavailable { socket: None, reason: error.to_string() },
+        }
+    }
+}
+
 /// One look at a host.
 #[derive(Debug)]
 pub struct Survey<'a> {
@@ -58,6 +108,8 @@ pub struct Survey<'a> {
     pub target: TargetObservation,
     /// Who uses the installed trees.
     pub uses: TreeUses,
+    /// What the doctor looks at.
+    pub fitness: Fitness,
     paths: BTreeMap<HostPath, PathState>,
     trees: BTreeMap<HostPath, TreeState>,
     kept: BTreeMap<Digest, String>,
@@ -70,31 +122,19 @@ impl<'a> Survey<'a> {
     /// # Errors
     /// If there is no engine, or something cannot be read.
     pub fn take(root: &'a HostRoot, options: &SurveyOptions) -> Result<Self> {
-        let store = Store::new(root)?;
-        let ledger = store.ledger()?;
-        let prefix = prefix(ledger.as_ref(), options)?;
-        let trees: Vec<HostPath> =
-            ledger.iter().flat_map(Ledger::trees).map(|(_, installed)| installed.tree.clone()).collect();
-        let (mut engine, uses) = match &options.engine {
-            EngineChoice::Running { unit } => {
-                let engine = observe::containerd(
-                    root,
-                    &observe::Options { unit: unit.clone(), ..Default::default() },
-                )?;
-                let states: Vec<HostPath> =
-                    EnginePaths::of(&engine)?.map(|paths| paths.state).into_iter().collect();
-                let uses = observe::uses(&states, &trees);
-                (engine, uses)
-            }
-            EngineChoice::Offline { version } => (offline(root, *version)?, TreeUses::new()),
-        };
+        let Look { ledger, prefix, engine, uses } = Look::take(root, options)?;
+        let mut engine = engine?;
         if let Some(ledger) = &ledger {
             engine.apart = apart(root, ledger, &engine.files)?;
         }
         Ok(Self {
             target: observe::target(root, &prefix)?,
-            kept: kept_texts(&store, ledger.as_ref()),
+            kept: kept_texts(&Store::new(root)?, ledger.as_ref()),
             worker: if options.systemd { Some(worker_binary()?) } else { None },
+            fitness: Fitness {
+                facts: observe::facts(root, &prefix, Some(&engine)),
+                skip: options.skip_checks.clone(),
+            },
             paths: BTreeMap::new(),
             trees: BTreeMap::new(),
             root,
@@ -127,6 +167,7 @@ impl<'a> Survey<'a> {
                 trees: &self.trees,
                 kept: &self.kept,
                 worker: self.worker,
+                fitness: &self.fitness,
             };
             match planner(&world) {
                 Err(PlanError::Unobserved(path)) => {
@@ -142,9 +183,9 @@ impl<'a> Survey<'a> {
         }
     }
 
-    /// Who runs from a tree, in people's words.
-    pub fn users(&self, tree: &HostPath) -> Vec<String> {
-        plan::tree_users(&self.engine.cri, &self.uses, tree)
+    /// The checks that say no to a package, and are overridden.
+    pub fn overridden(&self, wanted: &Descriptor) -> Vec<Overridden> {
+        self.fitness.overridden(&self.engine, &self.target, wanted)
     }
 
     /// Handlers that the engine lists and has in its present files: one that somebody took out of these without a restart
@@ -191,7 +232,10 @@ fn prefix(ledger: Option<&Ledger>, options: &SurveyOptions) -> Result<HostPath> 
 }
 
 /// containerd as the files of an offline tree describe it.
-fn offline(root: &HostRoot, version: Option<EngineVersion>) -> Result<EngineObservation> {
+fn offline(
+    root: &HostRoot,
+    version: Option<EngineVersion>,
+) -> std::result::Result<EngineObservation, ObserveError> {
     let config = HostPath::new(observe::DEFAULT_CONFIG)
         .map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
     let (config_resolved, files) = config_files::read(root, &config)?;
@@ -219,7 +263,10 @@ fn apart(
 ) -> Result<BTreeMap<HostPath, String>> {
     let mut apart = BTreeMap::new();
     for (path, file) in ledger.files.iter().filter(|(path, _)| !read.contains_key(*path)) {
-        let regular = file.part != Part::Whole && matches!(root.state(path)?, PathState::File { .. });
+        // By another name the engine may read it all the same: a folder above it became a link.
+        let read = read.contains_key(&root.real(path)?);
+        let part = file.part != Part::Whole && !read;
+        let regular = part && matches!(root.state(path)?, PathState::File { .. });
         let bytes = if regular { root.read(path)? } else { None };
         if let Some(text) = bytes.and_then(|bytes| String::from_utf8(bytes).ok()) {
             apart.insert(path.clone(), text);

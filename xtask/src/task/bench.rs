@@ -5,6 +5,7 @@ use super::screen::Screen;
 use crate::testbed::cache::Cache;
 use crate::testbed::{Containerd, Node, NodeSpec, Runtime, package};
 use anyhow::{Context, Result, ensure};
+use cofferdam_core::doctor::{Facts, Fitness};
 use cofferdam_core::name::HostPath;
 use cofferdam_core::observation::{EngineObservation, PathState, TargetObservation, TreeState, TreeUses};
 use cofferdam_core::plan::{self, Expect, Package, Plan, PlanError, World};
@@ -127,6 +128,7 @@ fn plan_once(engine: &EngineObservation, package: &Package) -> Result<Duration> 
         free_inodes: 1 << 30,
     };
     let (uses, kept) = (TreeUses::new(), BTreeMap::new());
+    let fitness = Fitness { facts: Facts::unseen("a benchmark"), skip: Vec::new() };
     let (mut paths, mut trees) = (BTreeMap::new(), BTreeMap::new());
     if let Some(text) = engine.files.get(&engine.config_resolved) {
         let digest = cofferdam_core::name::Digest::of(text.as_bytes());
@@ -143,6 +145,7 @@ fn plan_once(engine: &EngineObservation, package: &Package) -> Result<Duration> 
             trees: &trees,
             kept: &kept,
             worker: None,
+            fitness: &fitness,
         };
         match plan::install(&world, package, Expect::Anything, true) {
             Err(PlanError::Unobserved(path)) => {

@@ -7,3 +7,4 @@ pub mod node;
 pub mod screen;
 pub mod test;
 pub mod testbed;
+pub mod tour;

@@ -20,6 +20,12 @@ pub struct Args {
     /// Only tests whose names contain this.
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
+    /// Only the fault matrix.
+    #[arg(long, conflicts_with_all = ["suite", "filter"])]
+    matrix: bool,
+    /// Write docs/matrix.md as it ran, instead of comparing it.
+    #[arg(long, requires = "matrix")]
+    write: bool,
 }
 
 /// A suite.
@@ -31,7 +37,7 @@ pub enum Suite {
     Purity,
     /// The release binary: static, without getaddrinfo, runs in an empty root.
     Static,
-    /// Real nodes with containerd 1.7 and 2.4.
+    /// Real nodes with containerd 1.6 to 2.4, and the fault matrix.
     Node,
 }
 
@@ -44,6 +50,26 @@ impl Suite {
             Self::Node => "node",
         }
     }
+}
+
+impl Args {
+    fn suites(&self) -> Vec<Suite> {
+        if self.matrix {
+            return vec![Suite::Node];
+        }
+        let all = Suite::value_variants().iter().copied();
+        all.filter(|suite| self.suite.is_empty() || self.suite.contains(suite)).collect()
+    }
+}
+
+/// What is run of a suite.
+struct Selection<'a> {
+    /// Tests whose names contain this.
+    filter: Option<&'a str>,
+    /// Of the node suite, the fault matrix.
+    matrix_only: bool,
+    /// Its page is written, not compared.
+    write: bool,
 }
 
 /// How a suite ended.
@@ -60,11 +86,8 @@ struct Score {
 /// Something is missing on this machine, or the tests do not build.
 pub fn run(args: &Args) -> Result<u8> {
     let mut screen = Screen::new();
-    let chosen: Vec<Suite> = Suite::value_variants()
-        .iter()
-        .copied()
-        .filter(|suite| args.suite.is_empty() || args.suite.contains(suite))
-        .collect();
+    let chosen = args.suites();
+    let selection = Selection { filter: args.filter.as_deref(), matrix_only: args.matrix, write: args.write };
     suites::prerequisites(&chosen)?;
     screen.heading("build the tests");
     let begun = Instant::now();
@@ -74,7 +97,7 @@ pub fn run(args: &Args) -> Result<u8> {
     for suite in chosen {
         screen.heading(&format!("suite {}", suite.name()));
         let begun = Instant::now();
-        let (passed, failures) = suites::run(suite, &programs, args.filter.as_deref(), &screen);
+        let (passed, failures) = suites::run(suite, &programs, &selection, &screen);
         let score = Score { suite, passed, failures, took: begun.elapsed() };
         screen.line(&format!("suite {}: {}", suite.name(), time(score.took)));
         scores.push(score);

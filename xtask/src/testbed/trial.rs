@@ -7,6 +7,7 @@ use super::node::Node;
 use super::package::{self, Release, Runtime};
 use super::tree::Tree;
 use super::{Output, Pod};
+use cofferdam_core::plan::{RECOVER_UNIT, WORKER_UNIT};
 use cofferdam_host::event::Outcome;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,12 @@ pub const BINARY: &str = "/usr/local/bin/cofferdam";
 
 /// A failpoint of the worker (see `crates/host/src/fault.rs`).
 pub const FAULT: &str = "/run/cofferdam.fault";
+
+/// The record of a change that is under way or was interrupted.
+pub const JOURNAL: &str = "/var/lib/cofferdam/journal.json";
+
+/// Keeps systemd from starting a killed worker again. On /run: a boot does not know it.
+pub const NO_RESTART: &str = "/run/systemd/system/cofferdam-worker.service.d/test.conf";
 
 /// A cold build on a busy machine.
 const BUILD_LIMIT: Duration = Duration::from_secs(1800);
@@ -36,8 +43,11 @@ pub const LOG: &str = "/var/lib/cofferdam/log";
 pub const EXCLUDED: &[(&str, &str)] = &[
     (BINARY, "the tests put it there"),
     ("/etc/mtab", "follows the mounts"),
-    (LOG, "tells of changes that were taken back, too"),
+    (LOG, "tells of changes that were taken back, too; it goes with its folder"),
 ];
+
+/// The part of [`WATCHED`] that our changes reach: quicker to look at.
+pub const REACHED: &[&str] = &["/etc", "/opt", "/var/lib/cofferdam"];
 
 /// The binary with failpoints: `COFFERDAM_BIN`, or built once in this process.
 ///
@@ -154,6 +164,74 @@ impl Node {
         Ok(Run { output: self.run_for(RUN_LIMIT, &argv)? })
     }
 
+    /// Runs a change that has to succeed.
+    ///
+    /// # Errors
+    /// Those of [`Node::cofferdam`], or another exit code than 0.
+    pub fn change(&self, args: &[&str]) -> Result<Outcome> {
+        let run = Run { output: self.cofferdam(args)?.output.ok()? };
+        let (release, took) = (self.spec().containerd.version(), run.output.took);
+        eprintln!("{} {release}: {} in {took:.1?}", self.machine(), args.join(" "));
+        run.outcome()
+    }
+
+    /// Starts a change whose worker is killed at `failpoint` and not started again, as if the power were lost in that
+    /// moment: the journal is pending.
+    ///
+    /// # Errors
+    /// Those of [`Node::cofferdam`], or it did not strike.
+    pub fn crash(&self, args: &[&str], failpoint: &str) -> Result<()> {
+        self.put(NO_RESTART, "[Service]\nRestart=no\n", 0o644)?;
+        self.arm(failpoint)?;
+        let run = self.cofferdam(args)?;
+        self.remove(NO_RESTART)?;
+        if run.code() != 0 && self.read(FAULT).is_err() && self.read(JOURNAL).is_ok() {
+            return Ok(());
+        }
+        Err(Error::Unexpected {
+            what: format!("`{}` with {failpoint}", run.output.command),
+            why: format!("it ended with status {}\n{}", run.code(), run.output.stdout),
+            next: "look whether the change has such a step".into(),
+        })
+    }
+
+    /// Waits after a boot until nothing is queued, and the worker that settles a crash has ended.
+    ///
+    /// # Errors
+    /// It does not come to that; the message holds the units' log.
+    pub fn settled(&self) -> Result<()> {
+        let waited = wait_for("the boot to settle", Duration::from_secs(60), || {
+            let jobs = self.ok(&["systemctl", "list-jobs", "--no-legend"])?;
+            let worker = self.run(&["systemctl", "is-active", WORKER_UNIT])?.stdout;
+            let idle = matches!(worker.trim(), "inactive" | "failed");
+            Ok((jobs.trim().is_empty() && idle && self.read(JOURNAL).is_err()).then_some(()))
+        });
+        let running = self.run(&["systemctl", "is-system-running"])?.stdout;
+        let why = match waited {
+            Ok(()) if running.trim() == "running" => return Ok(()),
+            Ok(()) => format!("the system is {}", running.trim()),
+            Err(error) => error.to_string(),
+        };
+        let log = "systemctl --failed; systemctl list-jobs; journalctl -b --no-pager -n 80 -u 'cofferdam*' -u containerd";
+        let log = self.sh(log)?.stdout;
+        Err(Error::Node { node: self.machine(), what: "settle".into(), why: format!("{why}\n{log}") })
+    }
+
+    /// When the recovery of this boot ended and when containerd began, in microseconds since the boot; 0 if systemd
+    /// does not know.
+    ///
+    /// # Errors
+    /// systemd does not answer.
+    pub fn recovery_and_engine(&self) -> Result<(u64, u64)> {
+        let show = |unit: &str, property: &str| -> Result<u64> {
+            let shown =
+                self.ok(&["systemctl", "show", &format!("--property={property}"), "--value", unit])?;
+            Ok(shown.trim().parse().unwrap_or(0))
+        };
+        let ended = show(RECOVER_UNIT, "InactiveEnterTimestampMonotonic")?;
+        Ok((ended, show("containerd.service", "ExecMainStartTimestampMonotonic")?))
+    }
+
     /// Arms a failpoint for the next worker.
     ///
     /// # Errors
@@ -176,8 +254,20 @@ impl Node {
     /// # Errors
     /// Something cannot be read.
     pub fn trees(&self) -> Result<Tree> {
+        self.trees_at(WATCHED)
+    }
+
+    /// All of [`REACHED`] but [`EXCLUDED`].
+    ///
+    /// # Errors
+    /// Something cannot be read.
+    pub fn reached_trees(&self) -> Result<Tree> {
+        self.trees_at(REACHED)
+    }
+
+    fn trees_at(&self, paths: &[&str]) -> Result<Tree> {
         let excluded: Vec<&str> = EXCLUDED.iter().map(|(path, _)| *path).collect();
-        Ok(self.snapshot(WATCHED)?.without(&excluded))
+        Ok(self.snapshot(paths)?.without(&excluded))
     }
 
     /// A pod's container as CRI lists it: how often it was started anew, and whether it runs. None: it is gone.

@@ -22,6 +22,8 @@ Examples:
 pub(super) const DOCTOR: &str = "\
 Examples:
   cofferdam doctor                          exit code 0: nothing stands in the way, 3: something does
+  cofferdam doctor gvisor gvisor-oci        and may these presets be installed here?
+  cofferdam doctor dir:./kata               the same for a package
   cofferdam doctor --json                   the same for programs
 
 docs/doctor.md says for each check why it matters and what to do.";

@@ -72,7 +72,12 @@ impl NodeArgs {
             Some(OfflineEngine { version }) => EngineChoice::Offline { version },
             None => EngineChoice::Running { unit: self.unit.clone() },
         };
-        SurveyOptions { prefix: self.prefix.clone(), engine, systemd: !self.no_systemd }
+        SurveyOptions {
+            prefix: self.prefix.clone(),
+            engine,
+            systemd: !self.no_systemd,
+            skip_checks: Vec::new(),
+        }
     }
 
     /// Whether this is an offline tree.

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 pub(crate) fn run(args: &GcArgs) -> Result<ExitCode> {
     let scope = if args.all { Scope::All } else { Scope::Spare };
     let wish = Wish::Collect { scope };
-    preview_or_carry_out(&args.node, args.dry_run, wish, Options::default(), |world| {
-        plan::collect(world, scope)
+    preview_or_carry_out(&args.node, args.node.survey(), args.dry_run, (wish, Options::default()), |survey| {
+        Ok((survey.plan(|world| plan::collect(world, scope))?, Vec::new()))
     })
 }

@@ -31,7 +31,9 @@ fn install(args: &InstallArgs, expect: Expect, dry_run: bool) -> Result<ExitCode
     let package = source.read()?;
     let options = Options { skip_rehearsal: args.skip_rehearsal, force: false };
     let wish = Wish::Install { source, expect };
-    preview_or_carry_out(&args.node, dry_run, wish, options, |world| {
-        plan::install(world, &package.package, expect, !args.skip_rehearsal)
+    preview_or_carry_out(&args.node, args.survey(), dry_run, (wish, options), |survey| {
+        let plan =
+            survey.plan(|world| plan::install(world, &package.package, expect, !args.skip_rehearsal))?;
+        Ok((plan, survey.overridden(&package.package.descriptor)))
     })
 }

@@ -18,20 +18,21 @@ pub(crate) mod worker;
 
 use crate::cli::NodeArgs;
 use crate::show;
+use cofferdam_core::doctor::Overridden;
 use cofferdam_core::history::Through;
-use cofferdam_core::plan::{Plan, PlanError, World};
+use cofferdam_core::plan::Plan;
 use cofferdam_host::error::Result;
 use cofferdam_host::history;
 use cofferdam_host::store::Store;
-use cofferdam_host::survey::Survey;
+use cofferdam_host::survey::{Survey, SurveyOptions};
 use cofferdam_host::transact::Options;
 use cofferdam_host::worker::{Job, Wish, perform, submit};
 use std::process::ExitCode;
 
 /// Carries a job out: here on an offline tree, by the worker on a live machine.
-fn carry_out(wish: Wish, options: Options, node: &NodeArgs) -> Result<ExitCode> {
+fn carry_out(wish: Wish, options: Options, survey: SurveyOptions, node: &NodeArgs) -> Result<ExitCode> {
     let asker = history::asker(Through::Command);
-    run_job(&Job { wish, survey: node.survey(), options, asker }, node)
+    run_job(&Job { wish, survey, options, asker }, node)
 }
 
 fn run_job(job: &Job, node: &NodeArgs) -> Result<ExitCode> {
@@ -45,27 +46,30 @@ fn run_job(job: &Job, node: &NodeArgs) -> Result<ExitCode> {
     Ok(show::outcome(&outcome, node.json))
 }
 
+/// A plan, and the doctor's checks that were overridden for it.
+type Planned = (Plan, Vec<Overridden>);
+
 /// Carries out what `plan` is the preview of; nothing at all if there is nothing to do.
 fn preview_or_carry_out(
     node: &NodeArgs,
+    survey: SurveyOptions,
     dry_run: bool,
-    wish: Wish,
-    options: Options,
-    plan: impl Fn(&World<'_>) -> std::result::Result<Plan, PlanError>,
+    (wish, options): (Wish, Options),
+    plan: impl FnOnce(&mut Survey<'_>) -> Result<Planned>,
 ) -> Result<ExitCode> {
     node.require_root()?;
     // What a crash left is finished first: until then no plan means anything.
     if dry_run || !has_journal(node)? {
         let root = node.open_root()?;
-        let plan = Survey::take(&root, &node.survey())?.plan(plan)?;
+        let (plan, overridden) = plan(&mut Survey::take(&root, &survey)?)?;
         if dry_run {
-            return show::plan(&plan, node.json);
+            return show::plan(&plan, &overridden, node.json);
         }
         if plan.is_empty() {
             return Ok(show::unchanged(&plan, node.json));
         }
     }
-    carry_out(wish, options, node)
+    carry_out(wish, options, survey, node)
 }
 
 /// Whether something was interrupted: then there is work to do in any case.

@@ -18,7 +18,7 @@ const POLL: Duration = Duration::from_secs(1);
 pub(crate) fn run(args: &RemoveArgs) -> Result<ExitCode> {
     args.node.require_root()?;
     match wait_for_plan(args) {
-        Ok(plan) if args.dry_run => return show::plan(&plan, args.node.json),
+        Ok(plan) if args.dry_run => return show::plan(&plan, &[], args.node.json),
         Ok(_) => {}
         // What a crash left is finished first: until then no plan means anything.
         Err(error) if args.dry_run || error.class() == Class::InUse || !has_journal(&args.node)? => {
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &RemoveArgs) -> Result<ExitCode> {
     }
     let options = Options { skip_rehearsal: args.skip_rehearsal, force: args.force };
     let wish = Wish::Remove { name: args.name.clone() };
-    carry_out(wish, options, &args.node)
+    carry_out(wish, options, args.node.survey(), &args.node)
 }
 
 /// The plan, once nothing uses the runtime or the wait is over.

@@ -18,11 +18,11 @@ pub(crate) fn run(args: &RepairArgs) -> Result<ExitCode> {
     let options = Options { skip_rehearsal: args.skip_rehearsal, force: false };
     if args.dry_run {
         show_damaged_trees(args)?;
-        return preview_or_carry_out(&args.node, true, wish, options, |world| {
-            plan::repair(world, overwrite, !args.skip_rehearsal)
+        return preview_or_carry_out(&args.node, args.node.survey(), true, (wish, options), |survey| {
+            Ok((survey.plan(|world| plan::repair(world, overwrite, !args.skip_rehearsal))?, Vec::new()))
         });
     }
-    carry_out(wish, options, &args.node)
+    carry_out(wish, options, args.node.survey(), &args.node)
 }
 
 /// A tree is replaced by a transaction of its own, before registrations and units are looked at.

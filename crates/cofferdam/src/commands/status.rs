@@ -7,11 +7,13 @@ use cofferdam_core::name::{HostPath, RuntimeName};
 use cofferdam_core::observation::{
     ConfigOrigin, CriObservation, EngineObservation, EngineProcess, TargetObservation, UnitObservation,
 };
+use cofferdam_core::plan;
 use cofferdam_core::record::{Installed, Verdict};
 use cofferdam_host::error::{HostError, Result};
+use cofferdam_host::observe;
 use cofferdam_host::root::HostRoot;
 use cofferdam_host::store::Store;
-use cofferdam_host::survey::Survey;
+use cofferdam_host::survey::{Look, SurveyOptions};
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -20,10 +22,14 @@ struct Status<'a> {
     generation: u64,
     /// The change under way, or interrupted.
     journal: Option<String>,
+    /// Null if it could not be looked at.
     #[serde(rename = "engine")]
-    view: EngineView<'a>,
+    view: Option<EngineView<'a>>,
+    /// Why it could not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine_error: Option<String>,
     #[serde(skip)]
-    engine: &'a EngineObservation,
+    engine: Option<&'a EngineObservation>,
     target: &'a TargetObservation,
     runtimes: Vec<Runtime<'a>>,
 }
@@ -82,16 +88,9 @@ struct Earlier<'a> {
 pub(crate) fn run(args: &NodeArgs) -> Result<ExitCode> {
     args.require_root()?;
     let root = args.open_root()?;
-    let survey = match Survey::take(&root, &args.survey()) {
-        Ok(survey) => survey,
-        Err(error) => {
-            if !args.json {
-                records(&root)?;
-            }
-            return Err(error);
-        }
-    };
-    let status = look(&root, &survey)?;
+    let look = Look::take(&root, &args.survey())?;
+    let target = observe::target(&root, &look.prefix)?;
+    let status = status(&root, &look, &target)?;
     if args.json {
         return show::json(&status);
     }
@@ -99,46 +98,34 @@ pub(crate) fn run(args: &NodeArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What our records say, where the engine cannot be looked at: whoever mends it wants to know.
-fn records(root: &HostRoot) -> Result<()> {
-    let store = Store::new(root)?;
-    if let Some(journal) = store.journal()? {
-        print_journal(&journal.change.to_string());
-    }
-    for (name, installed) in store.ledger()?.iter().flat_map(|ledger| &ledger.runtimes) {
-        show::line(&format!("runtime     {name} {}, as it was installed", installed.version));
-        show::line(&format!("            {}", installed.tree));
-    }
-    Ok(())
-}
-
-fn print_journal(change: &str) {
-    show::line(&format!("under way   {change} (if nothing is running: cofferdam recover)"));
-}
-
 /// The status as JSON.
-pub(crate) fn document(root: &HostRoot, survey: &Survey<'_>) -> Result<serde_json::Value> {
-    serde_json::to_value(look(root, survey)?)
+pub(crate) fn document(root: &HostRoot, options: &SurveyOptions) -> Result<serde_json::Value> {
+    let look = Look::take(root, options)?;
+    let target = observe::target(root, &look.prefix)?;
+    serde_json::to_value(status(root, &look, &target)?)
         .map_err(|error| HostError::new(Class::Internal, error.to_string()))
 }
 
-fn look<'s>(root: &HostRoot, survey: &'s Survey<'_>) -> Result<Status<'s>> {
+fn status<'s>(root: &HostRoot, look: &'s Look, target: &'s TargetObservation) -> Result<Status<'s>> {
+    let engine = look.engine.as_ref().ok();
     Ok(Status {
-        generation: survey.ledger.as_ref().map_or(0, |ledger| ledger.generation),
+        generation: look.ledger.as_ref().map_or(0, |ledger| ledger.generation),
         journal: Store::new(root)?.journal()?.map(|journal| journal.change.to_string()),
-        view: EngineView::of(&survey.engine),
-        engine: &survey.engine,
-        target: &survey.target,
-        runtimes: runtimes(survey),
+        view: engine.map(EngineView::of),
+        engine_error: look.engine.as_ref().err().map(ToString::to_string),
+        engine,
+        target,
+        runtimes: runtimes(look),
     })
 }
 
-fn runtimes<'s>(survey: &'s Survey<'_>) -> Vec<Runtime<'s>> {
-    let listed: &[String] = match &survey.engine.cri {
+fn runtimes(look: &Look) -> Vec<Runtime<'_>> {
+    let cri = look.cri();
+    let listed: &[String] = match &cri {
         CriObservation::Ready(ready) => &ready.handlers,
         CriObservation::Unavailable { .. } | CriObservation::Offline => &[],
     };
-    let runtimes = survey.ledger.iter().flat_map(|ledger| &ledger.runtimes);
+    let runtimes = look.ledger.iter().flat_map(|ledger| &ledger.runtimes);
     runtimes
         .map(|(name, installed)| Runtime {
             name: name.as_str(),
@@ -147,15 +134,15 @@ fn runtimes<'s>(survey: &'s Survey<'_>) -> Vec<Runtime<'s>> {
                 .map(|h| h.as_str())
                 .filter(|h| listed.iter().any(|l| l == h))
                 .collect(),
-            users: survey.users(&installed.tree),
-            earlier: earlier(survey, name),
+            users: plan::tree_users(&cri, &look.uses, &installed.tree),
+            earlier: earlier(look, &cri, name),
             installed,
         })
         .collect()
 }
 
-fn earlier<'s>(survey: &'s Survey<'_>, name: &RuntimeName) -> Vec<Earlier<'s>> {
-    let Some(ledger) = &survey.ledger else { return Vec::new() };
+fn earlier<'s>(look: &'s Look, cri: &CriObservation, name: &RuntimeName) -> Vec<Earlier<'s>> {
+    let Some(ledger) = &look.ledger else { return Vec::new() };
     let target = ledger.rollback_target(name);
     ledger
         .retired
@@ -163,14 +150,37 @@ fn earlier<'s>(survey: &'s Survey<'_>, name: &RuntimeName) -> Vec<Earlier<'s>> {
         .filter(|retired| retired.name == *name)
         .map(|retired| Earlier {
             installed: &retired.installed,
-            users: survey.users(&retired.installed.tree),
+            users: plan::tree_users(cri, &look.uses, &retired.installed.tree),
             rollback: target.is_some_and(|target| target.tree == retired.installed.tree),
         })
         .collect()
 }
 
 fn print(status: &Status<'_>) {
-    let engine = status.engine;
+    if let Some(error) = &status.engine_error {
+        let lines = error.lines().collect::<Vec<_>>().join(&format!("\n{:12}", ""));
+        show::line(&format!("engine      could not look: {lines}"));
+    }
+    if let Some(engine) = status.engine {
+        print_engine(engine);
+    }
+    show::line(&format!("trees       {}, {} MiB free", status.target.prefix, status.target.free_bytes >> 20));
+    if let Some(engine) = status.engine {
+        print_cri(&engine.cri);
+    }
+    show::line(&format!("generation  {}", status.generation));
+    if let Some(change) = &status.journal {
+        show::line(&format!("under way   {change} (if nothing is running: cofferdam recover)"));
+    }
+    if status.runtimes.is_empty() {
+        show::line("runtimes    none");
+    }
+    for runtime in &status.runtimes {
+        print_runtime(runtime);
+    }
+}
+
+fn print_engine(engine: &EngineObservation) {
     show::line(&format!("engine      containerd {}", engine.version_text));
     if let Some(process) = &engine.process {
         show::line(&format!("            {} (pid {})", process.binary, process.pid));
@@ -182,8 +192,10 @@ fn print(status: &Status<'_>) {
             unit.name, unit.active_state, unit.kill_mode
         ));
     }
-    show::line(&format!("trees       {}, {} MiB free", status.target.prefix, status.target.free_bytes >> 20));
-    match &engine.cri {
+}
+
+fn print_cri(cri: &CriObservation) {
+    match cri {
         CriObservation::Ready(ready) => {
             show::line(&format!("cri         {}", ready.socket));
             show::line(&format!("handlers    {}", ready.handlers.join(", ")));
@@ -207,16 +219,6 @@ fn print(status: &Status<'_>) {
             show::line(&format!("cri         does not answer: {reason}"))
         }
         CriObservation::Offline => show::line("cri         not asked: an offline tree"),
-    }
-    show::line(&format!("generation  {}", status.generation));
-    if let Some(change) = &status.journal {
-        print_journal(change);
-    }
-    if status.runtimes.is_empty() {
-        show::line("runtimes    none");
-    }
-    for runtime in &status.runtimes {
-        print_runtime(runtime);
     }
 }
 

@@ -9,6 +9,7 @@ pub(crate) use look::set_up;
 pub(crate) use progress::Progress;
 
 use cofferdam_core::class::Class;
+use cofferdam_core::doctor::Overridden;
 use cofferdam_core::plan::Plan;
 use cofferdam_core::record::Verdict;
 use cofferdam_host::error::{HostError, Result};
@@ -70,6 +71,7 @@ pub(crate) fn outcome(outcome: &Outcome, as_json: bool) -> ExitCode {
         Ending::Refused => note("nothing was changed"),
         Ending::Committed | Ending::Unchanged | Ending::Conflict | Ending::Mended | Ending::Unfinished => {}
     }
+    outcome.overridden.iter().for_each(say_overridden);
     if let Some(text) = &outcome.hint {
         hint(text);
     }
@@ -88,6 +90,10 @@ pub(crate) fn waiting(text: &str, as_json: bool) {
     } else if volume() != Volume::Quiet {
         note(text);
     }
+}
+
+fn say_overridden(overridden: &Overridden) {
+    note(&format!("skipped: the check {} said no: {}", overridden.check, overridden.because));
 }
 
 /// There was nothing to do.
@@ -109,10 +115,12 @@ struct PlanView<'a> {
     restarts: Vec<&'a str>,
     bytes: u64,
     kept: &'a [cofferdam_core::plan::Kept],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    overridden: &'a [Overridden],
 }
 
-/// What a plan would do.
-pub(crate) fn plan(plan: &Plan, as_json: bool) -> Result<ExitCode> {
+/// What a plan would do, and the checks that were overridden for it.
+pub(crate) fn plan(plan: &Plan, overridden: &[Overridden], as_json: bool) -> Result<ExitCode> {
     if as_json {
         return json(&PlanView {
             change: plan.change.to_string(),
@@ -122,6 +130,7 @@ pub(crate) fn plan(plan: &Plan, as_json: bool) -> Result<ExitCode> {
             restarts: plan.restarts().collect(),
             bytes: plan.bytes,
             kept: &plan.kept,
+            overridden,
         });
     }
     plan.kept.iter().for_each(|kept| line(&kept.to_string()));
@@ -140,6 +149,7 @@ pub(crate) fn plan(plan: &Plan, as_json: bool) -> Result<ExitCode> {
     let restarts: Vec<_> = plan.restarts().collect();
     let restarts = if restarts.is_empty() { "nothing".to_owned() } else { restarts.join(", ") };
     line(&format!("\nwrites {}, restarts {restarts}", indicatif::HumanBytes(plan.bytes)));
+    overridden.iter().for_each(say_overridden);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -25,8 +25,17 @@ enum Staging {
     Idle,
     /// As a bar, on a terminal.
     Bar(ProgressBar),
-    /// As lines; the last one was printed then.
-    Lines { begun: Instant, told: Instant },
+    /// As lines.
+    Lines(Copying),
+}
+
+/// How far a copy is.
+struct Copying {
+    begun: Instant,
+    /// When a line was printed last.
+    told: Instant,
+    bytes: u64,
+    total: u64,
 }
 
 /// One event as JSON, on a line of its own.
@@ -41,10 +50,12 @@ impl Progress {
         Self { json, steps: 0, staging: Staging::Idle, step: None }
     }
 
-    /// Takes the bar away, and ends the last step.
+    /// Ends what was shown last: the copy's bar or line, and the last step.
     pub(crate) fn finish(&mut self) {
-        if let Staging::Bar(bar) = std::mem::replace(&mut self.staging, Staging::Idle) {
-            bar.finish_and_clear();
+        match std::mem::replace(&mut self.staging, Staging::Idle) {
+            Staging::Idle => {}
+            Staging::Bar(bar) => bar.finish_and_clear(),
+            Staging::Lines(copying) => copying.tell_end(),
         }
         if let Some(begun) = self.step.take()
             && volume() == Volume::Verbose
@@ -63,29 +74,36 @@ impl Progress {
         match &mut self.staging {
             Staging::Idle => {}
             Staging::Bar(bar) => bar.set_position(bytes),
-            Staging::Lines { begun, told } if bytes == total => {
-                let mut text = format!("  staged {}", HumanBytes(total));
-                if volume() == Volume::Verbose {
-                    text.push_str(&format!(" in {} ms", begun.elapsed().as_millis()));
-                }
-                line(&text);
-                *told = Instant::now();
-            }
-            Staging::Lines { begun, told } if told.elapsed() >= TELL_EVERY => {
-                let rate = bytes as f64 / begun.elapsed().as_secs_f64();
-                let (bytes, total) = (HumanBytes(bytes), HumanBytes(total));
-                line(&format!("  staging: {bytes} of {total}, {}/s", HumanBytes(rate as u64)));
-                *told = Instant::now();
-            }
-            Staging::Lines { .. } => {}
+            Staging::Lines(copying) => copying.reach(bytes),
         }
+    }
+}
+
+impl Copying {
+    fn reach(&mut self, bytes: u64) {
+        self.bytes = bytes;
+        if self.told.elapsed() >= TELL_EVERY {
+            let rate = bytes as f64 / self.begun.elapsed().as_secs_f64();
+            let (bytes, total) = (HumanBytes(bytes), HumanBytes(self.total));
+            line(&format!("  staging: {bytes} of {total}, {}/s", HumanBytes(rate as u64)));
+            self.told = Instant::now();
+        }
+    }
+
+    fn tell_end(self) {
+        let mut text = format!("  staged {}", HumanBytes(self.bytes));
+        if volume() == Volume::Verbose {
+            text.push_str(&format!(" in {} ms", self.begun.elapsed().as_millis()));
+        }
+        line(&text);
     }
 }
 
 impl Staging {
     fn begin(total: u64) -> Self {
         if !std::io::stderr().is_terminal() {
-            return Self::Lines { begun: Instant::now(), told: Instant::now() };
+            let now = Instant::now();
+            return Self::Lines(Copying { begun: now, told: now, bytes: 0, total });
         }
         let style =
             ProgressStyle::with_template("  staging [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec} {eta}");

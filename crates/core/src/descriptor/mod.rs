@@ -7,6 +7,7 @@
 //! pattern      which files `[relocate]` selects
 //! relocation   absolute paths in them -> the installed tree
 //! finding      what is wrong, where, what to do; how a terminal shows it
+//! requirement  what `requires` may name
 //! reader       typed access to a parsed document that turns every surprise into a finding
 //! ```
 
@@ -18,6 +19,7 @@ mod pattern;
 mod quantity;
 mod reader;
 mod relocation;
+mod requirement;
 pub(crate) mod spelling;
 
 pub use files::{FileKind, PackageFiles, check_files};
@@ -25,6 +27,7 @@ pub use finding::{Finding, FindingKind, Findings, Place};
 pub use parse::parse;
 pub(crate) use parse::{VersionSource, parse_with};
 pub use relocation::relocate;
+pub use requirement::Requirement;
 
 use crate::name::{HandlerName, HostPath, PackagePath, RuntimeName, Version};
 use serde::{Deserialize, Serialize};
@@ -64,8 +67,8 @@ pub struct Handler {
     pub snapshotter: Option<String>,
     /// What a sandbox costs beside its containers (Kubernetes quantities).
     pub overhead: Option<Overhead>,
-    /// Named checks that this handler needs.
-    pub requires: Vec<String>,
+    /// What this handler asks of its host.
+    pub requires: Vec<Requirement>,
     /// Overrides for containerd: verbatim keys of the runtime's entry or its options.
     pub containerd: ContainerdOverrides,
 }

@@ -4,7 +4,7 @@ use super::finding::{Finding, FindingKind, Findings, Source};
 use super::overrides;
 use super::quantity::{self, Measure};
 use super::reader::{Reader, Section, Spanned};
-use super::{Call, Descriptor, Handler, Overhead, Relocate};
+use super::{Call, Descriptor, Handler, Overhead, Relocate, Requirement};
 use crate::name::{HandlerName, HostPath, PackagePath, RuntimeName, Version};
 use toml_edit::Document;
 
@@ -255,15 +255,18 @@ fn snapshotter(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<String>
     Some(value.to_owned())
 }
 
-fn requires(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<String> {
-    let names = reader.texts(section, "requires");
-    for name in &names {
-        // A check's name has the form of a label; the table of checks itself belongs to the host.
-        if let Err(error) = HandlerName::new(name.value) {
-            reader.bad_name(&name.span, "requires", &error);
+fn requires(reader: &mut Reader<'_>, section: &Section<'_>) -> Vec<Requirement> {
+    let mut found = Vec::new();
+    for Spanned { value, span } in reader.texts(section, "requires") {
+        match Requirement::find(value) {
+            Some(requirement) => found.push(requirement),
+            None => {
+                let message = format!("`requires`: `{value}` is not something that a host is checked for");
+                reader.report(FindingKind::BadValue, &span, &message, Some(Requirement::hint(value)));
+            }
         }
     }
-    owned(names)
+    found
 }
 
 fn owned(texts: Vec<Spanned<&str>>) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use super::register::is_served;
 use super::{PlanError, World, engine};
-use crate::engine::containerd::{Effective, Entry, Misfit};
+use crate::engine::containerd::{self, Effective, Entry, Misfit};
 use crate::name::{HandlerName, HostPath, RuntimeName, Version};
 use crate::observation::{PathState, TreeDamage, TreeState};
 use crate::record::{Ledger, OwnedFile, Part};
@@ -168,13 +168,19 @@ fn overridden(effective: &Effective, entry: &Entry) -> Vec<String> {
     }
 }
 
-/// What is wrong with a file that is wholly ours; our parts of others' files are judged by what they mean.
+/// What is wrong with a file that is wholly ours. Registrations are judged by what they mean, wherever they stand: of a
+/// drop-in, only what others wrote into it is said here.
 fn file(world: &World<'_>, path: &HostPath, owned: &OwnedFile) -> Result<Option<FileDrift>, PlanError> {
-    if matches!(owned.part, Part::Containerd(_)) {
-        return Ok(None);
-    }
+    let text = match owned.part {
+        Part::Containerd(_) => return Ok(None),
+        Part::DropIn => world.config_text(path),
+        Part::Whole => None,
+    };
+    let traces = world.ledger.map(Ledger::traces).unwrap_or_default();
     Ok(match world.state(path)? {
         PathState::File { digest, .. } if *digest == owned.after => None,
+        _ if text.is_some_and(|text| containerd::only_ours(path, text, &traces)) => None,
+        PathState::Absent if owned.part == Part::DropIn => None,
         PathState::Absent => Some(FileDrift::Missing),
         _ => Some(FileDrift::Changed),
     })

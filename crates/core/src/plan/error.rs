@@ -1,6 +1,7 @@
 //! Why nothing can be planned.
 
 use crate::class::Class;
+use crate::doctor::{Gate, Unfit};
 use crate::engine::containerd::DialectError;
 use crate::name::{Digest, HandlerName, HostPath, RuntimeName, Version};
 
@@ -85,12 +86,14 @@ pub enum PlanError {
         /// Pods, processes, bundles: one text each.
         users: Vec<String>,
     },
-    /// Trees cannot be written.
-    #[error("{0} is on a read-only file system")]
-    ReadOnly(HostPath),
-    /// Nothing can be executed there.
-    #[error("{0} is on a file system mounted noexec: the engine could not start the runtime from there")]
-    NoExec(HostPath),
+    /// A check of the doctor's says no.
+    #[error("this node is not fit for {name}: {}: {}", .unfit.check, .unfit.because)]
+    Unfit {
+        /// Which runtime.
+        name: RuntimeName,
+        /// What the check says.
+        unfit: Unfit,
+    },
     /// No space.
     #[error(
         "{prefix} has {free} bytes and {inodes} inodes free, {bytes} bytes and {entries} inodes are needed"
@@ -164,11 +167,9 @@ impl PlanError {
             | Self::NotInstalled(_)
             | Self::NoEarlier(_)
             | Self::OtherPackage { .. } => Class::Invalid,
-            Self::ReadOnly(_)
-            | Self::NoExec(_)
-            | Self::NoSpace { .. }
-            | Self::KillMode { .. }
-            | Self::NoUnit { .. } => Class::Unsupported,
+            Self::Unfit { .. } | Self::NoSpace { .. } | Self::KillMode { .. } | Self::NoUnit { .. } => {
+                Class::Unsupported
+            }
             Self::HandlerTaken { .. }
             | Self::InTheWay { .. }
             | Self::Damaged { .. }
@@ -203,9 +204,13 @@ impl PlanError {
             Self::InUse { .. } => {
                 "end these pods, wait for them with --wait 10m, or stop them with --force".to_owned()
             }
-            Self::ReadOnly(_) | Self::NoExec(_) | Self::NoSpace { .. } => {
-                "choose another place with --prefix DIR".to_owned()
-            }
+            Self::Unfit { unfit, .. } => match unfit.gate {
+                Gate::Closed => unfit.remedy.clone(),
+                Gate::Skippable => {
+                    format!("{}; --skip-check {} goes on without it", unfit.remedy, unfit.check)
+                }
+            },
+            Self::NoSpace { .. } => "choose another place with --prefix DIR".to_owned(),
             Self::KillMode { unit, .. } => format!(
                 "set KillMode=process for {unit} (systemctl edit {unit}), as containerd's own unit does, or drain the node first"
             ),
@@ -220,8 +225,8 @@ impl PlanError {
             Self::ImportedByName { path, by } => {
                 format!("take {path} out of the imports in {by}, then run the same command again")
             }
-            // A dialect's error says its way out itself.
-            Self::Dialect(_) | Self::Unobserved(_) | Self::Unchecked { .. } | Self::Internal(_) => {
+            Self::Dialect(error) => error.hint(),
+            Self::Unobserved(_) | Self::Unchecked { .. } | Self::Internal(_) => {
                 return None;
             }
         })

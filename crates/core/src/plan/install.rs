@@ -2,6 +2,7 @@
 
 use super::register::{Placing, Wanted, ledger, register};
 use super::{Package, Plan, PlanError, World};
+use crate::doctor::Gate;
 use crate::engine::containerd;
 use crate::name::HostPath;
 use crate::observation::TreeState;
@@ -21,13 +22,30 @@ pub enum Expect {
 /// the sandboxes that run from it, and for a rollback.
 ///
 /// # Errors
-/// If the host, the engine's configuration or what is installed does not allow it.
+/// If the host, the engine's configuration or what is installed does not allow it, or the doctor says no.
 pub fn install(
     world: &World<'_>,
     package: &Package,
     expect: Expect,
     rehearse: bool,
 ) -> Result<Plan, PlanError> {
+    let draft = draft(world, package, expect, rehearse);
+    // What is there already needs nothing.
+    if matches!(&draft, Err(PlanError::Unobserved(_) | PlanError::Unchecked { .. }))
+        || draft.as_ref().is_ok_and(Plan::is_empty)
+    {
+        return draft;
+    }
+    match world.fitness.unfit(world.engine, world.target, &package.descriptor) {
+        // What can be overridden comes after what cannot.
+        Some(unfit) if draft.is_ok() || unfit.gate == Gate::Closed => {
+            Err(PlanError::Unfit { name: package.descriptor.name.clone(), unfit })
+        }
+        _ => draft,
+    }
+}
+
+fn draft(world: &World<'_>, package: &Package, expect: Expect, rehearse: bool) -> Result<Plan, PlanError> {
     let descriptor = &package.descriptor;
     let name = &descriptor.name;
     let before = ledger(world);

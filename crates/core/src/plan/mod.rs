@@ -25,6 +25,7 @@ pub use units::{RECOVER_UNIT, WORKER_UNIT};
 pub use users::tree_users;
 
 use crate::descriptor::Descriptor;
+use crate::doctor::Fitness;
 pub use crate::engine::Overwrite;
 use crate::name::{Digest, HostPath};
 use crate::observation::{EngineObservation, PathState, TargetObservation, TreeState, TreeUses};
@@ -51,6 +52,8 @@ pub struct World<'a> {
     pub kept: &'a BTreeMap<Digest, String>,
     /// The worker's binary. None: no systemd here, so no recovery unit either.
     pub worker: Option<WorkerBinary>,
+    /// What the doctor looks at: an installation is refused where a check that applies says no.
+    pub fitness: &'a Fitness,
 }
 
 impl World<'_> {

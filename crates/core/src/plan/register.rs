@@ -72,7 +72,7 @@ pub(super) fn place(
         Placing::New(package) => (package, Step::PlaceTree { tree: tree.clone() }),
         Placing::Instead(package) => (package, Step::ReplaceTree { tree: tree.clone() }),
     };
-    check_target(world, package)?;
+    check_space(world, package)?;
     if let Some(folder) = tree.parent() {
         folders::ensure(world, &folder, &mut plan.after, &mut plan.steps)?;
     }
@@ -177,14 +177,8 @@ fn refuse_dropped_handlers(
     Ok(())
 }
 
-fn check_target(world: &World<'_>, package: &Package) -> Result<(), PlanError> {
+fn check_space(world: &World<'_>, package: &Package) -> Result<(), PlanError> {
     let target = world.target;
-    if target.read_only {
-        return Err(PlanError::ReadOnly(target.prefix.clone()));
-    }
-    if target.noexec {
-        return Err(PlanError::NoExec(target.prefix.clone()));
-    }
     let bytes = package.bytes + world.worker.map_or(0, |worker| worker.size) + SLACK_BYTES;
     if target.free_bytes < bytes || target.free_inodes < package.entries {
         return Err(PlanError::NoSpace {

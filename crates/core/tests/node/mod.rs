@@ -5,6 +5,7 @@
 
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor;
+use cofferdam_core::doctor::{Facts, Fitness};
 use cofferdam_core::engine::EngineVersion;
 use cofferdam_core::name::{Digest, HostPath, RuntimeName};
 use cofferdam_core::observation::{
@@ -27,6 +28,7 @@ pub struct Node {
     pub trees: BTreeMap<HostPath, TreeState>,
     pub kept: BTreeMap<Digest, String>,
     pub worker: Option<WorkerBinary>,
+    pub fitness: Fitness,
 }
 
 pub fn path(text: &str) -> HostPath {
@@ -95,6 +97,7 @@ impl Node {
             trees: BTreeMap::new(),
             kept: BTreeMap::new(),
             worker: Some(WorkerBinary { digest: Digest::of(b"worker"), size: 6 }),
+            fitness: Fitness { facts: Facts::unseen("nobody looked"), skip: Vec::new() },
         }
     }
 
@@ -138,6 +141,7 @@ impl Node {
                 trees: &trees,
                 kept: &self.kept,
                 worker: self.worker,
+                fitness: &self.fitness,
             };
             match planner(&world) {
                 Err(PlanError::Unobserved(path)) => {

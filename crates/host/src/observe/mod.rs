@@ -1,10 +1,12 @@
 //! Observation: what is on this machine, without changing anything.
 
 mod daemon;
+mod facts;
 mod target;
 mod uses;
 
 pub use daemon::DaemonArgs;
+pub use facts::facts;
 pub use target::target;
 pub use uses::uses;
 
@@ -15,6 +17,7 @@ use crate::process::{Command, ProcessError};
 use crate::root::HostRoot;
 use crate::systemd::{Manager, SystemdError};
 use cofferdam_core::class::Class;
+use cofferdam_core::doctor::{EngineFault, FaultKind};
 use cofferdam_core::engine::EngineVersion;
 use cofferdam_core::engine::containerd::{DialectError, Effective};
 use cofferdam_core::name::{HostPath, NameError};
@@ -116,8 +119,21 @@ impl ObserveError {
                 Some("mend the configuration first: the engine would not come back from a restart".to_owned())
             }
             Self::Files(error) => error.hint(),
-            Self::Read { .. } | Self::Path { .. } | Self::Effective(_) | Self::Version { .. } => None,
+            Self::Effective(error) => Some(error.hint()),
+            Self::Read { .. } | Self::Path { .. } | Self::Version { .. } => None,
         }
+    }
+}
+
+impl From<&ObserveError> for EngineFault {
+    fn from(error: &ObserveError) -> Self {
+        let kind = match error {
+            ObserveError::NotRunning { .. } | ObserveError::Ambiguous { .. } => FaultKind::NoProcess,
+            ObserveError::BinaryReplaced { .. } => FaultKind::BinaryReplaced,
+            ObserveError::Dump(_) => FaultKind::ConfigRefused,
+            _ => FaultKind::Other,
+        };
+        Self { kind, text: error.to_string() }
     }
 }
 

@@ -134,9 +134,16 @@ impl Host<'_> {
 
 /// Installs the package, or upgrades to it, unless it is installed already.
 pub fn install(mut host: Host<'_>, package: &PackageDir, expect: Expect, options: Options) -> Outcome {
-    run(&mut host, Some(package), None, |survey| {
-        survey.plan(|world| plan::install(world, &package.package, expect, !options.skip_rehearsal))
-    })
+    let mut overridden = Vec::new();
+    let outcome = run(&mut host, Some(package), None, |survey| {
+        let plan =
+            survey.plan(|world| plan::install(world, &package.package, expect, !options.skip_rehearsal))?;
+        if !plan.is_empty() {
+            overridden = survey.overridden(&package.package.descriptor);
+        }
+        Ok(plan)
+    });
+    Outcome { overridden, ..outcome }
 }
 
 /// Registers the version of before again.

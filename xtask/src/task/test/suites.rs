@@ -1,12 +1,19 @@
 //! What each suite runs, and what it needs.
 
-use super::super::build::Release;
+use super::super::build::{Release, workspace};
 use super::super::screen::Screen;
-use super::Suite;
 use super::programs::{Program, Programs};
+use super::{Selection, Suite};
+use crate::matrix::{self, Ran};
 use crate::testbed::{command, packages};
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::path::Path;
+
+/// The program that runs the fault matrix.
+const MATRIX: &str = "node_matrix";
+
+/// So many nodes at a time: a node's tests mostly wait, for half a core in all.
+const THREADS: &str = "--test-threads=3";
 
 /// Its tests look at one binary, and say with this variable which.
 const STATIC_BINARY: &str = "static_binary";
@@ -37,10 +44,10 @@ pub(super) fn prerequisites(chosen: &[Suite]) -> Result<()> {
 pub(super) fn run(
     suite: Suite,
     programs: &Programs,
-    filter: Option<&str>,
+    selection: &Selection<'_>,
     screen: &Screen,
 ) -> (usize, Vec<String>) {
-    let mut args: Vec<&str> = filter.into_iter().collect();
+    let args: Vec<&str> = selection.filter.into_iter().collect();
     match suite {
         Suite::Unit => {
             let fits = |name: &str| !name.starts_with("node_") && name != "purity" && name != STATIC_BINARY;
@@ -57,14 +64,52 @@ pub(super) fn run(
                 }
             }
         }
-        Suite::Node => {
-            // One node at a time: two cores, and times that mean something.
-            args.push("--test-threads=1");
-            // The command is built already.
-            let env: Vec<_> = programs.cofferdam().map(|path| ("COFFERDAM_BIN", path)).into_iter().collect();
-            all(&programs.with(|name| name.starts_with("node_")), &args, &env, screen)
-        }
+        Suite::Node => nodes(programs, args, selection, screen),
     }
+}
+
+/// The node suite, with what ran of the fault matrix.
+fn nodes(
+    programs: &Programs,
+    mut args: Vec<&str>,
+    selection: &Selection<'_>,
+    screen: &Screen,
+) -> (usize, Vec<String>) {
+    let records = match tempfile::tempdir() {
+        Ok(records) => records,
+        Err(e) => return (0, vec![format!("cannot make a temporary directory: {e}")]),
+    };
+    args.push(THREADS);
+    let mut env = vec![(matrix::RECORDS, records.path())];
+    // The command is built already.
+    env.extend(programs.cofferdam().map(|path| ("COFFERDAM_BIN", path)));
+    let fits = |name: &str| if selection.matrix_only { name == MATRIX } else { name.starts_with("node_") };
+    let (passed, mut failures) = all(&programs.with(fits), &args, &env, screen);
+    if selection.filter.is_none()
+        && let Err(e) = judge(records.path(), selection.write, screen)
+    {
+        failures.push(format!("{e:#}"));
+    }
+    (passed, failures)
+}
+
+/// Every cell that is listed as real ran, and the page says so.
+fn judge(records: &Path, write: bool, screen: &Screen) -> Result<()> {
+    let ran = Ran::read(records)?;
+    screen.line(&format!("\nfault matrix\n\n{}", ran.table()));
+    let missing = ran.missing();
+    if !missing.is_empty() {
+        bail!("the fault matrix lists cells as real that did not run: {}", missing.join(", "));
+    }
+    let page = workspace().join("docs/matrix.md");
+    if write {
+        return std::fs::write(&page, ran.document())
+            .with_context(|| format!("cannot write {}", page.display()));
+    }
+    if std::fs::read_to_string(&page).is_ok_and(|text| text == ran.document()) {
+        return Ok(());
+    }
+    bail!("docs/matrix.md is not what ran; next: cargo xtask test --matrix --write")
 }
 
 fn all(programs: &[&Program], args: &[&str], env: &[(&str, &Path)], screen: &Screen) -> (usize, Vec<String>) {

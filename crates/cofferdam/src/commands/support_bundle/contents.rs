@@ -1,7 +1,7 @@
 //! What goes into a bundle. Each part goes through `redact`; a part that cannot be had says why.
 
 use crate::cli::NodeArgs;
-use crate::commands::status;
+use crate::commands::{doctor, status};
 use cofferdam_core::class::Class;
 use cofferdam_core::engine::containerd::Effective;
 use cofferdam_core::name::HostPath;
@@ -13,7 +13,7 @@ use cofferdam_host::root::HostRoot;
 use cofferdam_host::store::Store;
 use cofferdam_host::survey::Survey;
 use cofferdam_host::systemd::Manager;
-use cofferdam_host::{doctor, history, observe};
+use cofferdam_host::{history, observe};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -45,11 +45,13 @@ impl Contents {
         let store = Store::new(&root)?;
         let mut contents = Self { parts: Vec::new() };
         contents.json("versions.json", "versions and when this was made", Ok(versions(&root, time)));
-        let mut survey = Survey::take(&root, &node.survey());
-        match &mut survey {
-            Ok(survey) => contents.of_survey(&root, survey),
-            Err(error) => contents.text("status.txt", "why status and doctor cannot look", &error.chain()),
-        }
+        let options = node.survey();
+        contents.json("status.json", "cofferdam status", status::document(&root, &options));
+        contents.json("doctor.json", "cofferdam doctor", doctor::document(&root, &options));
+        let mut survey = Survey::take(&root, &options);
+        let drift = survey.as_mut().map_err(|error| HostError::new(error.class(), error.chain()));
+        let drift = drift.and_then(|survey| survey.plan(plan::drift)).and_then(|drift| value(&drift));
+        contents.json("verify.json", "cofferdam verify: what is not as it was installed", drift);
         let log = history::read(&store).and_then(|log| value(&log.entries));
         contents.json("log.json", "what was done here", log);
         for (name, about) in [
@@ -72,13 +74,6 @@ impl Contents {
 
     pub(super) fn files(&self) -> impl Iterator<Item = &Part> {
         self.parts.iter()
-    }
-
-    fn of_survey(&mut self, root: &HostRoot, survey: &mut Survey<'_>) {
-        self.json("status.json", "cofferdam status", status::document(root, survey));
-        let drift = survey.plan(plan::drift).and_then(|drift| value(&drift));
-        self.json("verify.json", "cofferdam verify: what is not as it was installed", drift);
-        self.json("doctor.json", "cofferdam doctor", value(&doctor::run(survey)));
     }
 
     /// The engine's configuration: its files, those that they import, its own dump, and registries' hosts.

@@ -46,7 +46,7 @@ pub(super) fn line_of(text: &str, offset: usize) -> usize {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DialectError {
     /// Not TOML, or not the types that containerd expects.
-    #[error("{place}: {message}; containerd cannot load it either: mend the file first")]
+    #[error("{place}: {message}")]
     Parse {
         /// Where.
         place: Place,
@@ -54,7 +54,7 @@ pub enum DialectError {
         message: String,
     },
     /// A configuration that this version of Cofferdam must not change.
-    #[error("{place}: {what}; {hint}")]
+    #[error("{place}: {what}")]
     Unsupported {
         /// Where.
         place: Place,
@@ -64,7 +64,7 @@ pub enum DialectError {
         hint: String,
     },
     /// A containerd whose configuration is not changed.
-    #[error("containerd {engine} {what}; {hint}")]
+    #[error("containerd {engine} {what}")]
     Engine {
         /// Its release.
         engine: EngineVersion,
@@ -74,7 +74,7 @@ pub enum DialectError {
         hint: String,
     },
     /// Someone else's change stands in the way.
-    #[error("{place}: {what}; {hint}")]
+    #[error("{place}: {what}")]
     Conflict {
         /// Where.
         place: Place,
@@ -84,9 +84,7 @@ pub enum DialectError {
         hint: String,
     },
     /// The result did not mean what was intended: a defect, found before anything was written.
-    #[error(
-        "{place}: the edited text would not mean what was intended ({what}); nothing was changed, please report this"
-    )]
+    #[error("{place}: the edited text would not mean what was intended ({what})")]
     Unsound {
         /// Where.
         place: Place,
@@ -103,6 +101,17 @@ impl DialectError {
             Self::Unsupported { .. } | Self::Engine { .. } => Class::Unsupported,
             Self::Conflict { .. } => Class::Conflict,
             Self::Unsound { .. } => Class::Internal,
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Parse { .. } => "containerd cannot load it either: mend the file first".to_owned(),
+            Self::Unsupported { hint, .. } | Self::Engine { hint, .. } | Self::Conflict { hint, .. } => {
+                hint.clone()
+            }
+            Self::Unsound { .. } => "nothing was changed: report this, with the file".to_owned(),
         }
     }
 }

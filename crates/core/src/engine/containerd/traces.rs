@@ -2,7 +2,7 @@
 
 use super::compare::{Difference, all_differences};
 use super::render::Style;
-use super::scan::Scan;
+use super::scan::{Scan, Statement};
 use super::tree::Tree;
 use super::write::{Piece, PieceKind};
 use super::{Entry, Registrations, Tables};
@@ -71,13 +71,21 @@ impl Entry {
     }
 }
 
-/// Whether the text of `file`, a drop-in, means nothing but what `traces` knows: then it is ours, even if a formatter
-/// rewrote it or it was moved.
+/// Whether the text of `file`, a drop-in, says nothing but what `traces` knows: then it is ours, even if a formatter
+/// rewrote it or it was moved. A comment of others counts: it is theirs.
 pub fn only_ours(file: &HostPath, text: &str, traces: &Traces) -> bool {
     let Ok(scan) = Scan::new(file, text) else { return false };
+    let pieces = traces.pieces();
+    let ours = |line: &str| pieces.iter().any(|piece| piece.text.trim() == line);
+    let own_line = |line: &str| line.starts_with('#') && !ours(line);
+    let behind =
+        |s: &Statement| text.get(s.span.end..scan.line_end(s.span.end)).is_some_and(|t| t.contains('#'));
+    if text.lines().any(|line| own_line(line.trim())) || scan.statements.iter().any(behind) {
+        return false;
+    }
     let mut rest = scan.tree;
     let mut found = false;
-    for piece in traces.pieces() {
+    for piece in pieces {
         let Some(entry) = piece.kind.entry() else { continue };
         for tables in Tables::ALL {
             let Some(path) = piece.kind.path(tables) else { continue };

@@ -41,6 +41,11 @@ struct Edits<'a> {
 }
 
 impl Edits<'_> {
+    /// Whether `text` says what is wanted, and nothing of others.
+    fn none(&self, path: &HostPath, text: &str, wanted: &str) -> bool {
+        containerd::only_ours(path, text, self.traces) && containerd::same(path, text, wanted)
+    }
+
     fn refuse(&self, path: &HostPath, text: Option<&str>) -> Result<(), PlanError> {
         let ours = text.is_some_and(|text| containerd::only_ours(path, text, self.traces));
         if ours || self.overwrite == Overwrite::Yes { Ok(()) } else { Err(PlanError::Changed(path.clone())) }
@@ -90,7 +95,7 @@ fn place(
     let present = world.config_text(path);
     match (found, ledger.files.get(path)) {
         (Some(found), Some(_)) if found == digest => return Ok(()),
-        (Some(_), Some(_)) if present.is_some_and(|present| containerd::same(path, present, text)) => {
+        (Some(_), Some(_)) if present.is_some_and(|present| edits.none(path, present, text)) => {
             return Ok(());
         }
         (Some(found), Some(owned)) if found != owned.after => edits.refuse(path, present)?,
