@@ -10,6 +10,7 @@ use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::Descriptor;
 use cofferdam_core::doctor::{Fitness, Overridden, Skip};
 use cofferdam_core::engine::EngineVersion;
+use cofferdam_core::engine::containerd::Effective;
 use cofferdam_core::name::{Digest, HostPath, RuntimeName};
 use cofferdam_core::observation::{
     ConfigOrigin, CriObservation, EngineObservation, PathState, TargetObservation, TreeState, TreeUses,
@@ -187,6 +188,17 @@ impl<'a> Survey<'a> {
         self.fitness.overridden(&self.engine, &self.target, wanted)
     }
 
+    /// Handlers that the engine lists and has in its present files: one that somebody took out of these without a restart
+    /// goes with the next one, whoever asks for it.
+    pub fn lasting_handlers(&self) -> Vec<String> {
+        let CriObservation::Ready(cri) = &self.engine.cri else { return Vec::new() };
+        let effective = self.engine.dump.as_deref().and_then(|dump| Effective::parse(dump).ok());
+        let lasts = |name: &String| {
+            effective.as_ref().is_none_or(|effective| effective.handlers().contains_key(name.as_str()))
+        };
+        cri.handlers.iter().filter(|name| lasts(name)).cloned().collect()
+    }
+
     /// Handlers that must work after a change if they work before it: the engine's default, and those of our
     /// other runtimes that were proven once.
     pub fn handlers_to_keep(&self, changing: Option<&RuntimeName>) -> Vec<String> {
@@ -195,9 +207,10 @@ impl<'a> Survey<'a> {
         let proven =
             others.filter(|(name, runtime)| Some(*name) != changing && runtime.verdict == Verdict::Proven);
         let ours = proven.flat_map(|(_, runtime)| runtime.handlers().map(ToString::to_string));
+        let lasting = self.lasting_handlers();
         std::iter::once(cri.default_handler.clone())
             .chain(ours)
-            .filter(|handler| !handler.is_empty())
+            .filter(|handler| lasting.contains(handler))
             .collect()
     }
 }

@@ -64,9 +64,9 @@ pub(super) fn execute(
 }
 
 fn open_journal(host: &mut Host<'_>, survey: &Survey<'_>, plan: &Plan, made: &[HostPath]) -> Result<Journal> {
-    let (handlers, sandboxes) = match &survey.engine.cri {
-        CriObservation::Ready(cri) => (cri.handlers.clone(), cri.sandboxes.clone()),
-        CriObservation::Unavailable { .. } | CriObservation::Offline => Default::default(),
+    let sandboxes = match &survey.engine.cri {
+        CriObservation::Ready(cri) => cri.sandboxes.clone(),
+        CriObservation::Unavailable { .. } | CriObservation::Offline => Vec::new(),
     };
     let mut journal = Journal {
         schema: SCHEMA,
@@ -80,7 +80,7 @@ fn open_journal(host: &mut Host<'_>, survey: &Survey<'_>, plan: &Plan, made: &[H
         engine: survey.engine.process.clone(),
         unit: survey.engine.unit.as_ref().map(|unit| unit.name.clone()),
         boot: boot_id(),
-        handlers,
+        handlers: survey.lasting_handlers(),
         proven: Vec::new(),
         sandboxes,
         restarted: false,
