@@ -176,6 +176,7 @@ fn registrations_and_units_that_drifted_come_back() {
         let found = drift(&bench, 4);
         let named = found.iter().any(|d| match gone {
             CONFIG => d["drift"] == "registration",
+            _ if gone == drop_in => d["drift"] == "registration" && d["place"]["file"] == gone,
             _ => d["path"] == gone && d["what"] == "missing",
         });
         assert!(named, "{gone}: {found:?}");
