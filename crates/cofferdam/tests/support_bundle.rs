@@ -129,5 +129,5 @@ fn what_cannot_be_read_is_told_and_not_shown() {
     assert_no_secrets(&files);
     let why = &files["cofferdam-support/engine/etc/containerd/config.toml.txt"];
     assert!(why.starts_with("withheld, since it is not TOML: "), "{why}");
-    assert!(files["cofferdam-support/status.txt"].contains("ledger.json cannot be understood"));
+    assert!(files["cofferdam-support/status.json.txt"].contains("ledger.json cannot be understood"));
 }
