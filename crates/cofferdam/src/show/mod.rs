@@ -99,8 +99,12 @@ fn say_overridden(overridden: &Overridden) {
 /// There was nothing to do.
 pub(crate) fn unchanged(plan: &Plan, as_json: bool) -> ExitCode {
     let generation = plan.after.generation.saturating_sub(1);
-    if !as_json {
-        plan.kept.iter().for_each(|kept| say(&kept.to_string()));
+    for text in plan.kept.iter().map(ToString::to_string) {
+        if as_json {
+            progress::event(&Event::Note { text });
+        } else {
+            say(&text);
+        }
     }
     outcome(&Outcome::new(Ending::Unchanged, generation, format!("{}: nothing to do", plan.change)), as_json)
 }

@@ -200,7 +200,9 @@ impl PlanError {
                 format!("rename the handler, or remove the other: cofferdam remove {owner}")
             }
             Self::BaseMissing { base, .. } => format!("install {base} first"),
-            Self::NotInstalled(_) => "cofferdam status lists what is installed".to_owned(),
+            Self::NotInstalled(_) => {
+                "cofferdam status lists what is installed; cofferdam install SOURCE installs it".to_owned()
+            }
             Self::InUse { .. } => {
                 "end these pods, wait for them with --wait 10m, or stop them with --force".to_owned()
             }

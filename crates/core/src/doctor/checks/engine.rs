@@ -4,22 +4,12 @@ use super::{Looked, no, unseen, yes};
 use crate::doctor::facts::CgroupDriver;
 use crate::doctor::{Case, FaultKind, Unseen};
 use crate::engine::EngineVersion;
-use crate::engine::containerd::{Effective, Tree, import_patterns};
+use crate::engine::containerd::{Effective, FLOOR, Tree, import_patterns, recreates_pods};
 use crate::name::HostPath;
 use crate::observation::{CriObservation, CriReady, EngineObservation};
 
-/// The oldest containerd that is supported.
-const FLOOR: EngineVersion = release(1, 6, 0);
-
-/// These recreate every pod when they start again (mended in 1.6.14).
-const RECREATING: [EngineVersion; 2] = [release(1, 6, 9), release(1, 6, 13)];
-
 /// From here on the kubelet (1.31 and later) takes the cgroup driver from the engine.
-const TELLS_DRIVER: EngineVersion = release(2, 0, 0);
-
-const fn release(major: u32, minor: u32, patch: u32) -> EngineVersion {
-    EngineVersion { major, minor, patch }
-}
+const TELLS_DRIVER: EngineVersion = EngineVersion { major: 2, minor: 0, patch: 0 };
 
 /// The engine, if it could be looked at.
 pub(in crate::doctor) fn running<'a>(case: &Case<'a>) -> Result<&'a EngineObservation, Unseen> {
@@ -117,9 +107,8 @@ fn is_loaded(engine: &EngineObservation, import: &str) -> bool {
 /// A restart leaves pods as they are.
 pub(in crate::doctor) fn restart(case: &Case<'_>) -> Looked {
     let engine = running(case)?;
-    let [first, last] = RECREATING;
     match engine.version {
-        Some(version) if (first..=last).contains(&version) => no(
+        Some(version) if recreates_pods(version) => no(
             format!("containerd {version} recreates every pod when it is started again"),
             "upgrade containerd to 1.6.14 or later; that restarts all pods once",
         ),

@@ -14,6 +14,11 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The oldest release whose configuration we change.
 pub const FLOOR: EngineVersion = EngineVersion { major: 1, minor: 6, patch: 0 };
 
+/// Whether the release recreates running pods when it is restarted: 1.6.9 to 1.6.13 do (1.6.14's release notes).
+pub fn recreates_pods(engine: EngineVersion) -> bool {
+    engine.major == 1 && engine.minor == 6 && (9..=13).contains(&engine.patch)
+}
+
 /// Refuses releases below [`FLOOR`], and those that do not leave pods alone when they are restarted.
 ///
 /// # Errors
@@ -22,8 +27,7 @@ pub fn supported(engine: Option<EngineVersion>) -> Result<(), DialectError> {
     let Some(engine) = engine else { return Ok(()) };
     let (what, hint) = if engine < FLOOR {
         ("is too old: Cofferdam supports 1.6 and later", "upgrade containerd first")
-    } else if engine.major == 1 && engine.minor == 6 && (9..=13).contains(&engine.patch) {
-        // containerd 1.6.14's release notes: pods were recreated after a restart from 1.6.9 on.
+    } else if recreates_pods(engine) {
         (
             "recreates running pods when it is restarted (1.6.9 to 1.6.13 do)",
             "upgrade containerd to 1.6.14 or later first",

@@ -31,7 +31,7 @@ mod tree;
 mod version;
 mod write;
 
-pub use admit::{FLOOR, admit, dismiss, foreign_handlers, supported};
+pub use admit::{FLOOR, admit, dismiss, foreign_handlers, recreates_pods, supported};
 pub use compare::{Difference, compare};
 pub use cut::{Cut, cut_root, holds, same, settled};
 pub use effective::{Effective, HandlerView};
