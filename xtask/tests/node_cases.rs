@@ -253,7 +253,7 @@ fn case_08_a_disabled_cri_in_the_file_only(node: &Node) {
     node.put(CONFIG, text.replacen("\n[plugins]", &disabled, 1), 0o644).unwrap();
     let pid = node.engine_pid().unwrap();
     let run = cofferdam(node, &["install", &Runtime::Crun.source()], 3);
-    assert!(run.outcome().unwrap().message.contains("CRI is disabled"), "{:#?}", run.output);
+    assert!(run.outcome().unwrap().message.contains("disables the CRI plugin"), "{:#?}", run.output);
     assert_eq!(node.engine_pid().unwrap(), pid);
     assert_eq!(serves(node, ""), Ok(()));
     // The other's way.
