@@ -76,6 +76,19 @@ fn settled(node: &Node, shown: &str) {
     assert_eq!(node.ok(&["systemctl", "is-active", "containerd"]).unwrap().trim(), "active", "{shown}");
 }
 
+/// The very first installation is cut off: the recovery at boot takes its own program and unit away with the rest, and the
+/// engine is asked all the same.
+#[test]
+fn power_cut_in_the_first_installation_leaves_nothing() {
+    let mut node = node(Containerd::Upstream24);
+    let clean = snapshot(&node);
+    node.crash(&["install", &Runtime::Crun.source()], "kill:after:restart:1").unwrap();
+    node.power_cut().unwrap();
+    settled(&node, "the first installation");
+    assert!(journal(&node).is_none(), "the engine was asked, and the journal closed");
+    same(&clean, &node, "the first installation");
+}
+
 /// A second runtime's installation is cut off: crun, its recovery unit with it, is there already.
 #[test]
 fn power_cut_in_every_phase_ends_old_or_new() {

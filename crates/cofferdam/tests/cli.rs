@@ -230,10 +230,14 @@ fn doctor() {
 
     // Another installer of the same runtime, and a system that takes no change.
     bench.write("/opt/kata/bin/containerd-shim-kata-v2", "");
+    bench.run(&["doctor", &kata]).expect(0).says("kata-deploy (/opt/kata)");
+    let table = "[plugins.\"io.containerd.grpc.v1.cri\".containerd.runtimes.kata-qemu]";
+    let entry = "runtime_type = \"/opt/kata/bin/containerd-shim-kata-v2\"";
+    bench.write(CONFIG, &format!("version = 2\n{table}\n{entry}\n"));
     let report = bench.run(&["doctor", &kata, "--json"]).expect(3).json();
     assert_eq!(report["runtimes"][0]["verdict"], "not-ready", "{report:#}");
     assert_eq!(report["runtimes"][0]["because"], serde_json::json!(["other-installers"]), "{report:#}");
-    bench.run(&["doctor", "gvisor"]).expect(0).says("kata-deploy (/opt/kata)");
+    bench.run(&["doctor", "gvisor"]).expect(0).says("kata-deploy (/etc/containerd/config.toml)");
     bench.write("/etc/os-release", "ID=talos\nPRETTY_NAME=\"Talos (v1.9)\"\n");
     golden(&bench, "doctor-immutable", &bench.run(&["doctor"]));
 }

@@ -35,11 +35,11 @@ const SECRET_PARTS: [&str; 13] = [
 ];
 
 /// Whole names that say so.
-const SECRET_NAMES: [&str; 9] =
-    ["auth", "auths", "header", "headers", "key", "pem", "bearer", "basic", "userinfo"];
+const SECRET_NAMES: [&str; 11] =
+    ["auth", "auths", "header", "headers", "key", "pem", "bearer", "basic", "userinfo", "pass", "pwd"];
 
 /// Ends of names that say so.
-const SECRET_ENDS: [&str; 4] = ["_key", "_auth", "_pem", "_key_data"];
+const SECRET_ENDS: [&str; 7] = ["_key", "_auth", "_pem", "_key_data", "_pass", "_pwd", "_pat"];
 
 /// Whether what stands below the key `name` is secret: registries' `auth`, `password`, `identitytoken`, `username`;
 /// HTTP headers; keys; and whatever calls itself so.

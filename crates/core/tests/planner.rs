@@ -87,7 +87,12 @@ fn an_unlisted_handler_costs_a_restart_but_no_write() {
     node.carry_out(&first);
     node.cri().handlers.retain(|handler| handler != "toy");
     let plan = node.install(&package("toy")).unwrap();
-    let steps = ["restart containerd.service", "verify the engine and its sandboxes, probe toy", "commit"];
+    let steps = [
+        "rehearse: the engine starts on the new configuration, isolated",
+        "restart containerd.service",
+        "verify the engine and its sandboxes, probe toy",
+        "commit",
+    ];
     assert_eq!(shown(&plan), steps);
 }
 

@@ -10,7 +10,7 @@
 //! again; without a request it recovers what its predecessor left.
 
 use crate::error::{HostError, Result};
-use crate::event::{Event, Outcome, Sink};
+use crate::event::{Ending, Event, Outcome, Sink};
 use crate::history::{self, Scribe};
 use crate::package::Source;
 use crate::root::HostRoot;
@@ -21,7 +21,7 @@ use cofferdam_core::class::Class;
 use cofferdam_core::history::{Asker, Through};
 use cofferdam_core::name::RuntimeName;
 use cofferdam_core::plan::{Expect, Scope, WORKER_UNIT};
-use cofferdam_core::record::RUNTIME_ROOT;
+use cofferdam_core::record::{RUNTIME_ROOT, STATE};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -154,7 +154,9 @@ pub fn run(folder: &Path) -> Result<Outcome> {
         }
     };
     let outcome = perform(&job, &root, &mut sink);
-    if crate::store::Store::new(&root)?.ledger()?.is_none() {
+    // The states of OCI runtimes go with the last one, and only then: a running container needs its own.
+    let removed = matches!(job.wish, Wish::Remove { .. }) && outcome.result == Ending::Committed;
+    if removed && crate::store::Store::new(&root)?.ledger()?.is_none() {
         let _ = fs::remove_dir_all(RUNTIME_ROOT);
     }
     sink(Event::Finished(outcome.clone()));
@@ -220,7 +222,7 @@ pub fn submit(job: &Job, after: &[String]) -> Result<Submitted> {
     manager.reset_failed(WORKER_UNIT)?;
     let folder = job_folder()?;
     write_private(&folder.join(REQUEST), &to_json(job)?)?;
-    let binary = std::env::current_exe().map_err(|error| HostError::std_io("find", "this program", error))?;
+    let binary = program()?;
     let unit = TransientUnit {
         name: WORKER_UNIT.to_owned(),
         description: "Cofferdam: a change of this node's runtimes".to_owned(),
@@ -239,6 +241,18 @@ pub fn submit(job: &Job, after: &[String]) -> Result<Submitted> {
             Err(if matches!(error, SystemdError::UnitExists { .. }) { busy() } else { error.into() })
         }
     }
+}
+
+/// This program's file. The recovery at boot may have taken away the one that it runs from, with the change that had
+/// placed it: then a copy among our temporary files, which go with the journal.
+fn program() -> Result<PathBuf> {
+    let own = std::env::current_exe().map_err(|error| HostError::std_io("find", "this program", error))?;
+    if own.exists() {
+        return Ok(own);
+    }
+    let copy = Path::new(STATE).join("tmp/worker");
+    fs::copy("/proc/self/exe", &copy).map_err(|error| HostError::std_io("write", copy.display(), error))?;
+    Ok(copy)
 }
 
 /// The job that a worker is carrying out now, or just ended. Whoever asked for it may be following it, too.

@@ -18,6 +18,9 @@ pub(crate) fn absolute(folder: &Path) -> Result<PathBuf> {
         .map_err(|error| HostError::std_io("open the package", folder.display(), error))
 }
 
+/// In seconds: a year. A clock cannot count to any end.
+const LONGEST: u64 = 366 * 24 * 3600;
+
 /// Seconds, minutes or hours.
 pub(super) fn duration(text: &str) -> std::result::Result<Duration, String> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -29,5 +32,8 @@ pub(super) fn duration(text: &str) -> std::result::Result<Duration, String> {
         _ => return Err("a duration is a number with s, m or h".to_owned()),
     };
     let number: u64 = number.parse().map_err(|_| "a duration is a number with s, m or h".to_owned())?;
-    Ok(Duration::from_secs(number.saturating_mul(factor)))
+    match number.checked_mul(factor) {
+        Some(seconds) if seconds <= LONGEST => Ok(Duration::from_secs(seconds)),
+        _ => Err("a duration is at most a year".to_owned()),
+    }
 }

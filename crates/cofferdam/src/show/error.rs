@@ -57,7 +57,10 @@ pub(crate) fn usage(error: &clap::Error, as_json: bool) -> ExitCode {
 /// The command among the arguments: where a value is wrong, clap does not say whose.
 fn named_command() -> Option<String> {
     let names: Vec<String> = Cli::command().get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-    std::env::args().skip(1).find(|argument| names.contains(argument))
+    std::env::args_os()
+        .skip(1)
+        .filter_map(|argument| argument.into_string().ok())
+        .find(|text| names.contains(text))
 }
 
 /// clap's message in our form. It is the same for all kinds of errors: paragraphs, of which the first says what is

@@ -61,7 +61,7 @@ pub const CHECKS: &[Check] = &[
     check("engine-binary", Engine, Running, Closed, engine::binary),
     check("engine-config", Engine, Running, Closed, engine::config),
     check("engine-imports", Engine, Always, Skippable, engine::imports),
-    check("engine-restart", Engine, Running, Skippable, engine::restart),
+    check("engine-restart", Engine, Running, Closed, engine::restart),
     check("cri", Engine, Running, Skippable, engine::cri),
     check("cni", Engine, Running, Skippable, engine::cni),
     check("pause-image", Engine, Running, Skippable, engine::pause_image),

@@ -31,8 +31,8 @@ pub fn repair_tree(world: &World<'_>, package: &Package) -> Result<Plan, PlanErr
     }
     let present = before.runtimes.get(name).filter(|present| present.tree == installed.tree);
     let handlers: Vec<HandlerName> = present.into_iter().flat_map(Installed::handlers).cloned().collect();
-    // What the engine does not serve now is the other repair's business.
-    if world.engine.process.is_some() && is_served(world, &handlers) {
+    // What the engine does not serve now is the other repair's business; of an earlier version it serves nothing.
+    if world.engine.process.is_some() && !handlers.is_empty() && is_served(world, &handlers) {
         plan.steps.push(Step::Verify { handlers });
     }
     plan.steps.push(Step::Commit);
@@ -81,7 +81,12 @@ pub fn repair(world: &World<'_>, overwrite: Overwrite, rehearse: bool) -> Result
     let restart = !config.is_empty() || !served;
     // What is only a unit's needs no proof.
     if restart {
-        prove(world, &mut plan, config, all, restart, rehearse)?;
+        let misfits = engine::registered(world.engine, &before).unwrap_or_default();
+        let mended = |h: &HandlerName| {
+            misfits.iter().any(|misfit| misfit.handler == *h) || !is_served(world, std::slice::from_ref(h))
+        };
+        let mended = all.into_iter().filter(mended).collect();
+        prove(world, &mut plan, config, mended, restart, rehearse)?;
     }
     plan.steps.push(Step::Commit);
     collect::release(world, &mut plan, Scope::Spare);

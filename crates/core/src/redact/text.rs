@@ -83,7 +83,13 @@ fn assignments(text: &str) -> String {
         out.push_str(before);
         out.push_str(name);
         rest = after;
-        if is_secret(name.trim_start_matches('-'))
+        if is_header(name) && after.starts_with([':', '=']) {
+            // A header's value has blanks in it: it ends where its quotes or its line do.
+            let quote = before.chars().next_back().filter(|c| matches!(c, '"' | '\'' | '`'));
+            let end = after.find(|c| c == '\n' || Some(c) == quote).unwrap_or(after.len());
+            out.push_str(&format!("{} {WITHHELD}", after.get(..1).unwrap_or_default()));
+            rest = after.get(end..).unwrap_or_default();
+        } else if is_secret(name.trim_start_matches('-'))
             && let Some((sign, value)) = value_after(after, name.starts_with('-'))
         {
             out.push_str(sign);
@@ -93,6 +99,11 @@ fn assignments(text: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+fn is_header(name: &str) -> bool {
+    let name = name.to_lowercase();
+    name.ends_with("authorization") || name.ends_with("cookie")
 }
 
 fn is_name(character: char) -> bool {
@@ -113,13 +124,26 @@ fn value_after(after: &str, is_flag: bool) -> Option<(&str, usize)> {
     let length = match open.chars().next()? {
         quote @ ('"' | '\'') => {
             let slashes = value.len() - open.len();
-            open.get(1..)?.find(quote).map_or(value.len(), |end| slashes + end + 2)
+            let inside = open.get(1..)?;
+            let end = if slashes == 0 { unescaped(inside, quote) } else { inside.find(quote) };
+            end.map_or(value.len(), |end| slashes + end + 2)
         }
         // Lists and tables end somewhere on the line.
         '[' | '{' => value.find('\n').unwrap_or(value.len()),
-        _ => value.find(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '}')).unwrap_or(value.len()),
+        // Commas and semicolons may belong to it.
+        _ => value.find(char::is_whitespace).unwrap_or(value.len()),
     };
     (length > 0).then_some((sign, length))
+}
+
+/// Where `quote` stands in `text` without a backslash before it.
+fn unescaped(text: &str, quote: char) -> Option<usize> {
+    let mut escaped = false;
+    text.char_indices().find_map(|(at, character)| {
+        let found = character == quote && !escaped;
+        escaped = character == '\\' && !escaped;
+        found.then_some(at)
+    })
 }
 
 #[cfg(test)]
@@ -135,13 +159,21 @@ mod tests {
                 "GET https://[withheld]@example.org/v2?[withheld] 401",
             ),
             ("unix:///run/containerd/containerd.sock", "unix:///run/containerd/containerd.sock"),
-            ("Authorization: Bearer s3cret", "Authorization: [withheld] [withheld]"),
+            ("Authorization: Bearer s3cret", "Authorization: [withheld]"),
+            ("curl -H \"Authorization: token s3cret\" x", "curl -H \"Authorization: [withheld]\" x"),
+            ("Cookie: a=b; sid=s3cret\nnext", "Cookie: [withheld]\nnext"),
+            ("--password=ab,s3cret -a", "--password=[withheld] -a"),
+            ("\"auth\":\"ab\\\"s3cret\" x", "\"auth\":[withheld] x"),
+            (
+                "REGISTRY_PASS=s3cret --registry-pwd s3cret",
+                "REGISTRY_PASS=[withheld] --registry-pwd [withheld]",
+            ),
             ("sent \"basic s3cret\" twice", "sent \"basic [withheld] twice"),
             ("--token s3cret --root /run", "--token [withheld] --root /run"),
             ("--password='s3 cret' -a", "--password=[withheld] -a"),
             ("{\"auth\":\"s3cret\",\"n\":1}", "{\"auth\":[withheld],\"n\":1}"),
             ("{\\\"auth\\\":\\\"s3cret\\\"}", "{\\\"auth\\\":[withheld]}"),
-            ("API_KEY=s3cret;B=c", "API_KEY=[withheld];B=c"),
+            ("API_KEY=s3cret;B=c", "API_KEY=[withheld]"),
             ("key -----BEGIN PRIVATE KEY-----\ns3cret", "key [withheld]"),
             ("the token is gone", "the token is gone"),
         ] {

@@ -2,8 +2,8 @@
 
 use super::{WITHHELD, text};
 
-/// Directives whose assignments are values for programs.
-const VALUES: [&str; 3] = ["Environment", "SetCredential", "SetCredentialEncrypted"];
+/// Directives whose value is one credential, behind its name and a colon.
+const CREDENTIALS: [&str; 2] = ["SetCredential", "SetCredentialEncrypted"];
 
 /// The unit file without comments, and without the values that it gives to programs.
 pub fn unit_file(file: &str) -> String {
@@ -15,8 +15,12 @@ pub fn unit_file(file: &str) -> String {
             continue;
         }
         match trimmed.split_once('=') {
-            Some((name, values)) if VALUES.contains(&name.trim_end()) => {
-                out.push_str(&format!("{}={}\n", name.trim_end(), names(values)));
+            Some((name, values)) if name.trim_end() == "Environment" => {
+                out.push_str(&format!("Environment={}\n", names(values)));
+            }
+            Some((name, value)) if CREDENTIALS.contains(&name.trim_end()) => {
+                let id = value.split_once(':').map_or("", |(id, _)| id.trim());
+                out.push_str(&format!("{}={id}:{WITHHELD}\n", name.trim_end()));
             }
             _ => out.push_str(&format!("{}\n", text(&line))),
         }
@@ -54,14 +58,20 @@ fn logical_lines(file: &str) -> Vec<String> {
 fn names(values: &str) -> String {
     let mut names = Vec::new();
     let mut quote: Option<char> = None;
+    let mut escaped = false;
     let mut word = String::new();
     for character in values.chars().chain([' ']) {
+        if escaped || character == '\\' {
+            escaped = !escaped;
+            word.push(character);
+            continue;
+        }
         match quote {
             Some(open) if character == open => quote = None,
             Some(_) => word.push(character),
             None if matches!(character, '"' | '\'') => quote = Some(character),
             None if character.is_whitespace() => {
-                if let Some((name, _)) = std::mem::take(&mut word).split_once(['=', ':']) {
+                if let Some((name, _)) = std::mem::take(&mut word).split_once('=') {
                     names.push(format!("{name}={WITHHELD}"));
                 }
             }
@@ -78,10 +88,11 @@ mod tests {
     #[test]
     fn programs_values_go() {
         let from = "[Service]\n# s3cret\nEnvironment=\"PROXY=http://s3cret @x\" TOKEN=s3cret \\\n# s3cret\n  'A=s3cret'\n\
-                    ExecStart=/usr/bin/containerd --token s3cret -l debug\nSetCredential=pw:s3cret\nKillMode=process\n";
+                    ExecStart=/usr/bin/containerd --token s3cret -l debug\nSetCredential=pw:top s3cret:s3cret\n\
+                    Environment=\"PW=ab\\\" s3cret=x\"\nKillMode=process\n";
         let to = "[Service]\n#\nEnvironment=PROXY=[withheld] TOKEN=[withheld] A=[withheld]\n\
-                  ExecStart=/usr/bin/containerd --token [withheld] -l debug\nSetCredential=pw=[withheld]\n\
-                  KillMode=process\n";
+                  ExecStart=/usr/bin/containerd --token [withheld] -l debug\nSetCredential=pw:[withheld]\n\
+                  Environment=PW=[withheld]\nKillMode=process\n";
         assert_eq!(unit_file(from), to);
     }
 }

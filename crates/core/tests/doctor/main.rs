@@ -166,6 +166,20 @@ fn others_presence_alone_is_no_obstacle() {
 }
 
 #[test]
+fn our_own_registration_and_an_unpacked_archive_are_nobody_elses() {
+    let mut node = Node::good();
+    node.facts.traces = Ok(vec![Trace { installer: Installer::KataDeploy, path: "/opt/kata".to_owned() }]);
+    let text = "version = 2\n[plugins.x]\n\
+                runtime_type = \"/opt/cofferdam/runtimes/spin/1-abc/bin/containerd-shim-spin-v2\"\n";
+    node.engine().files.insert(path("/etc/containerd/config.toml"), text.to_owned());
+    let answer = node.answer("other-installers");
+    assert!(
+        matches!(&answer, Answer::Yes { seen } if seen.contains("/opt/kata") && !seen.contains("Spin")),
+        "{answer:?}"
+    );
+}
+
+#[test]
 fn engines_that_recreate_pods_are_those_that_did() {
     for (release, recreates) in [("1.6.8", false), ("1.6.9", true), ("1.6.13", true), ("1.6.14", false)] {
         let mut node = Node::good();

@@ -1,10 +1,9 @@
 //! For each check, what makes it say no, and what it cannot look past.
 
-use crate::node::{Node, cpu, modules, mount, unseen};
+use crate::node::{Node, cpu, modules, mount, path, unseen};
 use cofferdam_core::doctor::FaultKind;
 use cofferdam_core::doctor::facts::{
-    AppArmor, CgroupDriver, CgroupVersion, Clock, Installer, KernelLock, Kvm, ModuleState, Modules,
-    OsRelease, Trace,
+    AppArmor, CgroupDriver, CgroupVersion, Clock, KernelLock, Kvm, ModuleState, Modules, OsRelease,
 };
 use cofferdam_core::engine::EngineVersion;
 use cofferdam_core::observation::CriObservation;
@@ -215,7 +214,10 @@ pub const ROWS: &[Row] = &[
     ),
     row(
         "tdx",
-        |n| n.facts.modules.as_mut().unwrap().release = "6.8.0-31-generic".to_owned(),
+        |n| {
+            n.facts.modules.as_mut().unwrap().release = "6.8.0-31-generic".to_owned();
+            n.facts.kvm_parameters.as_mut().unwrap().tdx = Some(false);
+        },
         "6.8.0-31-generic",
         "Linux 6.11",
         |n| n.facts.modules = unseen(),
@@ -266,10 +268,10 @@ pub const ROWS: &[Row] = &[
     row(
         "other-installers",
         |n| {
-            let installer = Installer::KataDeploy;
-            n.facts.traces = Ok(vec![Trace { installer, path: "/opt/kata".to_owned() }]);
+            let text = "version = 2\n[plugins.x]\nConfigPath = \"/opt/kata/share/x.toml\"\n";
+            n.engine().files.insert(path("/etc/containerd/config.toml"), text.to_owned());
         },
-        "kata-deploy manages kata on this node, too (/opt/kata)",
+        "kata-deploy manages kata on this node, too (/etc/containerd/config.toml)",
         "by its own means",
         |n| n.facts.traces = unseen(),
     ),

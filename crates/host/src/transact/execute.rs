@@ -167,6 +167,7 @@ impl Run<'_, '_> {
             sink.take(Event::Staged { bytes, total });
         })?;
         self.manifest = Some(staged);
+        self.record_manifest();
         Ok(())
     }
 
@@ -281,7 +282,11 @@ impl Run<'_, '_> {
         let gone = removed_handlers(&journal);
         let mut handlers: Vec<String> =
             journal.handlers.iter().filter(|h| !gone.contains(h)).cloned().collect();
-        handlers.extend(journal.after.runtimes.values().flat_map(|r| r.handlers().map(ToString::to_string)));
+        // Without a restart nothing can be served that was not before.
+        if journal.steps.iter().any(|step| step.kind() == StepKind::Restart) {
+            let all = journal.after.runtimes.values().flat_map(Installed::handlers);
+            handlers.extend(all.map(ToString::to_string));
+        }
         let engine = self.engine()?;
         engine.health(&Expectation { handlers: &handlers, sandboxes: &journal.sandboxes, except: &gone })?;
         for handler in &journal.proven {
@@ -297,9 +302,30 @@ impl Run<'_, '_> {
         Ok(())
     }
 
+    /// What is to be deleted may be in use since the plan was made: pods come until the engine restarts.
+    fn refuse_late_users(&mut self) -> Result<()> {
+        let forced = self.journal.steps.iter().any(|step| step.kind() == StepKind::StopSandboxes);
+        let going = self.journal.steps.iter().filter_map(|step| match step {
+            Step::RemoveTree { tree } if !forced => Some(tree.clone()),
+            _ => None,
+        });
+        let going: Vec<HostPath> = going.collect();
+        let Some(engine) = self.host.engine.as_deref_mut().filter(|_| !going.is_empty()) else {
+            return Ok(());
+        };
+        match engine.uses(&going).into_keys().next() {
+            None => Ok(()),
+            Some(tree) => Err(HostError::new(
+                Class::InUse,
+                format!("something began to run from {tree} while this change was made"),
+            )
+            .with_hint("end these pods, or wait for them with --wait 10m")),
+        }
+    }
+
     fn commit(&mut self) -> Result<()> {
+        self.refuse_late_users()?;
         self.record_proof();
-        self.record_manifest();
         let mut after = self.journal.after.clone();
         for folder in self
             .journal

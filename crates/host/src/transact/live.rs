@@ -11,7 +11,7 @@ use cofferdam_core::class::Class;
 use cofferdam_core::continuity;
 use cofferdam_core::engine::containerd::{Effective, compare};
 use cofferdam_core::name::{HandlerName, HostPath};
-use cofferdam_core::observation::{CriObservation, CriReady, EngineObservation, EngineProcess};
+use cofferdam_core::observation::{CriObservation, CriReady, EngineObservation, EngineProcess, TreeUses};
 use cofferdam_core::record::Verdict;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -35,6 +35,9 @@ const DUMP_LIMIT: Duration = Duration::from_secs(10);
 
 /// A daemon without sandboxes answers within 200 ms.
 const REHEARSAL_LIMIT: Duration = Duration::from_secs(20);
+
+/// Where containerd has its bundles unless it is told otherwise.
+const USUAL_STATE: &str = "/run/containerd";
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -257,6 +260,13 @@ impl EngineControl for LiveEngine<'_> {
     fn sweep_probes(&mut self) -> Result<usize> {
         let (cri, _) = self.connect()?;
         Ok(cri::sweep(&cri)?)
+    }
+
+    fn uses(&mut self, trees: &[HostPath]) -> TreeUses {
+        let paths = self.observe().ok().and_then(|engine| EnginePaths::of(&engine).ok().flatten());
+        // An engine that is down left its bundles where it usually has them.
+        let state = paths.map(|paths| paths.state).or_else(|| HostPath::new(USUAL_STATE).ok());
+        observe::uses(&state.into_iter().collect::<Vec<_>>(), trees)
     }
 
     fn stop_sandboxes(&mut self, handlers: &[String]) -> Result<()> {

@@ -30,7 +30,7 @@ use crate::store::Store;
 use crate::survey::{Survey, SurveyOptions};
 use cofferdam_core::class::Class;
 use cofferdam_core::name::{HostPath, RuntimeName};
-use cofferdam_core::observation::{EngineProcess, Sandbox};
+use cofferdam_core::observation::{EngineProcess, Sandbox, TreeUses};
 use cofferdam_core::plan::{self, Expect, Force, Plan, Scope};
 use cofferdam_core::record::{Change, Journal, Verdict};
 
@@ -77,6 +77,9 @@ pub trait EngineControl {
     /// # Errors
     /// If CRI does not answer, or one cannot be removed.
     fn sweep_probes(&mut self) -> Result<usize>;
+
+    /// Who runs from which of `trees` now.
+    fn uses(&mut self, trees: &[HostPath]) -> TreeUses;
 
     /// Stops and removes the sandboxes that run under `handlers`.
     ///

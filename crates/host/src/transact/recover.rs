@@ -7,7 +7,8 @@ use crate::event::{Ending, Event, Outcome};
 use crate::store::Store;
 use cofferdam_core::class::Class;
 use cofferdam_core::name::HostPath;
-use cofferdam_core::record::{Journal, Phase, STATE, Step, StepKind};
+use cofferdam_core::observation::{PathState, TreeUses};
+use cofferdam_core::record::{Journal, Phase, Retired, STATE, Step, StepKind};
 
 /// When recovery runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +114,8 @@ pub(super) fn roll_back(
     journal: &mut Journal,
     error: &HostError,
 ) -> Result<Outcome> {
+    // Before their handlers' trees go, as in a recovery.
+    sweep_probes(host, When::Running);
     take_back(host, store, journal, Why::Failed(error), When::Running, Conflicts::Report)
 }
 
@@ -132,7 +135,9 @@ fn take_back(
         journal.phase = Phase::RollingBack;
         // On a full disk the old journal says enough: not committed.
         let _ = store.put_journal(journal);
-        let undone = undo::undo(store, journal)?;
+        let used = used_trees(host, journal, when);
+        let undone = undo::undo(store, journal, &used)?;
+        keep(store, journal, &used)?;
         if !undone.conflicts.is_empty() && conflicts == Conflicts::Report {
             return Ok(conflict(store, &undone.conflicts));
         }
@@ -159,6 +164,44 @@ fn take_back(
     }
     finish(host, store, journal, &outcome)?;
     Ok(outcome)
+}
+
+/// The trees of this transaction that something runs from by now: pods that came between its restart and now. At boot
+/// nothing runs.
+fn used_trees(host: &mut Host<'_>, journal: &Journal, when: When) -> Vec<HostPath> {
+    let Some(engine) = host.engine.as_deref_mut().filter(|_| when == When::Running) else {
+        return Vec::new();
+    };
+    let placed = journal.steps.iter().filter_map(|step| match step {
+        Step::PlaceTree { tree } => Some(tree.clone()),
+        _ => None,
+    });
+    let placed: Vec<HostPath> = placed.collect();
+    let uses = if placed.is_empty() { TreeUses::new() } else { engine.uses(&placed) };
+    for tree in uses.keys() {
+        host.sink.take(Event::Note { text: format!("{tree} stays: something runs from it already") });
+    }
+    uses.into_keys().collect()
+}
+
+/// Trees that stay are on record, so that they are collected once nothing runs from them.
+fn keep(store: &Store<'_>, journal: &Journal, used: &[HostPath]) -> Result<()> {
+    let Some(mut ledger) = journal.before.clone() else { return Ok(()) };
+    let placed = journal.after.runtimes.iter().filter(|(_, installed)| used.contains(&installed.tree));
+    let unknown: Vec<Retired> = placed
+        .filter(|(_, installed)| ledger.trees().all(|(_, known)| known.tree != installed.tree))
+        .map(|(name, installed)| Retired { name: name.clone(), installed: installed.clone() })
+        .collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let holds = |folder: &&HostPath| unknown.iter().any(|kept| kept.installed.tree.is_within(folder));
+    let folders: Vec<HostPath> =
+        journal.after.folders.iter().filter(holds).filter(|f| !ledger.folders.contains(f)).cloned().collect();
+    ledger.folders.extend(folders);
+    // The oldest place: a rollback must not bring back what did not prove itself.
+    ledger.retired.splice(0..0, unknown);
+    store.put_ledger(&ledger, &journal.id)
 }
 
 fn conflict(store: &Store<'_>, conflicts: &[String]) -> Outcome {
@@ -227,7 +270,11 @@ pub(super) fn clean_step(
             Some(_) => return Ok(Some(format!("{path} stays: someone else changed it"))),
             None => {}
         },
-        Step::RemoveLink { path, .. } => root.delete(path)?,
+        Step::RemoveLink { path, target } => match root.state(path)? {
+            PathState::Link { target: found } if found == *target => root.delete(path)?,
+            PathState::Absent => {}
+            _ => return Ok(Some(format!("{path} stays: someone else changed it"))),
+        },
         Step::RemoveTree { tree } => root.delete_all(tree)?,
         Step::RemoveFolder { path } => {
             if !root.delete_folder(path)? {

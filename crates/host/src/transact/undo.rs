@@ -16,8 +16,9 @@ pub(super) struct Undone {
     pub(super) conflicts: Vec<String>,
 }
 
-/// Takes back all steps of a transaction that is not committed. Doing it twice does no harm.
-pub(super) fn undo(store: &Store<'_>, journal: &Journal) -> Result<Undone> {
+/// Takes back all steps of a transaction that is not committed, but leaves the trees that are `used`. Doing it twice
+/// does no harm.
+pub(super) fn undo(store: &Store<'_>, journal: &Journal, used: &[HostPath]) -> Result<Undone> {
     let root = store.root();
     let mut undone = Undone::default();
     // First: it lies in folders that go.
@@ -47,7 +48,9 @@ pub(super) fn undo(store: &Store<'_>, journal: &Journal) -> Result<Undone> {
                 }
             }
             // A tree that a conflicting file may still name stays: nothing that runs may lose its files.
-            Step::PlaceTree { tree } if undone.conflicts.is_empty() => root.delete_all(tree)?,
+            Step::PlaceTree { tree } if undone.conflicts.is_empty() && !used.contains(tree) => {
+                root.delete_all(tree)?;
+            }
             Step::MakeFolder { path } if undone.conflicts.is_empty() => {
                 if root.state(path)? == PathState::Folder {
                     root.delete_folder(path)?;

@@ -92,8 +92,9 @@ pub(in crate::doctor) fn kvm_module(case: &Case<'_>) -> Looked {
     if matches!(case.facts.kvm, Ok(Kvm::Open { .. })) {
         return yes("/dev/kvm opens: what it needs is there");
     }
-    let vendor = case.facts.cpu.as_ref()?.vendor.as_str();
-    let module = if vendor == "AuthenticAMD" { "kvm_amd" } else { "kvm_intel" };
+    let cpu = case.facts.cpu.as_ref()?;
+    // Hygon's processors are AMD's in this, too.
+    let module = if cpu.has("svm") || cpu.vendor == "AuthenticAMD" { "kvm_amd" } else { "kvm_intel" };
     let modules = case.facts.modules.as_ref()?;
     match supply(modules, module)? {
         Supply::There(how) => yes(format!("{module} is {how}")),

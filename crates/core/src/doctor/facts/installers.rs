@@ -110,11 +110,13 @@ impl Installer {
     }
 }
 
-/// Whose entries stand in a configuration of containerd. Comments do not count.
-pub fn registered_by(text: &str) -> Vec<Installer> {
+/// Whose entries stand in a configuration of containerd. Comments do not count, nor does what names a path of ours,
+/// below `prefix`: their runtimes may come with us.
+pub fn registered_by(text: &str, prefix: &str) -> Vec<Installer> {
     use Installer::{K8sKataManager, KataDeploy, Kontain, NvidiaContainerToolkit, Spin};
-    let written =
-        |mark: &&str| text.lines().any(|line| !line.trim_start().starts_with('#') && line.contains(*mark));
+    let ours = format!("{prefix}/");
+    let counts = |line: &&str| !line.trim_start().starts_with('#') && !line.contains(&ours);
+    let written = |mark: &&str| text.lines().filter(counts).any(|line| line.contains(*mark));
     [KataDeploy, K8sKataManager, NvidiaContainerToolkit, Spin, Kontain]
         .into_iter()
         .filter(|installer| installer.marks().iter().any(written))
