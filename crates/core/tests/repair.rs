@@ -7,14 +7,13 @@
 mod node;
 
 use cofferdam_core::class::Class;
-use cofferdam_core::descriptor;
 use cofferdam_core::engine::EngineVersion;
 use cofferdam_core::engine::containerd::{Effective, compare, import_matches, import_patterns};
 use cofferdam_core::name::{Digest, HostPath};
 use cofferdam_core::observation::PathState;
 use cofferdam_core::plan::{self, Blob, Force, Overwrite, Package, Plan, PlanError, registered};
 use cofferdam_core::record::Step;
-use node::{Node, name, path, refused};
+use node::{Node, described, name, path, refused};
 use std::collections::{BTreeMap, BTreeSet};
 
 const ROOT: &str = "/etc/containerd/config.toml";
@@ -43,14 +42,7 @@ const NEW: &str = "version = 3
 fn toy(handler: &str) -> Package {
     let text =
         format!("schema = 1\nname = \"toy\"\nversion = \"1.0\"\n[[handler]]\nname = \"toy\"\n{handler}");
-    Package {
-        descriptor: descriptor::parse("runtime.toml", &text).unwrap(),
-        digest: Digest::of(text.as_bytes()),
-        bytes: 1 << 20,
-        entries: 2,
-        source: "dir:/packages".to_owned(),
-        preset: None,
-    }
+    described(&text)
 }
 
 fn oci() -> Package {

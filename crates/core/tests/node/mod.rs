@@ -226,8 +226,13 @@ pub fn version(runtime: &str, version: &str, handler: &str) -> Package {
         "schema = 1\nname = \"{runtime}\"\nversion = \"{version}\"\n[[handler]]\nname = \"{handler}\"\n\
          shim = \"bin/shim\"\n"
     );
+    described(&text)
+}
+
+/// A package with this descriptor.
+pub fn described(text: &str) -> Package {
     Package {
-        descriptor: descriptor::parse("runtime.toml", &text).unwrap(),
+        descriptor: descriptor::parse("runtime.toml", text).unwrap(),
         digest: Digest::of(text.as_bytes()),
         bytes: 1 << 20,
         entries: 2,
