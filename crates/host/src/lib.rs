@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! root, write     the host's root as a capability; the one place that changes files
+//! net             the one connector: names, TLS, HTTP
 //! process         the one place that runs other programs
 //! cri, systemd    clients
 //! observe         what is there;  survey: one look at all of it
@@ -20,6 +21,7 @@ pub mod error;
 pub mod event;
 mod fault;
 pub mod history;
+pub mod net;
 pub mod observe;
 pub mod package;
 pub mod process;
