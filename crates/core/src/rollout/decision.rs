@@ -34,7 +34,7 @@ pub enum Action {
         /// Which node of that name.
         uid: NodeUid,
     },
-    /// Write this assignment into the SandboxNode's spec.
+    /// Write this assignment into the SandboxNode's spec, in the place of the earlier one, if there is one.
     Assign {
         /// The node.
         node: NodeName,
@@ -45,8 +45,8 @@ pub enum Action {
         /// Why.
         why: Why,
     },
-    /// Take the runtime out of the SandboxNode's spec.
-    Unassign {
+    /// The runtime was taken away: drop its assignment from the SandboxNode's spec.
+    Forget {
         /// The node.
         node: NodeName,
         /// Which node of that name.
@@ -58,7 +58,7 @@ impl Action {
     /// The node.
     pub const fn node(&self) -> &NodeName {
         match self {
-            Self::Withdraw { node, .. } | Self::Assign { node, .. } | Self::Unassign { node, .. } => node,
+            Self::Withdraw { node, .. } | Self::Assign { node, .. } | Self::Forget { node, .. } => node,
         }
     }
 }
@@ -78,6 +78,8 @@ pub enum Why {
     Rollback,
     /// It was decided before and has not been seen to happen.
     Resume,
+    /// It no longer matches, or the runtime is being deleted.
+    Leave,
 }
 
 /// How a rollout stands.

@@ -78,10 +78,11 @@ pub enum NodeReady {
 
 /// What a node was told to have. The spec carries it as it is, together with what the revision means; the agent echoes
 /// `sequence`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
-    /// The revision.
+    /// Whether the runtime is to be there.
+    pub wanted: Wanted,
+    /// Which revision of it (if it is to go: which one was there).
     pub revision: Revision,
     /// Grows with each assignment of this runtime to this node: it tells which one a status is about, and an agent
     /// begins anew when it changes, also to the same revision.
@@ -92,8 +93,17 @@ pub struct Assignment {
     pub since: Time,
     /// The revision that was proven on this node before: it goes back there if this one fails, so its tree and its
     /// description are kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Revision>,
+}
+
+/// Whether a runtime is to be on a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Wanted {
+    /// It is.
+    #[default]
+    Present,
+    /// It is to be taken away.
+    Absent,
 }
 
 /// What a node's agent says.
@@ -108,7 +118,7 @@ pub struct Observation {
     pub state: AgentState,
 }
 
-/// How the runtime stands on a node.
+/// How the runtime stands on a node, after the assignment that `sequence` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentState {
     /// It is not there.
@@ -117,22 +127,16 @@ pub enum AgentState {
     Working,
     /// Installed, and a sandbox ran under each handler.
     Proven {
-        /// What.
-        revision: Revision,
         /// Since when, by the node's clock.
         since: Time,
     },
     /// Installed, but no sandbox could be started yet (mostly: no pod network).
     Unproven {
-        /// What.
-        revision: Revision,
         /// Why.
         message: String,
     },
-    /// It was proven, and is no longer what we made it.
+    /// It was proven, and is no longer what was installed.
     Drifted {
-        /// What was there.
-        revision: Revision,
         /// What is different.
         message: String,
     },

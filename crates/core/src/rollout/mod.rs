@@ -24,6 +24,7 @@ pub use announce::{Announcement, Label, Status, announce};
 pub use decision::{Action, Counts, Decision, NodeReport, Phase, Why};
 pub use fleet::{
     AgentState, Assignment, Failure, Fleet, NodeReady, NodeUid, NodeView, Observation, RetryToken, Revision,
+    Wanted,
 };
 pub use policy::{Backoff, MaxUnavailable, Policy};
 pub use reason::Reason;

@@ -1,6 +1,6 @@
 //! Why a node is not done: a word for conditions, metrics and docs/rollout.md, and a sentence for people.
 
-use super::{Revision, Time};
+use super::{Revision, Time, Wanted};
 use crate::class::Class;
 
 /// Why a node is not done.
@@ -19,8 +19,10 @@ pub enum Reason {
     NodeReadyUnknown,
     /// It changes at this moment.
     Changing {
-        /// To what; none: the runtime is taken away.
-        revision: Option<Revision>,
+        /// Whether the runtime is to be there afterwards.
+        wanted: Wanted,
+        /// The revision that it gets, or loses.
+        revision: Revision,
         /// Since when.
         since: Time,
     },

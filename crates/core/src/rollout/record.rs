@@ -1,6 +1,6 @@
 //! What the rollout remembers, in the SandboxRuntime's status.
 
-use super::{NodeUid, RetryToken, Revision, Time};
+use super::{NodeUid, RetryToken, Revision, Time, Wanted};
 use crate::class::Class;
 use crate::name::NodeName;
 use serde::{Deserialize, Serialize};
@@ -40,9 +40,11 @@ pub struct Record {
 pub struct Open {
     /// Which node of that name.
     pub uid: NodeUid,
-    /// The revision that it gets; none: the runtime is taken away.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub revision: Option<Revision>,
+    /// Whether the runtime is to be there afterwards.
+    #[serde(default)]
+    pub wanted: Wanted,
+    /// The revision that it gets, or loses.
+    pub revision: Revision,
     /// The assignment's sequence.
     pub sequence: u64,
     /// When it was begun.
