@@ -2,18 +2,18 @@
 
 use super::Time;
 use crate::class::Class;
-use crate::name::{Digest, NodeName};
+use crate::name::NodeName;
 use serde::{Deserialize, Serialize};
 
-/// What a runtime is to be, as one digest: of its package, its descriptor and its handlers with their overrides. Equal
-/// revisions mean that a node has nothing to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// One content of what a node is told: a hash over the package, its descriptor and what goes with them. Compared for
+/// equality only; equal revisions mean that a node has nothing to do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Revision(pub Digest);
+pub struct Revision(pub String);
 
 impl std::fmt::Display for Revision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.short())
+        f.write_str(&self.0)
     }
 }
 

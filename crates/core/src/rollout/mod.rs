@@ -32,7 +32,7 @@ pub use record::{FailedNode, Open, Record};
 pub use time::{Moment, Time};
 
 /// What the fleet is to have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Goal {
     /// This revision, on every matching node.
     Install(Revision),
@@ -48,7 +48,7 @@ pub struct Request<'a> {
     /// How.
     pub policy: &'a Policy,
     /// What.
-    pub goal: Goal,
+    pub goal: &'a Goal,
     /// The SandboxRuntime's retry annotation.
     pub retry: Option<&'a RetryToken>,
     /// The nodes as they were seen. They may have changed since; the writes' resourceVersions tell.
