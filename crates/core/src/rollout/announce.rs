@@ -1,6 +1,7 @@
-//! Whether a node is announced as having a working runtime.
+//! Whether a node is announced as having a working runtime: only if its agent reported what the node was assigned as
+//! proven, both were heard of lately, the runtime is to stay there, and no change of it has begun.
 
-use super::{NodeView, Reason, Request};
+use super::Reason;
 
 /// What to do about a node's announcement, and what to say of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,12 +34,4 @@ pub enum Status {
     False,
     /// Its agent, or the node, has not been heard for too long.
     Unknown,
-}
-
-/// Whether `node` is to be announced: only if its agent reported what the node was assigned as proven, both were heard of
-/// lately, the runtime is to stay there, and no change of it has begun. Ask it with the request of a decision, after that
-/// decision's actions; not at all while the fleet is unknown.
-pub fn announce(request: &Request<'_>, node: &NodeView) -> Announcement {
-    let _ = (request, node);
-    Announcement { label: Label::Keep, status: Status::Unknown, reason: None }
 }

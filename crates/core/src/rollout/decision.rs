@@ -1,6 +1,6 @@
 //! What comes of a decision: actions, and the truth for `status`.
 
-use super::{Assignment, NodeUid, Reason, Record, Time};
+use super::{Announcement, Assignment, NodeUid, Reason, Record, Time};
 use crate::name::NodeName;
 use std::collections::BTreeSet;
 
@@ -17,7 +17,8 @@ pub struct Decision {
     pub phase: Phase,
     /// How many nodes stand how.
     pub counts: Counts,
-    /// How each node stands, in the order of the request.
+    /// How each node stands, in the order of the request; empty if the fleet is unknown: then nothing is announced anew,
+    /// and nothing withdrawn.
     pub nodes: Vec<NodeReport>,
     /// When to decide again if nothing happens before.
     pub next_wake: Option<Time>,
@@ -144,4 +145,6 @@ pub struct NodeReport {
     pub done: bool,
     /// Why it is not done, or why nothing happens to it.
     pub reason: Option<Reason>,
+    /// Whether it is announced. Carry this out after the actions.
+    pub announcement: Announcement,
 }

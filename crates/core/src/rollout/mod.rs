@@ -5,7 +5,7 @@
 //! fleet       what was seen of the nodes
 //! record      what the rollout remembers: a journal in the SandboxRuntime's status
 //! decide      all of these -> ordered actions, a phase, counts, a reason for each node
-//! announce    one node -> whether it is labelled as having a working runtime
+//! announce    which nodes are labelled as having a working runtime
 //! ```
 //!
 //! A decision depends on its arguments alone, so whoever makes it next (after a crash, on another machine) goes on where
@@ -20,7 +20,7 @@ mod reason;
 mod record;
 mod time;
 
-pub use announce::{Announcement, Label, Status, announce};
+pub use announce::{Announcement, Label, Status};
 pub use decision::{Action, Counts, Decision, NodeReport, Phase, Why};
 pub use fleet::{
     AgentState, Assignment, Failure, Fleet, NodeReady, NodeUid, NodeView, Observation, RetryToken, Revision,

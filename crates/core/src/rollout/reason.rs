@@ -84,6 +84,8 @@ pub enum Reason {
     Halted,
     /// The rollout is paused.
     Paused,
+    /// The selector does not match it, or the runtime is being deleted: it is to go from there.
+    NotSelected,
     /// It no longer needs the runtime, but sandboxes run.
     SandboxesInUse {
         /// How many.
@@ -113,6 +115,7 @@ impl Reason {
             Self::MaxUnavailable { .. } => "MaxUnavailable",
             Self::Halted => "Halted",
             Self::Paused => "Paused",
+            Self::NotSelected => "NotSelected",
             Self::SandboxesInUse { .. } => "SandboxesInUse",
             Self::NothingMatches => "NothingMatches",
         }

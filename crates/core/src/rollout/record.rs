@@ -29,9 +29,9 @@ pub struct Record {
     /// Changes that were begun and have not been seen to end, by node.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub open: BTreeMap<NodeName, Open>,
-    /// Nodes on which `target` failed.
+    /// Nodes on which `target` failed; also those that were deleted since.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub failures: BTreeMap<NodeName, FailedNode>,
+    pub failures: BTreeMap<NodeUid, FailedNode>,
 }
 
 /// A change of one node that was begun.
@@ -47,6 +47,8 @@ pub struct Open {
     pub revision: Revision,
     /// The assignment's sequence.
     pub sequence: u64,
+    /// The assignment's attempt.
+    pub attempt: u32,
     /// When it was begun.
     pub since: Time,
 }
@@ -55,8 +57,8 @@ pub struct Open {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FailedNode {
-    /// Which node of that name.
-    pub uid: NodeUid,
+    /// Its name.
+    pub name: NodeName,
     /// The failed assignment's sequence.
     pub sequence: u64,
     /// The error's class.
