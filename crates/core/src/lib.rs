@@ -7,6 +7,7 @@
 //! observation  what was found on a machine (filled in by `cofferdam-host`)
 //! plan         observation + desired -> ordered steps
 //! record       ledger and journal: what is installed, what is being done
+//! rollout      now + fleet -> what the controller does next in a cluster
 //! ```
 //!
 //! Nothing here does I/O, reads a clock or spawns a task: every function is a function of its arguments.
@@ -24,6 +25,7 @@ pub mod plan;
 pub mod preset;
 pub mod record;
 pub mod redact;
+pub mod rollout;
 pub mod splice;
 mod step;
 #[cfg(feature = "testing")]
