@@ -126,6 +126,9 @@ pub(crate) enum Command {
     /// Carry out a request (started by systemd)
     #[command(hide = true)]
     Worker(WorkerArgs),
+    /// Write down what this node has (started by systemd for the cluster's agent)
+    #[command(hide = true)]
+    Report(ReportArgs),
     /// Enter the namespaces of a rehearsal (started by the worker)
     #[command(hide = true)]
     RehearseChild {
@@ -151,9 +154,11 @@ impl Command {
             Self::Log(args) => args.node.json,
             Self::SupportBundle(args) => args.node.json,
             Self::Follow(args) => args.json,
-            Self::Completions { .. } | Self::Man { .. } | Self::Worker(_) | Self::RehearseChild { .. } => {
-                false
-            }
+            Self::Completions { .. }
+            | Self::Man { .. }
+            | Self::Worker(_)
+            | Self::Report(_)
+            | Self::RehearseChild { .. } => false,
         }
     }
 }
@@ -325,4 +330,17 @@ pub(crate) struct FollowArgs {
 pub(crate) struct WorkerArgs {
     /// The job's folder
     pub(crate) folder: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// The engine's unit
+    #[arg(long)]
+    pub(crate) unit: String,
+    /// Look at every file and at the doctor's checks, too
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// Where to write it
+    #[arg(long)]
+    pub(crate) out: PathBuf,
 }

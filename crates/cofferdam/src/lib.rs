@@ -36,6 +36,7 @@ pub fn run() -> ExitCode {
         Command::Completions { shell } => commands::generate::completions(shell),
         Command::Man { out } => commands::generate::man(out.as_deref()),
         Command::Worker(args) => commands::worker::run(&args),
+        Command::Report(args) => commands::report::run(&args),
         Command::RehearseChild { args } => return rehearse::child_main(args),
     };
     result.unwrap_or_else(|error| show::error(&error, json))

@@ -122,6 +122,8 @@ pub struct Asker {
 pub enum Through {
     /// Somebody (or their program) ran the command.
     Command,
+    /// The cluster's agent on this node, for a SandboxRuntime.
+    Agent,
     /// systemd started the worker again, after a signal had ended it.
     Worker,
     /// Recovery at boot.
@@ -133,6 +135,7 @@ impl std::fmt::Display for Asker {
         match self.through {
             Through::Worker => return f.write_str("the worker, started again"),
             Through::Boot => return f.write_str("recovery at boot"),
+            Through::Agent => return f.write_str("the cluster's agent"),
             Through::Command => {}
         }
         match (&self.sudo_user, &self.user) {

@@ -10,7 +10,7 @@
 //! rehearse        the engine's own binary on candidate files, isolated
 //! store           ledger, journal, backups, lock
 //! transact        the transaction engine;  worker: who carries it out
-//! doctor          what the named checks look at
+//! doctor          what the named checks look at;  report: what an agent tells the cluster
 //! ```
 
 mod config_files;
@@ -24,6 +24,7 @@ pub mod observe;
 pub mod package;
 pub mod process;
 pub mod rehearse;
+pub mod report;
 pub mod root;
 pub mod store;
 pub mod survey;

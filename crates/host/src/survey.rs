@@ -183,6 +183,22 @@ impl<'a> Survey<'a> {
         }
     }
 
+    /// Takes every tree that is there for sound: no file of them is read.
+    ///
+    /// # Errors
+    /// If a path cannot be looked at.
+    pub fn trust_trees(&mut self) -> Result<()> {
+        let trees = self.ledger.iter().flat_map(Ledger::trees).map(|(_, installed)| installed.tree.clone());
+        for tree in trees.collect::<Vec<_>>() {
+            let state = match self.root.state(&tree)? {
+                PathState::Folder => TreeState::Sound,
+                _ => TreeState::Absent,
+            };
+            self.trees.insert(tree, state);
+        }
+        Ok(())
+    }
+
     /// The checks that say no to a package, and are overridden.
     pub fn overridden(&self, wanted: &Descriptor) -> Vec<Overridden> {
         self.fitness.overridden(&self.engine, &self.target, wanted)

@@ -15,7 +15,7 @@ use crate::history::{self, Scribe};
 use crate::package::Source;
 use crate::root::HostRoot;
 use crate::survey::{EngineChoice, SurveyOptions};
-use crate::systemd::{Manager, Restart, SystemdError, TransientUnit, Type, UnitState};
+use crate::systemd::{Manager, Restart, SystemdError, TransientUnit, Type};
 use crate::transact::{self, Conflicts, EngineControl, Host, LiveEngine, Mend, Options, When};
 use cofferdam_core::class::Class;
 use cofferdam_core::history::{Asker, Through};
@@ -29,7 +29,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const RUN: &str = "/run/cofferdam";
+/// Requests, their events, and reports.
+pub(crate) const RUN: &str = "/run/cofferdam";
 const REQUEST: &str = "request.json";
 const EVENTS: &str = "events";
 const JOB: &str = "job-";
@@ -196,7 +197,7 @@ fn to_json(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(value).map_err(|error| HostError::new(Class::Internal, error.to_string()))
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let fail = |error| HostError::std_io("write", path.display(), error);
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(fail)?;
@@ -215,18 +216,25 @@ pub struct Submitted {
 /// # Errors
 /// If another worker runs, or systemd refuses.
 pub fn submit(job: &Job, after: &[String]) -> Result<Submitted> {
+    submit_with(&program()?, job, after)
+}
+
+/// [`submit`], with the program at a path that the host knows: an agent's own is in its container.
+///
+/// # Errors
+/// Those of [`submit`].
+pub fn submit_with(program: &Path, job: &Job, after: &[String]) -> Result<Submitted> {
     let mut manager = Manager::connect()?;
-    if is_busy(&manager.unit(WORKER_UNIT)?) {
+    if manager.unit(WORKER_UNIT)?.is_busy() {
         return Err(busy());
     }
     manager.reset_failed(WORKER_UNIT)?;
     let folder = job_folder()?;
     write_private(&folder.join(REQUEST), &to_json(job)?)?;
-    let binary = program()?;
     let unit = TransientUnit {
         name: WORKER_UNIT.to_owned(),
         description: "Cofferdam: a change of this node's runtimes".to_owned(),
-        exec: vec![binary.display().to_string(), "worker".to_owned(), folder.display().to_string()],
+        exec: vec![program.display().to_string(), "worker".to_owned(), folder.display().to_string()],
         kind: Type::Simple,
         // Exit codes are results; a signal is a crash, after which the next worker recovers.
         restart: Restart::OnAbnormal,
@@ -261,16 +269,12 @@ fn program() -> Result<PathBuf> {
 /// If systemd does not answer.
 pub fn running() -> Result<Option<Submitted>> {
     let mut manager = Manager::connect()?;
-    if !is_busy(&manager.unit(WORKER_UNIT)?) {
+    if !manager.unit(WORKER_UNIT)?.is_busy() {
         return Ok(None);
     }
     let entries = fs::read_dir(RUN).map_err(|error| HostError::std_io("look into", RUN, error))?;
     let folder = entries.flatten().find(|entry| entry.file_name().to_string_lossy().starts_with(JOB));
     Ok(folder.map(|entry| Submitted { folder: entry.path(), manager }))
-}
-
-fn is_busy(unit: &UnitState) -> bool {
-    matches!(unit.active_state.as_str(), "active" | "activating" | "deactivating")
 }
 
 fn busy() -> HostError {
@@ -310,7 +314,7 @@ impl Submitted {
     /// The outcome comes a moment before the unit ends; until then the next job would find it busy.
     fn wait_for_end(&mut self) {
         let deadline = Instant::now() + END_LIMIT;
-        while Instant::now() < deadline && self.manager.unit(WORKER_UNIT).is_ok_and(|unit| is_busy(&unit)) {
+        while Instant::now() < deadline && self.manager.unit(WORKER_UNIT).is_ok_and(|unit| unit.is_busy()) {
             std::thread::sleep(POLL);
         }
     }
@@ -346,7 +350,7 @@ impl Submitted {
             }
             if checked.elapsed() > Duration::from_secs(1) {
                 // Read what is there once more before giving up.
-                ended = self.manager.unit(WORKER_UNIT).is_ok_and(|unit| !is_busy(&unit));
+                ended = self.manager.unit(WORKER_UNIT).is_ok_and(|unit| !unit.is_busy());
                 checked = Instant::now();
             }
             std::thread::sleep(POLL);

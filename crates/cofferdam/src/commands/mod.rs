@@ -10,6 +10,7 @@ pub(crate) mod log;
 pub(crate) mod recover;
 pub(crate) mod remove;
 pub(crate) mod repair;
+pub(crate) mod report;
 pub(crate) mod rollback;
 pub(crate) mod status;
 pub(crate) mod support_bundle;

@@ -74,6 +74,20 @@ pub enum FileDrift {
     Changed,
 }
 
+impl Drift {
+    /// The runtime that it concerns; none: all of them.
+    pub const fn runtime(&self) -> Option<&RuntimeName> {
+        match self {
+            Self::TreeMissing { name, .. }
+            | Self::TreeDamaged { name, .. }
+            | Self::Overridden { name, .. }
+            | Self::NotServed { name, .. } => Some(name),
+            Self::Registration(misfit) => Some(&misfit.runtime),
+            Self::Configuration { .. } | Self::File { .. } => None,
+        }
+    }
+}
+
 impl std::fmt::Display for Drift {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

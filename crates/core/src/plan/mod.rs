@@ -22,7 +22,7 @@ pub use remove::{Force, remove};
 pub use repair::{repair, repair_tree};
 pub use rollback::rollback;
 pub use units::{RECOVER_UNIT, WORKER_UNIT};
-pub use users::tree_users;
+pub use users::{User, tree_users, users_of};
 
 use crate::descriptor::Descriptor;
 use crate::doctor::Fitness;

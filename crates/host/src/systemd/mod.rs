@@ -154,6 +154,11 @@ impl UnitState {
         self.load_state == "loaded"
     }
 
+    /// Whether it runs, or is on its way there or away.
+    pub fn is_busy(&self) -> bool {
+        matches!(self.active_state.as_str(), "active" | "activating" | "deactivating")
+    }
+
     /// As an observation.
     pub fn observation(&self) -> UnitObservation {
         UnitObservation {

@@ -1,0 +1,99 @@
+//! What is installed, and where it comes from.
+
+#![allow(unreachable_pub)] // what KubeSchema derives
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// A runtime's package: where its files are, and what describes them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!(has(self.preset) && has(self.descriptor))").message("give a preset or a descriptor, not both"))]
+#[x_kube(validation = Rule::new("!has(self.version) || has(self.preset)").message("version goes with a preset: a descriptor has its own"))]
+pub struct PackageSpec {
+    /// Where the files are.
+    pub source: SourceSpec,
+    /// The preset that describes a package without a descriptor of its own (`cofferdam catalog`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub preset: Option<String>,
+    /// The package's version, with a preset, if the package has no file VERSION.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub version: Option<String>,
+    /// A descriptor (the text of a runtime.toml) for a package that has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 65536))]
+    pub descriptor: Option<String>,
+}
+
+/// Where a package's files are: exactly one of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.oci), has(self.directory)].filter(x, x).size() == 1").message("give exactly one of oci and directory"))]
+pub struct SourceSpec {
+    /// An image or artifact in a registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oci: Option<OciSource>,
+    /// A directory on each node: an absolute path. For nodes whose image brings the files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096), regex(pattern = "^/"))]
+    pub directory: Option<String>,
+}
+
+/// An image or artifact in a registry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OciSource {
+    /// Its reference, with a tag or (better: every node gets the same) a digest.
+    #[schemars(length(min = 1, max = 512))]
+    pub reference: String,
+    /// The name of a pull secret that is mounted into the agents (chart value `agent.pullSecrets`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub pull_secret: Option<String>,
+    /// Certificates (PEM) of the authorities that may have signed the registry's, beside the public ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 262144))]
+    pub ca_bundle: Option<String>,
+    /// Speak plain http: everybody on the way can change what is installed, unless the reference has a digest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plain_http: bool,
+}
+
+/// What a sandbox costs beside its containers, as Kubernetes quantities.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Overhead {
+    /// E.g. `250m`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub cpu: Option<String>,
+    /// E.g. `320Mi`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub memory: Option<String>,
+}
+
+/// One content of a [`PackageSpec`] and of what goes with it: twelve hexadecimal digits of a hash over it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Revision(pub String);
+
+impl Revision {
+    /// The revision of what a node is told about a package.
+    pub fn of(package: &PackageSpec, skip_checks: &[String]) -> Self {
+        // Serialising plain structs cannot fail, and their fields have one order.
+        let bytes = serde_json::to_vec(&(package, skip_checks)).unwrap_or_default();
+        let digest = Sha256::digest(&bytes);
+        Self(digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+impl std::fmt::Display for Revision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,3 @@
+//! Kubernetes: the API's types, the controller and the agent.
+
+pub mod api;
