@@ -88,7 +88,7 @@ pub(super) fn load<R: DeserializeOwned>(file: &mut File, path: &Path) -> Result<
 
 /// Writes what the next owner needs to know.
 pub(super) fn store<R: Serialize>(file: &mut File, path: &Path, record: &R) -> Result<()> {
-    let write = || {
+    let mut write = || {
         let text = serde_json::to_string(record)?;
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;

@@ -20,7 +20,7 @@ mod plane;
 use super::cache::{Cache, Entry};
 use super::engine::Containerd;
 use super::error::{Error, Result};
-use super::node::{self, Node, NodeSpec};
+use super::node::{Node, NodeSpec};
 use super::site::{self, Kind, Site};
 use super::{gotools, packages};
 pub use audit::{Mark, Request};
