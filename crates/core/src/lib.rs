@@ -26,8 +26,8 @@ pub mod plan;
 pub mod preset;
 pub mod record;
 pub mod redact;
-pub mod rollout;
 pub mod reference;
+pub mod rollout;
 pub mod splice;
 mod step;
 #[cfg(feature = "testing")]
