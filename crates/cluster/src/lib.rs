@@ -1,3 +1,4 @@
 //! Kubernetes: the API's types, the controller and the agent.
 
+pub mod access;
 pub mod api;
