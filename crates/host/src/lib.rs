@@ -10,6 +10,7 @@
 //! rehearse        the engine's own binary on candidate files, isolated
 //! store           ledger, journal, backups, lock
 //! transact        the transaction engine;  worker: who carries it out
+//! outpost         the same host, from within a container on it
 //! doctor          what the named checks look at;  report: what an agent tells the cluster
 //! ```
 
@@ -21,6 +22,7 @@ pub mod event;
 mod fault;
 pub mod history;
 pub mod observe;
+pub mod outpost;
 pub mod package;
 pub mod process;
 pub mod rehearse;
