@@ -11,6 +11,7 @@
 //! rehearse        the engine's own binary on candidate files, isolated
 //! store           ledger, journal, backups, lock
 //! transact        the transaction engine;  worker: who carries it out
+//! outpost         the same host, from within a container on it
 //! doctor          what the named checks look at;  report: what an agent tells the cluster
 //! ```
 
@@ -23,6 +24,7 @@ mod fault;
 pub mod history;
 pub mod net;
 pub mod observe;
+pub mod outpost;
 pub mod package;
 pub mod process;
 pub mod rehearse;

@@ -18,8 +18,8 @@ pub use node::{
 };
 pub use package::{OciSource, Overhead, PackageSpec, Revision, SourceSpec};
 pub use runtime::{
-    Counts, HandlerSpec, LastGood, NodeFailure, RolloutSpec, RuntimeClasses, SandboxRuntime,
-    SandboxRuntimeSpec, SandboxRuntimeStatus, SchedulingSpec,
+    Counts, HandlerSpec, NodeFailure, RolloutSpec, RuntimeClasses, SandboxRuntime, SandboxRuntimeSpec,
+    SandboxRuntimeStatus, SchedulingSpec,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
