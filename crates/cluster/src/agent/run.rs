@@ -4,7 +4,7 @@ use super::api::{self, Seen};
 use super::state::{self, Done, Known};
 use super::{secrets, task};
 use crate::agent::task::Task;
-use crate::api::{Assigned, PackageSpec, SandboxNode, SandboxNodeStatus};
+use crate::api::{Assigned, OciSource, PackageSpec, SandboxNode, SandboxNodeStatus};
 use crate::client::ClientError;
 use crate::now;
 use cofferdam_core::class::Class;
@@ -12,11 +12,13 @@ use cofferdam_core::descriptor::Descriptor;
 use cofferdam_core::doctor::Skip;
 use cofferdam_core::history::Through;
 use cofferdam_core::plan::Expect;
+use cofferdam_core::reference::Reference;
 use cofferdam_host::error::HostError;
 use cofferdam_host::event::{Ending, Event, Outcome};
 use cofferdam_host::history;
 use cofferdam_host::outpost::Outpost;
-use cofferdam_host::package::Source;
+use cofferdam_host::package::{Access, Place, Remote, Source};
+use cofferdam_host::registry::Login;
 use cofferdam_host::report::{Depth, Report};
 use cofferdam_host::survey::{EngineChoice, SurveyOptions};
 use cofferdam_host::transact;
@@ -328,17 +330,33 @@ fn skips(assigned: &Assigned) -> Result<Vec<Skip>, HostError> {
 
 /// Where the package comes from.
 fn source(package: &PackageSpec, options: &Options) -> Result<Source, HostError> {
-    let (preset, version) = (package.preset.clone(), package.version.clone());
-    match (&package.source.directory, &package.source.oci) {
-        (Some(folder), None) => Ok(Source { folder: folder.into(), preset, version }),
-        (None, Some(oci)) => {
-            let _ = oci
-                .pull_secret
-                .as_deref()
-                .map(|name| secrets::read(&options.pull_secrets, name))
-                .transpose()?;
-            Err(HostError::new(Class::Unsupported, "registries are not supported yet"))
+    let place = match (&package.source.directory, &package.source.oci) {
+        (Some(folder), None) => Place::Dir(folder.into()),
+        (None, Some(oci)) => Place::Oci(remote(oci, options)?),
+        _ => {
+            let text = "the package's source is neither a directory nor an image";
+            return Err(HostError::new(Class::Invalid, text));
         }
-        _ => Err(HostError::new(Class::Invalid, "the package's source is neither a directory nor an image")),
-    }
+    };
+    Ok(Source {
+        place,
+        preset: package.preset.clone(),
+        version: package.version.clone(),
+        descriptor: package.descriptor.clone(),
+    })
+}
+
+/// The image, and all that is needed to reach it.
+fn remote(oci: &OciSource, options: &Options) -> Result<Remote, HostError> {
+    let reference = Reference::new(&*oci.reference)
+        .map_err(|error| HostError::new(Class::Invalid, format!("spec.source.oci.reference: {error}")))?;
+    let login = match oci.pull_secret.as_deref() {
+        Some(name) => {
+            let text = secrets::read(&options.pull_secrets, name)?;
+            Some(Login::find(&text, &format!("the pull secret `{name}`"), &reference)?)
+        }
+        None => None,
+    };
+    let access = Access { login, ca: oci.ca_bundle.clone(), plain_http: oci.plain_http };
+    Ok(Remote { reference, access })
 }

@@ -7,6 +7,7 @@ pub(crate) mod gc;
 pub(crate) mod generate;
 pub(crate) mod install;
 pub(crate) mod log;
+pub(crate) mod pack;
 pub(crate) mod recover;
 pub(crate) mod remove;
 pub(crate) mod repair;
