@@ -5,6 +5,8 @@
 //! access         who may do what: RBAC, admission policies, what of the host an agent sees
 //! client         the API server, over the program's one connector
 //! agent          one node: does what its SandboxNode says
+//! controller     the fleet: says what each node should have, as the rollout allows
+//! service        both as processes;  metrics: what they count;  serve: health and metrics over HTTP
 //! runtime_class  handlers -> RuntimeClasses
 //! ```
 
@@ -12,7 +14,11 @@ pub mod access;
 pub mod agent;
 pub mod api;
 pub mod client;
+pub mod controller;
+pub mod metrics;
 pub mod runtime_class;
+pub mod serve;
+pub mod service;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 

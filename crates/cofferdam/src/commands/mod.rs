@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub(crate) mod catalog;
+pub(crate) mod cluster;
 pub(crate) mod doctor;
 pub(crate) mod follow;
 pub(crate) mod gc;
