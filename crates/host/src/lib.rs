@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! root, write     the host's root as a capability; the one place that changes files
+//! net             the one connector: names, TLS, HTTP
 //! process         the one place that runs other programs
 //! cri, systemd    clients
 //! observe         what is there;  survey: one look at all of it
@@ -10,6 +11,7 @@
 //! rehearse        the engine's own binary on candidate files, isolated
 //! store           ledger, journal, backups, lock
 //! transact        the transaction engine;  worker: who carries it out
+//! outpost         the same host, from within a container on it
 //! doctor          what the named checks look at;  report: what an agent tells the cluster
 //! ```
 
@@ -20,7 +22,9 @@ pub mod error;
 pub mod event;
 mod fault;
 pub mod history;
+pub mod net;
 pub mod observe;
+pub mod outpost;
 pub mod package;
 pub mod process;
 pub mod rehearse;

@@ -16,10 +16,10 @@ pub use node::{
     Assigned, CheckState, EngineState, HandlerState, PodRef, RuntimeState, SandboxNode, SandboxNodeSpec,
     SandboxNodeStatus, State, Wanted,
 };
-pub use package::{OciSource, Overhead, PackageSpec, Revision, SourceSpec};
+pub use package::{OciSource, Overhead, PackageRevision, PackageSpec, Revision, SourceSpec};
 pub use runtime::{
-    Counts, HandlerSpec, LastGood, NodeFailure, RolloutSpec, RuntimeClasses, SandboxRuntime,
-    SandboxRuntimeSpec, SandboxRuntimeStatus, SchedulingSpec,
+    Counts, HandlerSpec, NodeFailure, RolloutSpec, RuntimeClasses, SandboxRuntime, SandboxRuntimeSpec,
+    SandboxRuntimeStatus, SchedulingSpec,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

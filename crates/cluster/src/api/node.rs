@@ -2,7 +2,7 @@
 
 #![allow(unreachable_pub)] // what KubeSchema derives
 
-use super::package::{Overhead, PackageSpec, Revision};
+use super::package::{Overhead, PackageRevision, Revision};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -81,19 +81,19 @@ pub struct Assigned {
     /// Whether it should be there.
     #[serde(default)]
     pub wanted: Wanted,
-    /// Which revision of it.
-    pub revision: Revision,
-    /// Counts up when the node should try again.
+    /// Grows with each assignment: the agent begins anew when it changes, and echoes it.
+    pub sequence: u64,
+    /// Which attempt at this revision this is, from 1.
     #[serde(default)]
     pub attempt: u32,
-    /// When the controller wrote this.
+    /// When the controller wrote this, in seconds since 1970.
+    #[serde(default)]
+    pub since: u64,
+    /// What should be there, or was.
+    pub target: PackageRevision,
+    /// What was proven on this node before: where it goes back to if `target` fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Time>,
-    /// What is installed.
-    pub package: PackageSpec,
-    /// Checks of the doctor's whose "no" is overridden.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub skip_checks: Vec<String>,
+    pub fallback: Option<PackageRevision>,
 }
 
 /// Whether a runtime should be there.
@@ -164,14 +164,14 @@ pub struct EngineState {
 pub struct RuntimeState {
     /// The SandboxRuntime's name.
     pub name: String,
-    /// The revision that `state` is about.
-    pub revision: Revision,
-    /// The attempt that `state` is about.
+    /// The assignment that `state` is about.
     #[serde(default)]
-    pub attempt: u32,
+    pub sequence: u64,
+    /// Its revision.
+    pub revision: Revision,
     /// In one word.
     pub state: State,
-    /// The class of what went wrong, e.g. `RolledBack`, or `Drifted`.
+    /// The class of what went wrong, e.g. `rolled-back`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// What went wrong and what to do.

@@ -77,20 +77,34 @@ pub struct Overhead {
     pub memory: Option<String>,
 }
 
-/// One content of a [`PackageSpec`] and of what goes with it: twelve hexadecimal digits of a hash over it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(transparent)]
-pub struct Revision(pub String);
+/// A package in one revision.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PackageRevision {
+    /// Which.
+    pub revision: Revision,
+    /// The package.
+    pub package: PackageSpec,
+    /// Checks of the doctor's whose "no" is overridden for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip_checks: Vec<String>,
+}
 
-impl Revision {
+impl PackageRevision {
     /// The revision of what a node is told about a package.
     pub fn of(package: &PackageSpec, skip_checks: &[String]) -> Self {
         // Serialising plain structs cannot fail, and their fields have one order.
         let bytes = serde_json::to_vec(&(package, skip_checks)).unwrap_or_default();
         let digest = Sha256::digest(&bytes);
-        Self(digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+        let revision = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+        Self { revision: Revision(revision), package: package.clone(), skip_checks: skip_checks.to_vec() }
     }
 }
+
+/// One content of a [`PackageRevision`]: twelve hexadecimal digits of a hash over it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Revision(pub String);
 
 impl std::fmt::Display for Revision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

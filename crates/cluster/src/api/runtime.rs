@@ -2,7 +2,7 @@
 
 #![allow(unreachable_pub)] // what KubeSchema derives
 
-use super::package::{Overhead, PackageSpec, Revision};
+use super::package::{Overhead, PackageRevision, PackageSpec, Revision};
 use k8s_openapi::api::core::v1::Toleration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -173,6 +173,10 @@ pub struct RolloutSpec {
     #[serde(default = "canary")]
     #[schemars(range(max = 1000))]
     pub canary: u32,
+    /// So long a canary must have been proven before the others follow.
+    #[serde(default)]
+    #[schemars(range(max = 86400))]
+    pub soak_seconds: u32,
     /// No node is changed while this is set.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
@@ -195,6 +199,7 @@ impl Default for RolloutSpec {
         Self {
             max_unavailable: one(),
             canary: canary(),
+            soak_seconds: 0,
             paused: false,
             failure_budget: 0,
             retry_seconds: retry_seconds(),
@@ -215,7 +220,11 @@ pub struct SandboxRuntimeStatus {
     pub revision: Option<Revision>,
     /// The last revision that every node proved: what failed nodes go back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_good: Option<LastGood>,
+    pub last_good: Option<PackageRevision>,
+    /// What the rollout remembers from one decision to the next. Not for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub record: Option<serde_json::Value>,
     /// What the rollout does, in one word.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub phase: String,
@@ -237,17 +246,8 @@ pub struct SandboxRuntimeStatus {
     pub conditions: Vec<Condition>,
 }
 
-/// A revision that every node proved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LastGood {
-    /// Which.
-    pub revision: Revision,
-    /// What it was made of.
-    pub package: PackageSpec,
-    /// And with which checks overridden.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub skip_checks: Vec<String>,
+fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true })
 }
 
 /// How many nodes are how far.
@@ -262,10 +262,14 @@ pub struct Counts {
     pub ready: u32,
     /// Failed with the wanted revision.
     pub failed: u32,
-    /// Are not usable: not ready, or being changed.
+    /// Have no proven runtime although they were given one.
     pub unavailable: u32,
-    /// Were not heard of for too long.
+    /// Cannot be judged: not ready, or not heard of for too long.
     pub unknown: u32,
+    /// Wait for their turn.
+    pub waiting: u32,
+    /// Are not selected any more, and still have it.
+    pub leaving: u32,
 }
 
 /// Why a node failed.

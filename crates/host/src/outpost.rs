@@ -1,0 +1,138 @@
+//! Acting on a machine from within a container on it: an agent's pod, or the one-shot one without a token.
+//!
+//! The container sees two folders of its host: `/run/cofferdam` and the one with systemd's socket. It places its own
+//! program in the first, and has systemd run that: the reports and the workers are processes of the host, with its files,
+//! its processes and its engine, and outlive the container.
+//!
+//! ```text
+//! /run/cofferdam/bin/cofferdam-<digest12>   this program; older ones go once nothing runs them
+//! ```
+
+use crate::error::{HostError, Result};
+use crate::event::{Outcome, Sink};
+use crate::report::{self, Depth, Report};
+use crate::root::digest_of;
+use crate::systemd::Manager;
+use crate::worker::{self, Job, RUN, Submitted};
+use cofferdam_core::class::Class;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+const PREFIX: &str = "cofferdam-";
+
+/// A place on the host from which this program's work is started.
+#[derive(Clone, Debug)]
+pub struct Outpost {
+    program: PathBuf,
+    unit: String,
+}
+
+impl Outpost {
+    /// Places this program on the host whose `/run/cofferdam` is mounted here, for the engine that runs under `unit`.
+    ///
+    /// # Errors
+    /// If systemd does not answer, or the program cannot be placed; the message says which mount is missing.
+    pub fn establish(unit: &str) -> Result<Self> {
+        let mount = "mount the host's folder at the same path (docs/security.md lists what the agent needs)";
+        Manager::connect().map_err(|error| {
+            HostError::new(Class::Unsupported, format!("the host's systemd cannot be reached: {error}"))
+                .with_hint(format!("/run/dbus or /run/systemd: {mount}"))
+        })?;
+        if !Path::new(RUN).is_dir() {
+            let text = format!("{RUN} is not there");
+            return Err(HostError::new(Class::Unsupported, text).with_hint(format!("{RUN}: {mount}")));
+        }
+        Ok(Self { program: place(Path::new(RUN))?, unit: unit.to_owned() })
+    }
+
+    /// The engine's unit.
+    pub fn unit(&self) -> &str {
+        &self.unit
+    }
+
+    /// What the host has.
+    ///
+    /// # Errors
+    /// Those of [`report::ask`].
+    pub fn report(&self, depth: Depth) -> Result<Report> {
+        report::ask(&self.program, &self.unit, depth)
+    }
+
+    /// Has the host's worker carry out `job`, and waits for its end.
+    ///
+    /// # Errors
+    /// If another change is under way, or the worker ends without an outcome.
+    pub fn carry_out(&self, job: &Job, sink: &mut dyn Sink) -> Result<Outcome> {
+        worker::submit_with(&self.program, job, &[])?.follow(sink)
+    }
+
+    /// The change that is under way on the host, whoever asked for it.
+    ///
+    /// # Errors
+    /// If systemd does not answer.
+    pub fn running(&self) -> Result<Option<Submitted>> {
+        worker::running()
+    }
+}
+
+/// Copies this program below `run`, unless it is there, and deletes those that nothing runs.
+fn place(run: &Path) -> Result<PathBuf> {
+    let bin = run.join("bin");
+    let fail = |error| HostError::std_io("make", bin.display(), error);
+    DirBuilder::new().recursive(true).mode(0o700).create(&bin).map_err(fail)?;
+    let own = Path::new("/proc/self/exe");
+    let read = |error| HostError::std_io("read", own.display(), error);
+    let digest = digest_of(File::open(own).map_err(read)?).map_err(read)?;
+    let name = format!("{PREFIX}{}", digest.short());
+    let target = bin.join(&name);
+    if !is_same(&target, own) {
+        copy(own, &target)?;
+    }
+    for entry in fs::read_dir(&bin).map_err(fail)?.flatten() {
+        let other = entry.file_name();
+        // A running program keeps its inode: deleting the name does it no harm, and a worker is started only by name.
+        if other.to_string_lossy().starts_with(PREFIX) && other.to_string_lossy() != name {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    Ok(target)
+}
+
+fn is_same(target: &Path, own: &Path) -> bool {
+    let digest = |path: &Path| File::open(path).ok().and_then(|file| digest_of(file).ok());
+    digest(target).is_some_and(|there| Some(there) == digest(own))
+}
+
+fn copy(own: &Path, target: &Path) -> Result<()> {
+    let partial = target.with_extension("partial");
+    let fail = |error| HostError::std_io("write", target.display(), error);
+    let bytes = fs::read(own).map_err(|error| HostError::std_io("read", own.display(), error))?;
+    let _ = fs::remove_file(&partial);
+    let mut file =
+        OpenOptions::new().write(true).create_new(true).mode(0o700).open(&partial).map_err(fail)?;
+    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(fail)?;
+    drop(file);
+    fs::rename(&partial, target).map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place;
+
+    #[test]
+    fn the_program_is_placed_once_and_older_ones_go() {
+        let run = tempfile::tempdir().unwrap();
+        let first = place(run.path()).unwrap();
+        let old = run.path().join("bin/cofferdam-000000000000");
+        std::fs::write(&old, "old").unwrap();
+        let before = std::fs::metadata(&first).unwrap().modified().unwrap();
+        assert_eq!(place(run.path()).unwrap(), first);
+        assert_eq!(std::fs::metadata(&first).unwrap().modified().unwrap(), before, "not written again");
+        assert!(!old.exists());
+        std::fs::write(&first, "damaged").unwrap();
+        place(run.path()).unwrap();
+        assert!(std::fs::metadata(&first).unwrap().len() > 1000, "a damaged copy is replaced");
+    }
+}
