@@ -34,7 +34,11 @@ pub fn run(args: &Args) -> Result<u8> {
     let helm = gotools::helm(&Cache::open()?)?;
     let begun = Instant::now();
     let cluster = Cluster::boot(spec(args))?;
-    eprintln!("cluster up after {:.1} s, its files in {}", begun.elapsed().as_secs_f64(), cluster.dir().display());
+    eprintln!(
+        "cluster up after {:.1} s, its files in {}",
+        begun.elapsed().as_secs_f64(),
+        cluster.dir().display()
+    );
     for node in cluster.nodes() {
         let leader = node.leader().unwrap_or_default();
         eprintln!("node {} at {}; enter it with: nsenter -t {leader} -a", node.spec().name, node.address());

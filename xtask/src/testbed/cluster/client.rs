@@ -10,9 +10,10 @@ use std::time::Duration;
 impl Cluster {
     /// A call of kubectl as the administrator, to be given input or a limit.
     pub fn kubectl_command(&self, args: &[&str]) -> Command {
-        self.environment().fold(Command::new(self.plane.program("kubectl")).args(args), |command, (name, value)| {
-            command.env(name, value)
-        })
+        self.environment()
+            .fold(Command::new(self.plane.program("kubectl")).args(args), |command, (name, value)| {
+                command.env(name, value)
+            })
     }
 
     /// Runs kubectl to its end, for a minute at most. A status other than 0 is no error.

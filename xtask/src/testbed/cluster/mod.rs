@@ -145,7 +145,8 @@ impl Cluster {
                 .map(|member| scope.spawn(|| Node::boot_in(&cache, member.node.clone())))
                 .collect();
             let plane = Plane::start(site, &bin, &api_args);
-            let nodes: Vec<_> = boots.into_iter().map(|boot| boot.join().unwrap_or_else(|_| Err(panicked()))).collect();
+            let nodes: Vec<_> =
+                boots.into_iter().map(|boot| boot.join().unwrap_or_else(|_| Err(panicked()))).collect();
             (plane, nodes)
         });
         // Every one has ended by now, and what came up of them is dropped if another did not.
@@ -185,6 +186,14 @@ impl Cluster {
         found.ok_or_else(|| no_node(name))
     }
 
+    /// Loads the image of an OCI layout on every node (see [`Node::load_image`]).
+    ///
+    /// # Errors
+    /// A node does not take it.
+    pub fn load_image(&self, layout: &Path, name: &str) -> Result<()> {
+        self.nodes.iter().try_for_each(|node| node.load_image(layout, name))
+    }
+
     /// Boots another node, lets it join, and waits until it is ready.
     ///
     /// # Errors
@@ -215,7 +224,8 @@ impl Cluster {
     pub fn wait_ready(&self, name: &str) -> Result<()> {
         let waited = self.wait_condition(&["node", name], "Ready", "True", READY_LIMIT);
         let Err(error) = waited else { return Ok(()) };
-        let journal = self.node(name).and_then(|node| node.ok(&["journalctl", "-n", "30", "-u", "kubelet.service"]));
+        let journal =
+            self.node(name).and_then(|node| node.ok(&["journalctl", "-n", "30", "-u", "kubelet.service"]));
         let why = format!("{error}\nits kubelet's journal:\n{}", journal.unwrap_or_default());
         Err(Error::Cluster { what: format!("wait until node {name} is ready"), why })
     }
@@ -312,5 +322,9 @@ fn no_node(name: &str) -> Error {
 }
 
 fn panicked() -> Error {
-    Error::Unexpected { what: "the boot of a node".into(), why: "it panicked".into(), next: "see above".into() }
+    Error::Unexpected {
+        what: "the boot of a node".into(),
+        why: "it panicked".into(),
+        next: "see above".into(),
+    }
 }

@@ -212,8 +212,10 @@ impl Plane {
     }
 
     fn etcd(&self) -> Command {
-        let (client, peer) =
-            (format!("http://{}:2379", self.inner_address()), format!("http://{}:2380", self.inner_address()));
+        let (client, peer) = (
+            format!("http://{}:2379", self.inner_address()),
+            format!("http://{}:2380", self.inner_address()),
+        );
         let mut command = Command::new("etcd");
         command
             .arg("--data-dir")
