@@ -76,13 +76,18 @@ fn nodes_run_pods_that_reach_the_api() {
         let log = cluster.kubectl_ok(&["logs", pod]).unwrap();
         assert_eq!(log.trim(), format!("I am {pod}"));
     }
+    eprintln!("T pods {:?}", begun.elapsed());
     requests_are_counted(&cluster, mark);
     tokens_name_their_node(&cluster, &pods[0]);
     nodes_have_no_power_over_others(&cluster);
+    eprintln!("T tokens {:?}", begun.elapsed());
     pods_outlive_the_control_plane(&mut cluster);
+    eprintln!("T outlive {:?}", begun.elapsed());
     assert_eq!(boxes(&cluster, 2), pods);
     rebooted_node_comes_back(&mut cluster, &pods);
+    eprintln!("T rebooted {:?}", begun.elapsed());
     node_is_replaced_under_its_name(&mut cluster, &pods);
+    eprintln!("T replaced {:?}", begun.elapsed());
 }
 
 fn requests_are_counted(cluster: &Cluster, mark: cluster::Mark) {
