@@ -155,20 +155,27 @@ fn pods_outlive_the_control_plane(cluster: &mut Cluster) {
         let now: Vec<_> = cluster.nodes().iter().map(|node| node.pods().unwrap()).collect();
         assert_eq!(now, before, "no container was restarted");
     };
+    let t = Instant::now();
     cluster.stop_api_server().unwrap();
+    eprintln!("TT stop {:?}", t.elapsed());
     let away = cluster.kubectl(&["get", "nodes", "--request-timeout=3s"]).unwrap();
     assert!(!away.success(), "{away:?}");
     assert!(cluster.stop_api_server().is_err(), "it is away already");
     same(cluster);
     cluster.start_api_server().unwrap();
+    eprintln!("TT start {:?}", t.elapsed());
     assert!(cluster.start_api_server().is_err(), "it is back already");
     cluster.stop(Component::Etcd).unwrap();
+    eprintln!("TT stop etcd {:?}", t.elapsed());
     assert!(!cluster.kubectl(&["get", "nodes", "--request-timeout=3s"]).unwrap().success());
+    eprintln!("TT asked {:?}", t.elapsed());
     cluster.start(Component::Etcd).unwrap();
+    eprintln!("TT start etcd {:?}", t.elapsed());
     for component in [Component::ControllerManager, Component::Scheduler] {
         cluster.stop(component).unwrap();
         cluster.start(component).unwrap();
     }
+    eprintln!("TT others {:?}", t.elapsed());
     for name in ["n1", "n2"] {
         cluster.wait_ready(name).unwrap();
     }
@@ -177,10 +184,15 @@ fn pods_outlive_the_control_plane(cluster: &mut Cluster) {
 
 fn rebooted_node_comes_back(cluster: &mut Cluster, pods: &[(String, String)]) {
     let (pod, node) = &pods[1];
+    let t = Instant::now();
     cluster.node_mut(node).unwrap().pull_the_plug().unwrap();
     cluster.wait_until(&["node", node], LIMIT, |node| condition(node, "Ready") != Some("True")).unwrap();
+    eprintln!("TT notready {:?}", t.elapsed());
     cluster.node_mut(node).unwrap().power_on().unwrap();
+    eprintln!("TT on {:?}", t.elapsed());
     cluster.wait_ready(node).unwrap();
+    eprintln!("TT ready {:?}", t.elapsed());
+    std::fs::write("/tmp/clw/kubelet.journal", cluster.node(node).unwrap().ok(&["journalctl", "-b", "-o", "short-precise", "--no-pager"]).unwrap()).unwrap();
     let restarted = |object: &Value| {
         object.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_u64) == Some(1)
             && condition(object, "Ready") == Some("True")
