@@ -17,6 +17,7 @@ struct Cli {
 enum Task {
     Bench(task::bench::Args),
     Demo(task::demo::Args),
+    Generate(task::generate::Args),
     Node(task::node::Args),
     Test(task::test::Args),
     Testbed(task::testbed::Args),
@@ -38,6 +39,7 @@ fn run(task: &Task) -> Result<u8> {
     match task {
         Task::Bench(args) => task::bench::run(args).map(|()| 0),
         Task::Demo(args) => task::demo::run(args).map(|()| 0),
+        Task::Generate(args) => task::generate::run(args).map(|()| 0),
         Task::Node(args) => task::node::run(args),
         Task::Test(args) => task::test::run(args),
         Task::Testbed(args) => task::testbed::run(args).map(|()| 0),

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod build;
 pub mod demo;
+pub mod generate;
 pub mod node;
 pub mod screen;
 pub mod test;
