@@ -16,6 +16,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Task {
     Bench(task::bench::Args),
+    Cluster(task::cluster::Args),
     Demo(task::demo::Args),
     Node(task::node::Args),
     Test(task::test::Args),
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
 fn run(task: &Task) -> Result<u8> {
     match task {
         Task::Bench(args) => task::bench::run(args).map(|()| 0),
+        Task::Cluster(args) => task::cluster::run(args),
         Task::Demo(args) => task::demo::run(args).map(|()| 0),
         Task::Node(args) => task::node::run(args),
         Task::Test(args) => task::test::run(args),

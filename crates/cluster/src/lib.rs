@@ -1,4 +1,23 @@
 //! Kubernetes: the API's types, the controller and the agent.
+//!
+//! ```text
+//! api            SandboxRuntime and SandboxNode
+//! access         who may do what: RBAC, admission policies, what of the host an agent sees
+//! client         the API server, over the program's one connector
+//! agent          one node: does what its SandboxNode says
+//! runtime_class  handlers -> RuntimeClasses
+//! ```
 
+pub mod access;
+pub mod agent;
 pub mod api;
+pub mod client;
 pub mod runtime_class;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// The present time, in whole seconds: what the API keeps.
+fn now() -> Time {
+    let now = k8s_openapi::jiff::Timestamp::now();
+    Time(k8s_openapi::jiff::Timestamp::from_second(now.as_second()).unwrap_or(now))
+}

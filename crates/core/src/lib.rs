@@ -7,6 +7,8 @@
 //! observation  what was found on a machine (filled in by `cofferdam-host`)
 //! plan         observation + desired -> ordered steps
 //! record       ledger and journal: what is installed, what is being done
+//! rollout      now + fleet -> what the controller does next in a cluster
+//! reference    names of images in registries
 //! ```
 //!
 //! Nothing here does I/O, reads a clock or spawns a task: every function is a function of its arguments.
@@ -24,6 +26,8 @@ pub mod plan;
 pub mod preset;
 pub mod record;
 pub mod redact;
+pub mod reference;
+pub mod rollout;
 pub mod splice;
 mod step;
 #[cfg(feature = "testing")]

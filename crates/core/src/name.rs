@@ -12,6 +12,11 @@ pub enum NameError {
         "`{0}` is not a DNS label (1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit)"
     )]
     Label(String),
+    /// Not an RFC 1123 DNS subdomain.
+    #[error(
+        "`{0}` is not a node's name (1 to 253 of a-z, 0-9, `-` and `.`: DNS labels with dots between them)"
+    )]
+    Node(String),
     /// Not usable as a version, which becomes part of a folder's name.
     #[error(
         "`{0}` is not a version (1 to 64 of A-Z, a-z, 0-9, `.`, `_`, `+` and -, beginning with a letter or digit)"
@@ -34,6 +39,16 @@ fn is_label(s: &str) -> bool {
         && s.bytes().all(|b| inner(b) || b == b'-')
         && s.bytes().next().is_some_and(inner)
         && s.bytes().last().is_some_and(inner)
+}
+
+fn is_subdomain(s: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    s.len() <= 253
+        && s.split('.').all(|part| {
+            part.bytes().all(|b| inner(b) || b == b'-')
+                && part.bytes().next().is_some_and(inner)
+                && part.bytes().last().is_some_and(inner)
+        })
 }
 
 fn is_version(s: &str) -> bool {
@@ -110,6 +125,10 @@ name_type!(
 name_type!(
     /// A handler's name: a DNS label, since `RuntimeClass.handler` must be one.
     HandlerName, is_label, NameError::Label
+);
+name_type!(
+    /// A Kubernetes node's name: a DNS subdomain.
+    NodeName, is_subdomain, NameError::Node
 );
 name_type!(
     /// A runtime's version. It is compared for equality only; it becomes part of a folder's name.
@@ -250,6 +269,16 @@ mod tests {
         }
         for bad in ["", "-a", "a-", "A", "a.b", "a_b", "ä", &"a".repeat(64)] {
             assert!(HandlerName::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nodes_have_names_with_dots() {
+        for good in ["n1", "ip-10-0-0-1.ec2.internal", &format!("{}.{}", "a".repeat(126), "b".repeat(126))] {
+            assert!(NodeName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "a..b", "a.", "A", "-a", "a.-b", "a_b", &"a".repeat(254)] {
+            assert!(NodeName::new(bad).is_err(), "{bad}");
         }
     }
 

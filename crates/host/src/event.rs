@@ -1,6 +1,7 @@
 //! What a transaction says while it runs, and how it ended. JSON lines in the worker's event file.
 
 use cofferdam_core::class::Class;
+use cofferdam_core::descriptor::Descriptor;
 use cofferdam_core::doctor::Overridden;
 pub use cofferdam_core::history::Ending;
 use cofferdam_core::record::{StepKind, Verdict};
@@ -20,6 +21,11 @@ pub enum Event {
         change: String,
         /// How many steps it has.
         steps: usize,
+    },
+    /// The package was read.
+    Read {
+        /// What it says of itself.
+        package: Box<Descriptor>,
     },
     /// A step begins.
     Step {

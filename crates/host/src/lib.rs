@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! root, write     the host's root as a capability; the one place that changes files
+//! net             the one connector: names, TLS, HTTP
 //! process         the one place that runs other programs
 //! cri, systemd    clients
 //! observe         what is there;  survey: one look at all of it
@@ -21,6 +22,7 @@ pub mod error;
 pub mod event;
 mod fault;
 pub mod history;
+pub mod net;
 pub mod observe;
 pub mod outpost;
 pub mod package;

@@ -116,7 +116,10 @@ pub fn perform(job: &Job, root: &HostRoot, sink: &mut dyn Sink) -> Outcome {
     let host = Host { root, survey: &job.survey, engine, scribe: &scribe, sink };
     let outcome = match &job.wish {
         Wish::Install { source, expect } => match source.read() {
-            Ok(package) => transact::install(host, &package, *expect, job.options),
+            Ok(package) => {
+                host.sink.take(Event::Read { package: Box::new(package.package.descriptor.clone()) });
+                transact::install(host, &package, *expect, job.options)
+            }
             Err(error) => Outcome::refused(&error, 0),
         },
         Wish::Rollback { name } => transact::rollback(host, name, job.options),

@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod build;
+pub mod cluster;
 pub mod demo;
 pub mod node;
 pub mod screen;

@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> Result<u8> {
 }
 
 /// Ctrl-C is an answer as well: a read alone would go on after the signal.
-fn wait_for_enter() -> Result<()> {
+pub(super) fn wait_for_enter() -> Result<()> {
     let turn = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
     let stdin = std::io::stdin();
     while !interrupt::take() {

@@ -2,7 +2,7 @@
 
 use crate::testbed::cache::Cache;
 use crate::testbed::image::{self, Image};
-use crate::testbed::{Containerd, node};
+use crate::testbed::{Containerd, cluster, node};
 use crate::testbed::{gotools, oci};
 use anyhow::Result;
 use clap::{Subcommand, ValueEnum};
@@ -22,9 +22,9 @@ enum Action {
         #[arg(value_enum)]
         what: Vec<What>,
     },
-    /// Clears up after nodes whose owners died, and removes every entry that nothing uses.
+    /// Clears up after nodes, clusters and registries whose owners died, and removes every entry that nothing uses.
     Clean {
-        /// Clear up after nodes only.
+        /// Only the clearing up.
         #[arg(long)]
         nodes: bool,
     },
@@ -38,8 +38,10 @@ enum What {
     Containerd,
     /// gVisor with its own shim (Go).
     Gvisor,
-    /// kube-apiserver, kube-controller-manager, kube-scheduler and kubelet (Go).
+    /// kube-apiserver, kube-controller-manager, kube-scheduler, kubelet, kube-proxy and kubectl (Go).
     ControlPlane,
+    /// helm and kubeconform (Go).
+    Helm,
 }
 
 /// Runs the task.
@@ -57,6 +59,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
         Action::Clean { nodes } => {
             node::clear_leftovers()?;
+            cluster::clear_leftovers()?;
             if !nodes {
                 for stayed in cache.clean()? {
                     eprintln!("{stayed} is in use and stays");
@@ -80,6 +83,7 @@ fn build(cache: &Cache, what: What) -> Result<()> {
         }
         What::Gvisor => vec![gotools::gvisor(cache)?],
         What::ControlPlane => vec![gotools::control_plane(cache)?],
+        What::Helm => vec![gotools::helm(cache)?, gotools::kubeconform(cache)?],
     };
     for entry in entries {
         println!("{}", entry.path().display());

@@ -6,6 +6,7 @@
 //! <cache>/locks/<name>-<digest16>      flock: exclusive while building, shared while in use
 //! <cache>/debs/                        packages that debootstrap fetched
 //! <cache>/nodes/<number>/              the writable part of running nodes
+//! <cache>/sites/<kind>-<number>/       files and logs of running clusters and registries
 //! ```
 //!
 //! `<cache>` is `$COFFERDAM_CACHE`, else `$XDG_CACHE_HOME/cofferdam-testbed`, else `~/.cache/cofferdam-testbed`.
@@ -90,7 +91,7 @@ impl Cache {
     /// It cannot be made.
     pub fn at(root: PathBuf) -> Result<Self> {
         let cache = Self { root };
-        for dir in ["entries", "building", "locks", "debs", "nodes"] {
+        for dir in ["entries", "building", "locks", "debs", "nodes", "sites"] {
             let dir = cache.root.join(dir);
             fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         }
@@ -105,6 +106,11 @@ impl Cache {
     /// The directory for the writable part of running nodes.
     pub fn nodes(&self) -> PathBuf {
         self.root.join("nodes")
+    }
+
+    /// The directory for what running clusters and registries write.
+    pub fn sites(&self) -> PathBuf {
+        self.root.join("sites")
     }
 
     /// The entry of a recipe, built first if it is not there. `build` gets an empty directory.

@@ -81,6 +81,14 @@ pub enum Error {
         /// Why, with the evidence.
         why: String,
     },
+    /// A cluster did not do what it should.
+    #[error("cluster: cannot {what}: {why}")]
+    Cluster {
+        /// What failed, as an infinitive.
+        what: String,
+        /// Why, with the evidence.
+        why: String,
+    },
     /// Something did not have the form that we know.
     #[error("{what} is not as expected: {why}; next: {next}")]
     Unexpected {
@@ -100,9 +108,11 @@ impl Error {
             Self::Io { .. } | Self::Unexpected { .. } => Class::Internal,
             Self::Start { .. } | Self::Missing { .. } => Class::Unsupported,
             Self::Cri(e) => e.class(),
-            Self::Failed { .. } | Self::TimedOut { .. } | Self::Node { .. } | Self::Interrupted { .. } => {
-                Class::Unavailable
-            }
+            Self::Failed { .. }
+            | Self::TimedOut { .. }
+            | Self::Node { .. }
+            | Self::Cluster { .. }
+            | Self::Interrupted { .. } => Class::Unavailable,
         }
     }
 

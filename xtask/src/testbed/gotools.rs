@@ -92,6 +92,30 @@ const CONTROL_PLANE: Tools = Tools {
     renamed: &[],
 };
 
+const HELM: Tools = Tools {
+    name: "helm",
+    why: "helm is built from source",
+    go_mod: include_str!("../../assets/gotools/helm/go.mod"),
+    go_sum: include_str!("../../assets/gotools/helm/go.sum"),
+    stamp: "-X helm.sh/helm/v3/internal/version.version=v3.22.0",
+    cgo: false,
+    replaced: &[],
+    bin: "bin",
+    renamed: &[],
+};
+
+const KUBECONFORM: Tools = Tools {
+    name: "kubeconform",
+    why: "kubeconform is built from source",
+    go_mod: include_str!("../../assets/gotools/kubeconform/go.mod"),
+    go_sum: include_str!("../../assets/gotools/kubeconform/go.sum"),
+    stamp: "-X main.version=v0.8.0",
+    cgo: false,
+    replaced: &[],
+    bin: "bin",
+    renamed: &[],
+};
+
 /// containerd 2.1 in the place of the image's own: `usr/bin/{containerd,containerd-shim-runc-v2,ctr}`, as a tree to
 /// lay over a node's root. Not from Debian: the release that has it now will move on to later ones.
 ///
@@ -123,13 +147,29 @@ pub fn gvisor(cache: &Cache) -> Result<Entry> {
     cache.entry(&GVISOR.recipe(), |dir| GVISOR.build(dir))
 }
 
-/// A Kubernetes control plane and the kubelet:
-/// `bin/{kube-apiserver,kube-controller-manager,kube-scheduler,kubelet}`.
+/// A Kubernetes control plane, what runs on its nodes, and its command:
+/// `bin/{kube-apiserver,kube-controller-manager,kube-scheduler,kubelet,kube-proxy,kubectl}`.
 ///
 /// # Errors
 /// Go is missing, a module is not to be had, or the build fails.
 pub fn control_plane(cache: &Cache) -> Result<Entry> {
     cache.entry(&CONTROL_PLANE.recipe(), |dir| CONTROL_PLANE.build(dir))
+}
+
+/// `bin/helm`.
+///
+/// # Errors
+/// Go is missing, a module is not to be had, or the build fails.
+pub fn helm(cache: &Cache) -> Result<Entry> {
+    cache.entry(&HELM.recipe(), |dir| HELM.build(dir))
+}
+
+/// `bin/kubeconform`.
+///
+/// # Errors
+/// Go is missing, a module is not to be had, or the build fails.
+pub fn kubeconform(cache: &Cache) -> Result<Entry> {
+    cache.entry(&KUBECONFORM.recipe(), |dir| KUBECONFORM.build(dir))
 }
 
 impl Tools {

@@ -5,10 +5,12 @@
 //! packages   Debian packages that this machine needs
 //! image      a node's root tree, by debootstrap
 //! debs       containerd 1.6, from another Debian release
-//! gotools    containerd 2.1 and 2.4, gVisor's shim, the control plane, built from Go modules
+//! gotools    containerd 2.1 and 2.4, gVisor's shim, Kubernetes, helm, built from Go modules
 //! oci        the pause and busybox images, made without a registry
 //! engine     the containerd of a node and its configuration
 //! node       a booted container: commands, files, reboot, power cut, teardown
+//! cluster    a control plane with booted nodes
+//! registry   a container registry with accounts and TLS
 //! reader     a containerd that reads configurations, without a node
 //! tree       what lies below some directories, to compare before and after
 //! pods       pods on a node, through CRI
@@ -21,7 +23,10 @@
 //! left is cleared away by the next one.
 
 pub mod cache;
+mod claim;
+pub mod cluster;
 pub mod command;
+mod daemon;
 pub mod debs;
 pub mod engine;
 pub mod error;
@@ -33,15 +38,20 @@ pub mod node;
 pub mod oci;
 pub mod package;
 pub mod packages;
+mod pki;
 pub mod pods;
 pub mod reader;
+pub mod registry;
+mod site;
 pub mod tree;
 pub mod trial;
 
+pub use cluster::{Cluster, ClusterSpec, Component, Member};
 pub use command::Output;
 pub use engine::{Config, Containerd};
 pub use error::{Error, Result};
 pub use node::{Node, NodeSpec};
 pub use package::{Release, Runtime};
 pub use pods::Pod;
+pub use registry::{Registry, RegistrySpec};
 pub use tree::Tree;

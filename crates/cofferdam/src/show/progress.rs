@@ -132,6 +132,8 @@ impl Sink for Progress {
                 self.finish();
                 note(&format!("  taking it back: {reason}"));
             }
+            // The plan that a person saw has said it.
+            Event::Read { .. } => {}
             Event::Finished(_) => self.finish(),
         }
     }

@@ -212,12 +212,15 @@ fn leader(nspawn: u32) -> Option<u32> {
     })
 }
 
-/// Gives the host's end of the pair its address. The node's own unit does the other end.
+/// Gives the host's end of the pair its address, and the way to the node's pods. The node's own unit does the other
+/// end.
 fn address(claim: &Claim) -> Result<()> {
     let interface = claim.interface();
     let address = format!("{}/24", claim.host_address());
     Command::new("ip").args(["address", "replace", &address, "dev", &interface]).ok()?;
     Command::new("ip").args(["link", "set", &interface, "up"]).ok()?;
+    let route = ["route", "replace", &claim.pod_network(), "via", &claim.node_address(), "dev", &interface];
+    Command::new("ip").args(route).ok()?;
     Ok(())
 }
 

@@ -159,6 +159,11 @@ impl Node {
         self.claim.host_address()
     }
 
+    /// Addresses for pods that no other running node has; this machine sends what goes there to the node.
+    pub fn pod_network(&self) -> String {
+        self.claim.pod_network()
+    }
+
     /// Its root as this machine sees it: with its mounts (`/run`, `/var/lib/containerd`) while it runs.
     pub fn root(&self) -> PathBuf {
         self.booted.as_ref().map_or_else(|| self.disk.root().to_owned(), Booted::root)

@@ -1,0 +1,84 @@
+//! The agent's two calls: watching SandboxNodes of its own name, and patching the status of its own.
+
+use crate::api::{SandboxNode, SandboxNodeStatus, names};
+use futures::{Stream, StreamExt, TryStreamExt};
+use kube::api::{Patch, PatchParams};
+use kube::core::DeserializeGuard;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+use std::sync::Arc;
+
+/// What the watch says.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Seen {
+    /// Nothing yet.
+    #[default]
+    Nothing,
+    /// There is no SandboxNode for this node.
+    Absent,
+    /// It is this. An object that does not parse is no news: the last one that did stays.
+    Object(Arc<SandboxNode>),
+}
+
+/// The own SandboxNode as it changes. Broken watches, 410s and outages are waited out.
+pub(super) fn watch(client: &Client, name: &str) -> impl Stream<Item = Seen> + Send + use<> {
+    let api: Api<DeserializeGuard<SandboxNode>> = Api::all(client.clone());
+    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+    let mut listed = false;
+    watcher(api, config)
+        .default_backoff()
+        .inspect_err(|error| tracing::warn!(%error, "watching the SandboxNode"))
+        .filter_map(|event| async { event.ok() })
+        .filter_map(move |event| {
+            let seen = match event {
+                watcher::Event::Init => {
+                    listed = false;
+                    None
+                }
+                watcher::Event::InitApply(object) => {
+                    listed = true;
+                    parsed(object)
+                }
+                watcher::Event::Apply(object) => parsed(object),
+                watcher::Event::InitDone => (!listed).then_some(Seen::Absent),
+                watcher::Event::Delete(_) => Some(Seen::Absent),
+            };
+            std::future::ready(seen)
+        })
+}
+
+fn parsed(object: DeserializeGuard<SandboxNode>) -> Option<Seen> {
+    match object.0 {
+        Ok(mut node) => {
+            node.managed_fields_mut().clear();
+            Some(Seen::Object(Arc::new(node)))
+        }
+        Err(error) => {
+            tracing::error!(%error, "the SandboxNode does not parse: it is left as it was");
+            None
+        }
+    }
+}
+
+/// Patches the status.
+pub(super) async fn patch(client: &Client, name: &str, status: &SandboxNodeStatus) -> kube::Result<()> {
+    let api: Api<SandboxNode> = Api::all(client.clone());
+    let params = PatchParams { field_manager: Some(names::AGENT.to_owned()), ..PatchParams::default() };
+    let patch = Patch::Merge(json!({ "status": complete(status) }));
+    api.patch_status(name, &params, &patch).await.map(|_| ())
+}
+
+/// A merge patch takes away what it names with null, and only that: fields that are left out of JSON when they are empty
+/// have to be named.
+fn complete(status: &SandboxNodeStatus) -> serde_json::Value {
+    let mut value = serde_json::to_value(status).unwrap_or_default();
+    if let Some(fields) = value.as_object_mut() {
+        for field in
+            ["agentVersion", "kernel", "os", "engine", "runtimes", "unmanaged", "checks", "conditions"]
+        {
+            fields.entry(field).or_insert(serde_json::Value::Null);
+        }
+    }
+    value
+}

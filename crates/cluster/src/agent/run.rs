@@ -1,0 +1,344 @@
+//! The agent's loop.
+
+use super::api::{self, Seen};
+use super::state::{self, Done, Known};
+use super::{secrets, task};
+use crate::agent::task::Task;
+use crate::api::{Assigned, PackageSpec, SandboxNode, SandboxNodeStatus};
+use crate::client::ClientError;
+use crate::now;
+use cofferdam_core::class::Class;
+use cofferdam_core::descriptor::Descriptor;
+use cofferdam_core::doctor::Skip;
+use cofferdam_core::history::Through;
+use cofferdam_core::plan::Expect;
+use cofferdam_host::error::HostError;
+use cofferdam_host::event::{Ending, Event, Outcome};
+use cofferdam_host::history;
+use cofferdam_host::outpost::Outpost;
+use cofferdam_host::package::Source;
+use cofferdam_host::report::{Depth, Report};
+use cofferdam_host::survey::{EngineChoice, SurveyOptions};
+use cofferdam_host::transact;
+use cofferdam_host::worker::{Job, Wish};
+use futures::StreamExt;
+use kube::Client;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+
+/// A change that takes longer is shown as such while it runs.
+const SHOWN_AFTER: Duration = Duration::from_secs(5);
+
+/// The wait between two tries of a write.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// The longest of these waits.
+const RETRY_MOST: Duration = Duration::from_secs(30);
+
+/// How the agent is to work.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The node's name.
+    pub node: String,
+    /// The engine's unit.
+    pub unit: String,
+    /// Where pull secrets are mounted.
+    pub pull_secrets: PathBuf,
+    /// How often it says that it lives, with a quick look at the node.
+    pub heartbeat: Duration,
+    /// How often every file of the installed trees is looked at.
+    pub verify: Duration,
+}
+
+/// Why the agent ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// No client.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The host cannot be reached from this pod.
+    #[error("{}", .0.chain())]
+    Host(#[from] HostError),
+    /// A thread of ours died.
+    #[error("the agent's work broke off: {0}")]
+    Broken(#[from] tokio::task::JoinError),
+    /// The watch ended, which it never does.
+    #[error("the watch of the SandboxNode ended")]
+    WatchEnded,
+}
+
+/// Runs until it is cancelled.
+///
+/// # Errors
+/// If the host cannot be reached from here; a silent API server is waited for.
+pub async fn run(client: Client, options: Options) -> Result<(), AgentError> {
+    let unit = options.unit.clone();
+    let outpost = blocking(move || Outpost::establish(&unit)).await??;
+    let (send, seen) = watch::channel(Seen::Nothing);
+    let name = options.node.clone();
+    let watching = {
+        let client = client.clone();
+        async move {
+            let mut stream = pin!(api::watch(&client, &name));
+            while let Some(news) = stream.next().await {
+                send.send_replace(news);
+            }
+        }
+    };
+    let mut agent = Agent {
+        client,
+        outpost,
+        options,
+        seen,
+        known: Known::default(),
+        report: None,
+        written: SandboxNodeStatus::default(),
+        full_due: Instant::now(),
+    };
+    tokio::select! {
+        () = watching => Err(AgentError::WatchEnded),
+        result = agent.work() => result,
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, AgentError> {
+    Ok(tokio::task::spawn_blocking(work).await?)
+}
+
+struct Agent {
+    client: Client,
+    outpost: Outpost,
+    options: Options,
+    seen: watch::Receiver<Seen>,
+    known: Known,
+    report: Option<Report>,
+    /// The status as it was written last.
+    written: SandboxNodeStatus,
+    full_due: Instant,
+}
+
+impl Agent {
+    async fn work(&mut self) -> Result<(), AgentError> {
+        let first = self.object().await?;
+        self.known = Known::of(first.status.as_ref().unwrap_or(&SandboxNodeStatus::default()));
+        self.written = first.status.clone().unwrap_or_default();
+        self.follow_running().await?;
+        self.look().await?;
+        loop {
+            let object = self.object().await?;
+            self.known.keep_only(&object.spec.runtimes);
+            if let Some(task) = task::next(&object.spec.runtimes, &self.known) {
+                self.carry_out(&object, task).await?;
+                self.look().await?;
+            }
+            self.tell(&object).await;
+            if task::next(&object.spec.runtimes, &self.known).is_none() {
+                self.rest().await?;
+            }
+        }
+    }
+
+    /// The present SandboxNode, once there is one.
+    async fn object(&mut self) -> Result<Arc<SandboxNode>, AgentError> {
+        loop {
+            if let Seen::Object(object) = &*self.seen.borrow_and_update() {
+                return Ok(Arc::clone(object));
+            }
+            self.seen.changed().await.map_err(|_| AgentError::WatchEnded)?;
+        }
+    }
+
+    /// Sleeps until the spec changes or it is time for a look.
+    async fn rest(&mut self) -> Result<(), AgentError> {
+        let heartbeat = Instant::now() + self.options.heartbeat;
+        let generation = self.written.observed_generation;
+        loop {
+            tokio::select! {
+                changed = self.seen.changed() => {
+                    changed.map_err(|_| AgentError::WatchEnded)?;
+                    let seen = self.seen.borrow_and_update().clone();
+                    // Our own status comes back as a change, too.
+                    if let Seen::Object(object) = seen
+                        && object.metadata.generation.unwrap_or_default() != generation
+                    {
+                        return Ok(());
+                    }
+                }
+                () = sleep_until(heartbeat) => return self.look().await,
+            }
+        }
+    }
+
+    /// Another agent's work may still be going on.
+    async fn follow_running(&self) -> Result<(), AgentError> {
+        let outpost = self.outpost.clone();
+        let followed = blocking(move || {
+            let running = outpost.running()?;
+            running.map(|submitted| submitted.follow(&mut |_: Event| {})).transpose()
+        });
+        match followed.await? {
+            Ok(Some(outcome)) => tracing::info!(message = outcome.message, "a change from before ended"),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(error = error.chain(), "following the change from before"),
+        }
+        Ok(())
+    }
+
+    /// Looks at the host. What cannot be looked at stays as it was seen last.
+    async fn look(&mut self) -> Result<(), AgentError> {
+        let depth = if Instant::now() >= self.full_due { Depth::Full } else { Depth::Quick };
+        let outpost = self.outpost.clone();
+        match blocking(move || outpost.report(depth)).await? {
+            Ok(report) => {
+                if depth == Depth::Full {
+                    self.full_due = Instant::now() + self.options.verify;
+                }
+                self.known.see(&report, &now());
+                self.report = Some(report);
+            }
+            Err(error) => tracing::warn!(error = error.chain(), "looking at the node"),
+        }
+        Ok(())
+    }
+
+    async fn carry_out(&mut self, object: &SandboxNode, task: Task) -> Result<(), AgentError> {
+        let assigned = task.assigned().clone();
+        tracing::info!(
+            runtime = assigned.name,
+            revision = %assigned.target.revision,
+            wanted = ?assigned.wanted,
+            sequence = assigned.sequence,
+            "begins"
+        );
+        self.known.begin(&assigned, &now());
+        let job = self.job(&task);
+        let outpost = self.outpost.clone();
+        let working = blocking(move || match job {
+            Ok(Some(job)) => perform(&outpost, &job),
+            Ok(None) => {
+                Done { result: Ok(Outcome::new(Ending::Unchanged, 0, "it is not there")), descriptor: None }
+            }
+            Err(error) => Done { result: Err(error), descriptor: None },
+        });
+        let mut working = pin!(working);
+        let done = tokio::select! {
+            done = &mut working => done?,
+            () = sleep(SHOWN_AFTER) => {
+                self.tell_once(object).await;
+                working.await?
+            }
+        };
+        match &done.result {
+            Ok(outcome) => tracing::info!(
+                runtime = assigned.name,
+                result = outcome.result.as_str(),
+                class = outcome.class.map(Class::as_str),
+                message = outcome.message,
+                "ended"
+            ),
+            Err(error) => tracing::warn!(runtime = assigned.name, error = error.chain(), "failed"),
+        }
+        self.known.end(&assigned, matches!(task, Task::Remove(_)), &done, &now());
+        Ok(())
+    }
+
+    /// What the worker is to do; nothing, if what is to go was never there.
+    fn job(&self, task: &Task) -> Result<Option<Job>, HostError> {
+        let wish = match task {
+            Task::Install(assigned) => Wish::Install {
+                source: source(&assigned.target.package, &self.options)?,
+                expect: Expect::Anything,
+            },
+            Task::Remove(assigned) => match self.known.runtime_of(&assigned.name) {
+                Some(name) if self.is_there(&name) => Wish::Remove { name },
+                _ => return Ok(None),
+            },
+        };
+        let survey = SurveyOptions {
+            prefix: None,
+            engine: EngineChoice::Running { unit: self.outpost.unit().to_owned() },
+            systemd: true,
+            skip_checks: skips(task.assigned())?,
+        };
+        let asker = history::asker(Through::Agent);
+        Ok(Some(Job { wish, survey, options: transact::Options::default(), asker }))
+    }
+
+    /// Whether the host has it; yes, if that is not known.
+    fn is_there(&self, name: &cofferdam_core::name::RuntimeName) -> bool {
+        self.report.as_ref().is_none_or(|report| report.runtimes.contains_key(name))
+    }
+
+    fn status(&self, object: &SandboxNode) -> SandboxNodeStatus {
+        let generation = object.metadata.generation.unwrap_or_default();
+        state::status(&self.known, self.report.as_ref(), &self.written, generation, &now())
+    }
+
+    async fn tell_once(&mut self, object: &SandboxNode) -> bool {
+        let status = self.status(object);
+        match api::patch(&self.client, &self.options.node, &status).await {
+            Ok(()) => {
+                self.written = status;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "patching the status");
+                false
+            }
+        }
+    }
+
+    /// Patches the status until it is written, or there is something new to do: it is all in memory.
+    async fn tell(&mut self, object: &SandboxNode) {
+        let mut wait = RETRY;
+        while !self.tell_once(object).await {
+            tokio::select! {
+                () = sleep(wait) => wait = (wait * 2).min(RETRY_MOST),
+                _ = self.seen.changed() => {
+                    self.seen.mark_changed();
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn perform(outpost: &Outpost, job: &Job) -> Done {
+    let mut descriptor: Option<Descriptor> = None;
+    let mut sink = |event: Event| {
+        if let Event::Read { package } = event {
+            descriptor = Some(*package);
+        }
+    };
+    let result = outpost.carry_out(job, &mut sink);
+    Done { result, descriptor }
+}
+
+fn skips(assigned: &Assigned) -> Result<Vec<Skip>, HostError> {
+    let skip = |name: &String| {
+        Skip::new(name)
+            .map_err(|error| HostError::new(Class::Invalid, format!("skipChecks: `{name}`: {error}")))
+    };
+    assigned.target.skip_checks.iter().map(skip).collect()
+}
+
+/// Where the package comes from.
+fn source(package: &PackageSpec, options: &Options) -> Result<Source, HostError> {
+    let (preset, version) = (package.preset.clone(), package.version.clone());
+    match (&package.source.directory, &package.source.oci) {
+        (Some(folder), None) => Ok(Source { folder: folder.into(), preset, version }),
+        (None, Some(oci)) => {
+            let _ = oci
+                .pull_secret
+                .as_deref()
+                .map(|name| secrets::read(&options.pull_secrets, name))
+                .transpose()?;
+            Err(HostError::new(Class::Unsupported, "registries are not supported yet"))
+        }
+        _ => Err(HostError::new(Class::Invalid, "the package's source is neither a directory nor an image")),
+    }
+}

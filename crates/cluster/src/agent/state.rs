@@ -1,0 +1,295 @@
+//! What was done, and what the host reports, as the SandboxNode's status.
+
+use crate::api::{
+    Assigned, CheckState, EngineState, HandlerState, Overhead, PodRef, Revision, RuntimeState,
+    SandboxNodeStatus, State,
+};
+use cofferdam_core::class::Class;
+use cofferdam_core::descriptor::Descriptor;
+use cofferdam_core::name::RuntimeName;
+use cofferdam_core::plan::User;
+use cofferdam_core::record::Verdict;
+use cofferdam_host::error::HostError;
+use cofferdam_host::event::{Ending, Outcome};
+use cofferdam_host::report::{Depth, Report, RuntimeReport};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::collections::BTreeMap;
+
+const MOST_PODS: usize = 20;
+const MOST_CHECKS: usize = 64;
+const MOST_MESSAGE: usize = 2000;
+
+/// What the agent knows about each assigned runtime, by the SandboxRuntime's name.
+///
+/// It is what status holds: a restarted agent reads it from there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Known {
+    states: BTreeMap<String, RuntimeState>,
+}
+
+/// How one task ended.
+#[derive(Debug)]
+pub(super) struct Done {
+    /// The host's answer, or why there was none.
+    pub(super) result: Result<Outcome, HostError>,
+    /// What the package says of itself, if it was read.
+    pub(super) descriptor: Option<Descriptor>,
+}
+
+impl Known {
+    /// As an earlier agent left it.
+    pub(super) fn of(status: &SandboxNodeStatus) -> Self {
+        Self { states: status.runtimes.iter().map(|state| (state.name.clone(), state.clone())).collect() }
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&RuntimeState> {
+        self.states.get(name)
+    }
+
+    /// The runtime's own name on the host.
+    pub(super) fn runtime_of(&self, name: &str) -> Option<RuntimeName> {
+        let runtime = &self.get(name)?.runtime;
+        RuntimeName::new(runtime.as_str()).ok()
+    }
+
+    /// Forgets what the spec does not name any more. What is installed stays, and is called unmanaged.
+    pub(super) fn keep_only(&mut self, assigned: &[Assigned]) {
+        self.states.retain(|name, _| assigned.iter().any(|assigned| assigned.name == *name));
+    }
+
+    /// A task began.
+    pub(super) fn begin(&mut self, assigned: &Assigned, now: &Time) {
+        let state = self.entry(assigned);
+        state.sequence = assigned.sequence;
+        state.revision = assigned.target.revision.clone();
+        state.set(State::Working, "", "", now);
+    }
+
+    /// A task ended.
+    pub(super) fn end(&mut self, assigned: &Assigned, removal: bool, done: &Done, now: &Time) {
+        let state = self.entry(assigned);
+        state.sequence = assigned.sequence;
+        state.revision = assigned.target.revision.clone();
+        if let Some(descriptor) = &done.descriptor {
+            state.runtime = descriptor.name.to_string();
+            state.handlers = handlers(descriptor);
+        }
+        match &done.result {
+            Err(error) => {
+                let text = error.chain();
+                state.fail(error.class(), &text, error.hint().as_deref(), now);
+            }
+            Ok(outcome) if !matches!(outcome.result, Ending::Committed | Ending::Unchanged) => {
+                let class = outcome.class.unwrap_or(Class::Internal);
+                state.fail(class, &outcome.message, outcome.hint.as_deref(), now);
+            }
+            Ok(_) if removal => {
+                state.installed = None;
+                (state.version, state.digest) = (String::new(), String::new());
+                state.handlers.clear();
+                state.set(State::Absent, "", "", now);
+            }
+            Ok(outcome) => {
+                state.installed = Some(assigned.target.revision.clone());
+                match &outcome.verdict {
+                    Some(Verdict::Unproven { reason }) => state.set(State::Unproven, "", reason, now),
+                    // An unchanged node says by its report what it is.
+                    _ => state.set(State::Proven, "", "", now),
+                }
+            }
+        }
+    }
+
+    fn entry(&mut self, assigned: &Assigned) -> &mut RuntimeState {
+        self.states.entry(assigned.name.clone()).or_insert_with(|| RuntimeState {
+            name: assigned.name.clone(),
+            sequence: assigned.sequence,
+            revision: assigned.target.revision.clone(),
+            state: State::Absent,
+            reason: String::new(),
+            message: String::new(),
+            since: None,
+            runtime: String::new(),
+            installed: None,
+            version: String::new(),
+            digest: String::new(),
+            handlers: Vec::new(),
+            in_use: 0,
+            pods: Vec::new(),
+        })
+    }
+
+    /// Takes what the host has into account.
+    pub(super) fn see(&mut self, report: &Report, now: &Time) {
+        for state in self.states.values_mut() {
+            let found =
+                RuntimeName::new(state.runtime.as_str()).ok().and_then(|name| report.runtimes.get(&name));
+            match found {
+                Some(found) => state.see(found, report, now),
+                None => state.see_nothing(now),
+            }
+        }
+    }
+
+    /// Runtimes of the report that no assignment is about.
+    pub(super) fn unmanaged(&self, report: &Report) -> Vec<String> {
+        let ours = |name: &RuntimeName| self.states.values().any(|state| state.runtime == name.as_str());
+        report.runtimes.keys().filter(|name| !ours(name)).map(ToString::to_string).take(32).collect()
+    }
+
+    pub(super) fn states(&self) -> Vec<RuntimeState> {
+        self.states.values().cloned().collect()
+    }
+}
+
+impl RuntimeState {
+    fn set(&mut self, state: State, reason: &str, message: &str, now: &Time) {
+        let message = shortened(message);
+        if self.state != state || self.reason != reason || self.message != message || self.since.is_none() {
+            self.since = Some(now.clone());
+        }
+        (self.state, self.reason, self.message) = (state, reason.to_owned(), message);
+        if state != State::Proven {
+            self.handlers.iter_mut().for_each(|handler| handler.proven = false);
+        }
+    }
+
+    fn fail(&mut self, class: Class, message: &str, hint: Option<&str>, now: &Time) {
+        let text = match hint {
+            Some(hint) => format!("{message}; next: {hint}"),
+            None => message.to_owned(),
+        };
+        self.set(State::Failed, class.as_str(), &text, now);
+    }
+
+    fn see(&mut self, found: &RuntimeReport, report: &Report, now: &Time) {
+        self.version = found.version.to_string();
+        self.digest = found.digest.to_string();
+        let mut known = std::mem::take(&mut self.handlers);
+        self.handlers = found
+            .handlers
+            .iter()
+            .map(|(name, served)| HandlerState {
+                name: name.to_string(),
+                proven: *served,
+                overhead: known
+                    .iter_mut()
+                    .find(|handler| handler.name == name.as_str())
+                    .and_then(|handler| handler.overhead.take()),
+            })
+            .collect();
+        self.in_use = u32::try_from(found.users.len()).unwrap_or(u32::MAX);
+        self.pods = pods(&found.users);
+        let settled = matches!(self.state, State::Proven | State::Unproven | State::Drifted);
+        // While a change of somebody else's is under way, nothing can be said.
+        if settled && report.journal.is_none() {
+            let drift = if found.drift.is_empty() { None } else { Some(found.drift.join("; ")) };
+            match (drift, &found.verdict) {
+                (Some(drift), _) => {
+                    let hint = "cofferdam verify on the node shows it, cofferdam repair puts it back";
+                    self.set(State::Drifted, "drift", &format!("{drift}; next: {hint}"), now);
+                }
+                (None, Verdict::Proven) => self.set(State::Proven, "", "", now),
+                (None, Verdict::Unproven { reason }) => self.set(State::Unproven, "", reason, now),
+                (None, Verdict::Offline) => {
+                    self.set(State::Unproven, "", "installed into the node's image, never probed", now);
+                }
+            }
+        }
+        let proven = self.state == State::Proven;
+        self.handlers.iter_mut().for_each(|handler| handler.proven &= proven);
+    }
+
+    fn see_nothing(&mut self, now: &Time) {
+        (self.version, self.digest) = (String::new(), String::new());
+        (self.in_use, self.installed) = (0, None);
+        self.pods.clear();
+        if matches!(self.state, State::Proven | State::Unproven | State::Drifted) {
+            let text = "it was removed on the node; next: kubectl cofferdam retry brings it back";
+            self.set(State::Drifted, "drift", text, now);
+        }
+    }
+}
+
+fn handlers(descriptor: &Descriptor) -> Vec<HandlerState> {
+    let overhead = |handler: &cofferdam_core::descriptor::Handler| {
+        let overhead = handler.overhead.as_ref()?;
+        Some(Overhead { cpu: overhead.cpu.clone(), memory: overhead.memory.clone() })
+    };
+    let handlers = descriptor.handlers.iter();
+    handlers
+        .map(|handler| HandlerState {
+            name: handler.name.to_string(),
+            proven: false,
+            overhead: overhead(handler),
+        })
+        .collect()
+}
+
+fn pods(users: &[User]) -> Vec<PodRef> {
+    let pods = users.iter().filter_map(|user| match user {
+        User::Pod { namespace, name } => Some(PodRef { namespace: namespace.clone(), name: name.clone() }),
+        User::Container { .. } | User::Process { .. } => None,
+    });
+    pods.take(MOST_PODS).collect()
+}
+
+/// At most so many bytes, cut between characters.
+fn shortened(text: &str) -> String {
+    if text.len() <= MOST_MESSAGE {
+        return text.to_owned();
+    }
+    let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= MOST_MESSAGE).last().unwrap_or(0);
+    format!("{}...", text.get(..end).unwrap_or_default())
+}
+
+/// The status to write.
+pub(super) fn status(
+    known: &Known,
+    report: Option<&Report>,
+    before: &SandboxNodeStatus,
+    generation: i64,
+    now: &Time,
+) -> SandboxNodeStatus {
+    let mut status = SandboxNodeStatus {
+        observed_generation: generation,
+        heartbeat: Some(now.clone()),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        runtimes: known.states(),
+        ..before.clone()
+    };
+    if let Some(report) = report {
+        status.kernel.clone_from(&report.kernel);
+        status.os.clone_from(&report.os);
+        status.engine = Some(EngineState {
+            name: "containerd".to_owned(),
+            version: report.engine_version.clone(),
+            message: report.engine_error.as_deref().map(shortened).unwrap_or_default(),
+        });
+        status.unmanaged = known.unmanaged(report);
+        if report.depth == Depth::Full {
+            status.checks = checks(report);
+        }
+    }
+    status
+}
+
+fn checks(report: &Report) -> Vec<CheckState> {
+    let checks = report.checks.iter().map(|check| CheckState {
+        name: check.name.clone(),
+        result: if check.no { "no" } else { "unknown" }.to_owned(),
+        message: shortened(&check.because),
+    });
+    checks.take(MOST_CHECKS).collect()
+}
+
+/// Whether two statuses say the same but for the time.
+pub(super) fn is_same(one: &SandboxNodeStatus, other: &SandboxNodeStatus) -> bool {
+    let timeless = |status: &SandboxNodeStatus| SandboxNodeStatus { heartbeat: None, ..status.clone() };
+    timeless(one) == timeless(other)
+}
+
+/// The revision that is installed of an assigned runtime.
+pub(super) fn installed<'k>(known: &'k Known, name: &str) -> Option<&'k Revision> {
+    known.get(name)?.installed.as_ref()
+}

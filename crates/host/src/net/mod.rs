@@ -1,0 +1,50 @@
+//! Connections over the network: the one connector of the program.
+//!
+//! ```text
+//! resolve    names to addresses: /etc/hosts, then the name servers of /etc/resolv.conf
+//! tls        which authorities are trusted, and who we say we are
+//! client     a synchronous HTTP client over both
+//! ```
+//!
+//! A static glibc binary must not call getaddrinfo (it loads libraries of the host's C library), and TLS is rustls with
+//! ring. Whoever speaks HTTP over TCP, kube's client too, takes [`connector`].
+
+mod client;
+mod error;
+mod resolve;
+mod tls;
+
+pub use client::{Body, BodyReader, HttpClient, Reply};
+pub use error::NetError;
+pub use resolve::{ResolveError, Resolver};
+pub use tls::{Identity, Roots, Tls};
+
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use std::time::Duration;
+
+/// How long a TCP connection may take to come up, over all addresses of a name.
+const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+
+/// When a silent peer is asked whether it still lives.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Connects to `http` and `https` addresses, by HTTP/1.1 or HTTP/2 as the peer wishes.
+pub type Connector = HttpsConnector<HttpConnector<Resolver>>;
+
+/// The connector. Use it inside a tokio runtime, and keep one: it remembers names' addresses.
+///
+/// # Errors
+/// If the identity's key and certificate do not fit together.
+pub fn connector(tls: &Tls) -> Result<Connector, NetError> {
+    let mut tcp = HttpConnector::new_with_resolver(Resolver::of_system());
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(CONNECT_LIMIT));
+    tcp.set_keepalive(Some(KEEPALIVE));
+    Ok(HttpsConnectorBuilder::new()
+        .with_tls_config(tls.client_config()?)
+        .https_or_http()
+        .enable_all_versions()
+        .wrap_connector(tcp))
+}

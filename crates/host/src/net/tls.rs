@@ -1,0 +1,105 @@
+//! Which authorities are trusted, and who we say we are.
+
+use super::NetError;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+use std::sync::Arc;
+
+/// The certificate authorities whose word is taken.
+#[derive(Clone, Debug)]
+pub struct Roots(RootCertStore);
+
+impl Roots {
+    /// The public ones, as Mozilla lists them.
+    pub fn public() -> Self {
+        Self(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })
+    }
+
+    /// None yet.
+    pub fn none() -> Self {
+        Self(RootCertStore::empty())
+    }
+
+    /// The same, and those in `pem`, which `origin` names for messages.
+    ///
+    /// # Errors
+    /// If it holds no certificate, or a broken one.
+    pub fn and_pem(mut self, pem: &[u8], origin: &str) -> Result<Self, NetError> {
+        for certificate in certificates(pem, origin)? {
+            self.0.add(certificate).map_err(|error| bad_pem(origin, &error.to_string()))?;
+        }
+        Ok(self)
+    }
+}
+
+/// A client's certificate with its key.
+#[derive(Debug)]
+pub struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Clone for Identity {
+    fn clone(&self) -> Self {
+        Self { chain: self.chain.clone(), key: self.key.clone_key() }
+    }
+}
+
+impl Identity {
+    /// From two PEM texts, which `origin` names for messages.
+    ///
+    /// # Errors
+    /// If one of them does not hold what it should.
+    pub fn of_pem(chain: &[u8], key: &[u8], origin: &str) -> Result<Self, NetError> {
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .map_err(|error| bad_pem(origin, &format!("no private key: {error}")))?;
+        Ok(Self { chain: certificates(chain, origin)?, key })
+    }
+}
+
+/// What a connection over TLS starts from.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Whom we trust.
+    pub roots: Roots,
+    /// Who we are, for servers that ask.
+    pub identity: Option<Identity>,
+}
+
+impl Tls {
+    /// With these roots and without an identity.
+    pub const fn trusting(roots: Roots) -> Self {
+        Self { roots, identity: None }
+    }
+
+    /// rustls' settings for it.
+    ///
+    /// # Errors
+    /// If the identity's key and certificate do not fit together.
+    pub fn client_config(&self) -> Result<ClientConfig, NetError> {
+        let internal = |error: rustls::Error| NetError::Settings { reason: error.to_string() };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(internal)?
+            .with_root_certificates(self.roots.0.clone());
+        match self.identity.clone() {
+            None => Ok(builder.with_no_client_auth()),
+            Some(Identity { chain, key }) => builder.with_client_auth_cert(chain, key).map_err(internal),
+        }
+    }
+}
+
+fn certificates(pem: &[u8], origin: &str) -> Result<Vec<CertificateDer<'static>>, NetError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = found.map_err(|error| bad_pem(origin, &error.to_string()))?;
+    if found.is_empty() {
+        return Err(bad_pem(origin, "it holds no `BEGIN CERTIFICATE`"));
+    }
+    Ok(found)
+}
+
+fn bad_pem(origin: &str, reason: &str) -> NetError {
+    NetError::Pem { origin: origin.to_owned(), reason: reason.to_owned() }
+}

@@ -1,0 +1,177 @@
+//! A container registry: Debian's docker-registry as a child process, with an account, TLS of its own, or neither.
+
+use super::cache::Cache;
+use super::daemon::{self, Daemon};
+use super::error::{Error, Result};
+use super::pki::Authority;
+use super::site::{Kind, Site};
+use super::trial::wait_for;
+use super::{host, packages};
+use serde_json::json;
+use std::net::{TcpListener, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+/// The account of every registry that asks for one.
+pub const USER: &str = "puller";
+
+/// Its password.
+pub const PASSWORD: &str = "cross-the-bar";
+
+/// The account as htpasswd writes it, with the least costly of bcrypt.
+const HTPASSWD: &str = "puller:$2b$05$CofferdamTestRegistry.P9w2XF6yo62mSgrvNXHkbmKFqIPXkOa\n";
+
+/// A busy machine takes its time.
+const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// What a registry should be.
+#[derive(Clone, Debug)]
+pub struct RegistrySpec {
+    /// The address of this machine on which it listens.
+    pub address: String,
+    /// Whether it speaks TLS, with a certificate that only its own authority vouches for.
+    pub tls: bool,
+    /// Whether it asks for an account.
+    pub account: bool,
+}
+
+impl RegistrySpec {
+    /// With TLS and an account, for those who reach `address`: 127.0.0.1, [`super::Node::host_address`],
+    /// [`super::Cluster::address`].
+    pub fn new(address: &str) -> Self {
+        Self { address: address.to_owned(), tls: true, account: true }
+    }
+
+    /// Speaks plain HTTP.
+    pub const fn plain_http(mut self) -> Self {
+        self.tls = false;
+        self
+    }
+
+    /// Lets everyone read and write.
+    pub const fn anonymous(mut self) -> Self {
+        self.account = false;
+        self
+    }
+}
+
+/// A running registry. Dropping it ends it and removes what it stored.
+#[derive(Debug)]
+pub struct Registry {
+    // Before the site, which removes its files.
+    daemon: Option<Daemon>,
+    spec: RegistrySpec,
+    port: u16,
+    authority: Option<Authority>,
+    site: Site,
+}
+
+impl Registry {
+    /// Starts an empty registry.
+    ///
+    /// # Errors
+    /// The package is not to be had, or it does not start.
+    pub fn start(spec: RegistrySpec) -> Result<Self> {
+        packages::need_root()?;
+        packages::ensure(&["docker-registry"])?;
+        let site = Site::take(&Cache::open()?, Kind::Registry)?;
+        let authority = if spec.tls { Some(Authority::new("cofferdam test registry")?) } else { None };
+        let port = free_port(&spec.address)?;
+        let mut registry = Self { daemon: None, spec, port, authority, site };
+        registry.prepare()?;
+        registry.resume()?;
+        Ok(registry)
+    }
+
+    /// `HOST:PORT`, as references name it.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.spec.address, self.port)
+    }
+
+    /// The certificate of who signs its own, as PEM; nothing without TLS.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.authority.as_ref().map(Authority::pem)
+    }
+
+    /// A `dockerconfigjson` with its account.
+    pub fn docker_config(&self) -> String {
+        // base64 of USER:PASSWORD.
+        let auth = json!({"username": USER, "password": PASSWORD, "auth": "cHVsbGVyOmNyb3NzLXRoZS1iYXI="});
+        json!({"auths": {self.address(): auth}}).to_string()
+    }
+
+    /// What it printed, requests among it.
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(self.site.log("registry")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Stops it; what it stores stays.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn stop(&mut self) -> Result<()> {
+        self.daemon.take().map_or(Ok(()), Daemon::stop)
+    }
+
+    /// Starts it after [`Registry::stop`], at the same address.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn resume(&mut self) -> Result<()> {
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(self.site.dir().join("config.json"));
+        let mut daemon = self.site.start("registry", command)?;
+        let log = self.site.log("registry");
+        let answers = wait_for("the registry", START_LIMIT, || {
+            daemon.check()?;
+            Ok(TcpStream::connect(self.address()).ok().map(drop))
+        });
+        self.daemon = Some(daemon);
+        match answers {
+            Err(Error::TimedOut { command, limit, .. }) => {
+                Err(Error::TimedOut { command, limit, output: daemon::tail(&log) })
+            }
+            other => other,
+        }
+    }
+
+    fn prepare(&self) -> Result<()> {
+        let dir = self.site.dir();
+        let mut http = json!({"addr": self.address(), "secret": "of this test"});
+        if let Some(authority) = &self.authority {
+            let names = [self.spec.address.as_str(), "localhost"];
+            let (certificate, key) = authority.server("registry", &names)?.write(dir, "registry")?;
+            set(&mut http, "tls", json!({"certificate": certificate, "key": key}));
+        }
+        let mut config = json!({
+            "version": "0.1",
+            "log": {"level": "info", "accesslog": {"disabled": false}},
+            "storage": {"filesystem": {"rootdirectory": dir.join("storage")}, "delete": {"enabled": true}},
+            "http": http,
+        });
+        if self.spec.account {
+            let path = dir.join("htpasswd");
+            host::write(&path, HTPASSWD, 0o600)?;
+            set(&mut config, "auth", json!({"htpasswd": {"realm": "test", "path": path}}));
+        }
+        host::write(&dir.join("config.json"), config.to_string(), 0o600)
+    }
+}
+
+fn set(object: &mut serde_json::Value, key: &str, value: serde_json::Value) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.insert(key.to_owned(), value);
+    }
+}
+
+/// A port that nobody listens on. Somebody else may take it before the registry does: then it says so and ends.
+fn free_port(address: &str) -> Result<u16> {
+    let taken = TcpListener::bind((address, 0)).and_then(|listener| listener.local_addr());
+    let taken = taken.map_err(|e| Error::Unexpected {
+        what: format!("the address {address}"),
+        why: e.to_string(),
+        next: "give an address of this machine".into(),
+    })?;
+    Ok(taken.port())
+}
