@@ -5,6 +5,7 @@
 //! access         who may do what: RBAC, admission policies, what of the host an agent sees
 //! client         the API server, over the program's one connector
 //! agent          one node: does what its SandboxNode says
+//! file           the declarative file: runtimes without the API
 //! runtime_class  handlers -> RuntimeClasses
 //! ```
 
@@ -12,6 +13,7 @@ pub mod access;
 pub mod agent;
 pub mod api;
 pub mod client;
+pub mod file;
 pub mod runtime_class;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
