@@ -5,6 +5,7 @@
 //! kata_manager  k8s-kata-manager's configuration, translated into the same
 //! schema        comparison with the CRD's schema
 //! tree          YAML in which everything has its place
+//! source        to what the worker reads
 //! finding       what is wrong, where, what to do
 //! ```
 
@@ -12,9 +13,11 @@ mod finding;
 mod kata_manager;
 mod own;
 mod schema;
+mod source;
 mod tree;
 
 pub use finding::{Finding, Findings, Place};
+pub use source::{explain, source};
 
 use crate::api::SandboxRuntimeSpec;
 use std::collections::BTreeMap;

@@ -55,7 +55,8 @@ fn object(tree: &Tree, schema: Option<&JSONSchemaProps>, findings: &mut Vec<Find
                 return None;
             }
             None => {
-                let hint = format!("a SandboxRuntime begins with `apiVersion: {api_version}` and `kind: {KIND}`");
+                let hint =
+                    format!("a SandboxRuntime begins with `apiVersion: {api_version}` and `kind: {KIND}`");
                 findings.push(Finding::new(tree.at, format!("the key `{key}` is missing")).hint(hint));
                 return None;
             }
@@ -106,7 +107,9 @@ fn name(tree: &Tree, findings: &mut Vec<Finding>) -> Option<String> {
 
 /// The rules of the CRD that are not its schema's, and what would fail on every node.
 fn rules(spec: &SandboxRuntimeSpec, tree: &Tree, findings: &mut Vec<Finding>) {
-    let at = |path: &[&str]| path.iter().fold(Some(tree), |tree, key| tree?.get(key)).map_or(tree.at, |tree| tree.at);
+    let at = |path: &[&str]| {
+        path.iter().fold(Some(tree), |tree, key| tree?.get(key)).map_or(tree.at, |tree| tree.at)
+    };
     let mut wrong = |path: &[&str], what: String, hint: Option<String>| {
         findings.push(Finding { at: at(path), what, hint });
     };
@@ -138,7 +141,8 @@ fn rules(spec: &SandboxRuntimeSpec, tree: &Tree, findings: &mut Vec<Finding>) {
     if let Some(Err(error)) = package.preset.as_deref().map(preset::find) {
         wrong(&["package", "preset"], format!("`spec.package.preset`: {error}"), error.hint());
     }
-    if let Some(Err(error)) = package.descriptor.as_deref().map(|text| descriptor::parse("descriptor", text)) {
+    if let Some(Err(error)) = package.descriptor.as_deref().map(|text| descriptor::parse("descriptor", text))
+    {
         wrong(&["package", "descriptor"], format!("`spec.package.descriptor`: {error}"), None);
     }
     let mut names = BTreeSet::new();
@@ -159,7 +163,8 @@ fn rules(spec: &SandboxRuntimeSpec, tree: &Tree, findings: &mut Vec<Finding>) {
             .is_some_and(|percent| (1..=100).contains(&percent)),
     };
     if !valid {
-        let what = "`spec.rollout.maxUnavailable` takes a number from 1, or a percentage such as \"10%\"".to_owned();
+        let what =
+            "`spec.rollout.maxUnavailable` takes a number from 1, or a percentage such as \"10%\"".to_owned();
         wrong(&["rollout", "maxUnavailable"], what, None);
     }
 }

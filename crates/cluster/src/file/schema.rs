@@ -80,9 +80,11 @@ fn object(tree: &Tree, schema: &JSONSchemaProps, path: &str, findings: &mut Vec<
         } else if let Some(JSONSchemaPropsOrBool::Schema(of)) = &schema.additional_properties {
             check(&entry.value, of, &inner, findings);
         } else if schema.additional_properties.is_none() {
-            let names: Vec<&str> = known.into_iter().flat_map(|known| known.keys().map(String::as_str)).collect();
+            let names: Vec<&str> =
+                known.into_iter().flat_map(|known| known.keys().map(String::as_str)).collect();
             findings.push(
-                Finding::new(entry.at, format!("`{path}` has no key `{}`", entry.key)).hint(there_are(path, &names)),
+                Finding::new(entry.at, format!("`{path}` has no key `{}`", entry.key))
+                    .hint(there_are(path, &names)),
             );
         }
     }
@@ -106,7 +108,8 @@ fn string(tree: &Tree, text: &str, schema: &JSONSchemaProps, path: &str, finding
     if let Some(values) = &schema.enum_ {
         let names: Vec<&str> = values.iter().filter_map(|value| value.0.as_str()).collect();
         if !names.contains(&text) {
-            findings.push(Finding::new(tree.at, format!("`{path}` takes {}, not `{text}`", names.join(" or "))));
+            findings
+                .push(Finding::new(tree.at, format!("`{path}` takes {}, not `{text}`", names.join(" or "))));
         }
     }
 }

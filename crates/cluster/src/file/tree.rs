@@ -44,7 +44,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<Tree>, Findings> {
             let at = error.location().map(place).unwrap_or_default();
             let told = error.without_snippet().to_string();
             // The place is told by the finding.
-            let what = told.split(" at line ").next().unwrap_or(&told).trim_end_matches([':', ',', ' ']).to_owned();
+            let what =
+                told.split(" at line ").next().unwrap_or(&told).trim_end_matches([':', ',', ' ']).to_owned();
             let hint = "indent with blanks, and put texts with `: ` or `#` in them into quotes";
             Findings::one(Finding::new(at, format!("this is not YAML: {what}")).hint(hint))
         })
