@@ -192,7 +192,11 @@ fn rebooted_node_comes_back(cluster: &mut Cluster, pods: &[(String, String)]) {
     eprintln!("TT on {:?}", t.elapsed());
     cluster.wait_ready(node).unwrap();
     eprintln!("TT ready {:?}", t.elapsed());
-    std::fs::write("/tmp/clw/kubelet.journal", cluster.node(node).unwrap().ok(&["journalctl", "-b", "-o", "short-precise", "--no-pager"]).unwrap()).unwrap();
+    std::fs::write(
+        "/tmp/clw/kubelet.journal",
+        cluster.node(node).unwrap().ok(&["journalctl", "-b", "-o", "short-precise", "--no-pager"]).unwrap(),
+    )
+    .unwrap();
     let restarted = |object: &Value| {
         object.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_u64) == Some(1)
             && condition(object, "Ready") == Some("True")

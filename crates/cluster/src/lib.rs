@@ -17,6 +17,7 @@ pub mod agent;
 pub mod api;
 pub mod client;
 pub mod controller;
+pub mod file;
 pub mod metrics;
 pub mod runtime_class;
 pub mod serve;

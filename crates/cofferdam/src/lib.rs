@@ -24,6 +24,8 @@ pub fn run() -> ExitCode {
         Command::Plan(args) => commands::install::plan(&args),
         Command::Install(args) => commands::install::run(&args),
         Command::Upgrade(args) => commands::install::upgrade(&args),
+        Command::Apply(args) => commands::apply::run(&args),
+        Command::Pause => commands::pause::run(),
         Command::Rollback(args) => commands::rollback::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Repair(args) => commands::repair::run(&args),

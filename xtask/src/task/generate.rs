@@ -27,7 +27,8 @@ const CHART: &str = "deploy/chart/cofferdam";
 /// In the chart's templates it stands for the release's namespace. A DNS label, so that every text stays valid.
 const RELEASE: &str = "the-namespace-of-the-release";
 
-const HEAD: &str = "# Made by `cargo xtask generate`. Do not edit: change the table in crates/cluster/src/access.\n";
+const HEAD: &str =
+    "# Made by `cargo xtask generate`. Do not edit: change the table in crates/cluster/src/access.\n";
 
 /// Runs the task.
 ///
@@ -47,7 +48,10 @@ pub fn run(args: &Args) -> Result<()> {
         }
     }
     if args.check && !differ.is_empty() {
-        bail!("not what the code makes: {}; next: cargo xtask generate, look at the difference, commit it", differ.join(", "));
+        bail!(
+            "not what the code makes: {}; next: cargo xtask generate, look at the difference, commit it",
+            differ.join(", ")
+        );
     }
     Ok(())
 }
@@ -134,7 +138,9 @@ fn uninstall() -> Result<String> {
 
 /// What the agent gets of its host, for the chart's DaemonSets.
 fn host_template() -> Result<String> {
-    let mut text = String::from("{{/* Made by `cargo xtask generate` from crates/cluster/src/access/host.rs. Do not edit. */}}\n");
+    let mut text = String::from(
+        "{{/* Made by `cargo xtask generate` from crates/cluster/src/access/host.rs. Do not edit. */}}\n",
+    );
     for (name, value) in [
         ("securityContext", host::security_context()),
         ("volumeMounts", host::mounts()),
@@ -142,7 +148,10 @@ fn host_template() -> Result<String> {
     ] {
         let body = plain(&[value])?;
         let body = body.strip_prefix(HEAD).unwrap_or(&body).trim_start_matches("---\n");
-        text.push_str(&format!("{{{{- define \"cofferdam.host.{name}\" -}}}}\n{}\n{{{{- end }}}}\n", body.trim_end()));
+        text.push_str(&format!(
+            "{{{{- define \"cofferdam.host.{name}\" -}}}}\n{}\n{{{{- end }}}}\n",
+            body.trim_end()
+        ));
     }
     Ok(text)
 }
