@@ -4,21 +4,21 @@ use super::api::{self, Seen};
 use super::state::{self, Done, Known};
 use super::{secrets, task};
 use crate::agent::task::Task;
-use crate::api::{Assigned, OciSource, PackageSpec, SandboxNode, SandboxNodeStatus};
+use crate::api::{Assigned, SandboxNode, SandboxNodeStatus};
 use crate::client::ClientError;
+use crate::metrics::AgentMetrics;
 use crate::now;
+use crate::serve::Ready;
+use crate::source::source;
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::Descriptor;
 use cofferdam_core::doctor::Skip;
 use cofferdam_core::history::Through;
 use cofferdam_core::plan::Expect;
-use cofferdam_core::reference::Reference;
 use cofferdam_host::error::HostError;
 use cofferdam_host::event::{Ending, Event, Outcome};
 use cofferdam_host::history;
 use cofferdam_host::outpost::Outpost;
-use cofferdam_host::package::{Access, Place, Remote, Source};
-use cofferdam_host::registry::Login;
 use cofferdam_host::report::{Depth, Report};
 use cofferdam_host::survey::{EngineChoice, SurveyOptions};
 use cofferdam_host::transact;
@@ -77,9 +77,15 @@ pub enum AgentError {
 ///
 /// # Errors
 /// If the host cannot be reached from here; a silent API server is waited for.
-pub async fn run(client: Client, options: Options) -> Result<(), AgentError> {
+pub async fn run(
+    client: Client,
+    options: Options,
+    metrics: AgentMetrics,
+    ready: Ready,
+) -> Result<(), AgentError> {
     let unit = options.unit.clone();
     let outpost = blocking(move || Outpost::establish(&unit)).await??;
+    ready.set();
     let (send, seen) = watch::channel(Seen::Nothing);
     let name = options.node.clone();
     let watching = {
@@ -95,6 +101,7 @@ pub async fn run(client: Client, options: Options) -> Result<(), AgentError> {
         client,
         outpost,
         options,
+        metrics,
         seen,
         known: Known::default(),
         report: None,
@@ -115,6 +122,7 @@ struct Agent {
     client: Client,
     outpost: Outpost,
     options: Options,
+    metrics: AgentMetrics,
     seen: watch::Receiver<Seen>,
     known: Known,
     report: Option<Report>,
@@ -234,17 +242,21 @@ impl Agent {
                 working.await?
             }
         };
+        let removal = matches!(task, Task::Remove(_));
+        let word = if removal { "remove" } else { "install" };
         match &done.result {
-            Ok(outcome) => tracing::info!(
-                runtime = assigned.name,
-                result = outcome.result.as_str(),
-                class = outcome.class.map(Class::as_str),
-                message = outcome.message,
-                "ended"
-            ),
-            Err(error) => tracing::warn!(runtime = assigned.name, error = error.chain(), "failed"),
+            Ok(outcome) => {
+                let result = outcome.result.as_str();
+                self.metrics.ended(word, result);
+                let class = outcome.class.map(Class::as_str);
+                tracing::info!(runtime = assigned.name, result, class, message = outcome.message, "ended");
+            }
+            Err(error) => {
+                self.metrics.ended(word, error.class().as_str());
+                tracing::warn!(runtime = assigned.name, error = error.chain(), "failed");
+            }
         }
-        self.known.end(&assigned, matches!(task, Task::Remove(_)), &done, &now());
+        self.known.end(&assigned, removal, &done, &now());
         Ok(())
     }
 
@@ -252,7 +264,9 @@ impl Agent {
     fn job(&self, task: &Task) -> Result<Option<Job>, HostError> {
         let wish = match task {
             Task::Install(assigned) => Wish::Install {
-                source: source(&assigned.target.package, &self.options)?,
+                source: source(&assigned.target.package, |name| {
+                    secrets::read(&self.options.pull_secrets, name)
+                })?,
                 expect: Expect::Anything,
             },
             Task::Remove(assigned) => match self.known.runtime_of(&assigned.name) {
@@ -284,10 +298,13 @@ impl Agent {
         let status = self.status(object);
         match api::patch(&self.client, &self.options.node, &status).await {
             Ok(()) => {
+                self.metrics.patched(true);
+                self.metrics.states(&status.runtimes);
                 self.written = status;
                 true
             }
             Err(error) => {
+                self.metrics.patched(false);
                 tracing::warn!(%error, "patching the status");
                 false
             }
@@ -326,37 +343,4 @@ fn skips(assigned: &Assigned) -> Result<Vec<Skip>, HostError> {
             .map_err(|error| HostError::new(Class::Invalid, format!("skipChecks: `{name}`: {error}")))
     };
     assigned.target.skip_checks.iter().map(skip).collect()
-}
-
-/// Where the package comes from.
-fn source(package: &PackageSpec, options: &Options) -> Result<Source, HostError> {
-    let place = match (&package.source.directory, &package.source.oci) {
-        (Some(folder), None) => Place::Dir(folder.into()),
-        (None, Some(oci)) => Place::Oci(remote(oci, options)?),
-        _ => {
-            let text = "the package's source is neither a directory nor an image";
-            return Err(HostError::new(Class::Invalid, text));
-        }
-    };
-    Ok(Source {
-        place,
-        preset: package.preset.clone(),
-        version: package.version.clone(),
-        descriptor: package.descriptor.clone(),
-    })
-}
-
-/// The image, and all that is needed to reach it.
-fn remote(oci: &OciSource, options: &Options) -> Result<Remote, HostError> {
-    let reference = Reference::new(&*oci.reference)
-        .map_err(|error| HostError::new(Class::Invalid, format!("spec.source.oci.reference: {error}")))?;
-    let login = match oci.pull_secret.as_deref() {
-        Some(name) => {
-            let text = secrets::read(&options.pull_secrets, name)?;
-            Some(Login::find(&text, &format!("the pull secret `{name}`"), &reference)?)
-        }
-        None => None,
-    };
-    let access = Access { login, ca: oci.ca_bundle.clone(), plain_http: oci.plain_http };
-    Ok(Remote { reference, access })
 }

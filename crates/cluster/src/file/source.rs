@@ -1,0 +1,41 @@
+//! From what a file says of a package to what the host's worker reads.
+
+use super::Form;
+use crate::agent::secrets;
+use crate::api::PackageSpec;
+use cofferdam_core::class::Class;
+use cofferdam_host::error::{HostError, Result};
+use cofferdam_host::package::Source;
+use std::path::Path;
+
+/// Where a package of a file comes from. `secrets` is the folder with the mounted pull secrets.
+///
+/// # Errors
+/// If a pull secret is not there or has nothing for the registry, or the reference is none.
+pub fn source(package: &PackageSpec, secrets: &Path) -> Result<Source> {
+    crate::source::source(package, |name| pull_secret(secrets, name))
+}
+
+/// The text of a pull secret; its absence names what to set.
+fn pull_secret(folder: &Path, name: &str) -> Result<String> {
+    secrets::read(folder, name).map_err(|error| {
+        let file = folder.join(name).join(".dockerconfigjson");
+        error.with_hint(format!(
+            "put the Docker configuration with the registry's login at {}: in a pod, the value pullSecrets: [{name}] of \
+             kubectl cofferdam render --no-api (--pull-secret {name}) mounts the Secret of that name there",
+            file.display()
+        ))
+    })
+}
+
+/// What to add to the error of a package that k8s-kata-manager's schema names.
+#[must_use]
+pub fn explain(form: Form, error: HostError) -> HostError {
+    if form != Form::KataManager || error.class() != Class::Invalid {
+        return error;
+    }
+    error.with_hint(
+        "this artifact is a kernel, an image and a configuration for a Kata that is there already; this release installs \
+         packages that say so in a runtime.toml with [base] (docs/moving.md)",
+    )
+}
