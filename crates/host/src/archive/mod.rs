@@ -15,6 +15,8 @@ mod compression;
 mod measure;
 mod pack;
 mod reader;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 pub(crate) use compression::{Compression, decompress};
