@@ -222,14 +222,14 @@ pub(crate) struct InstallArgs {
     pub(crate) source: PlaceArg,
     #[command(flatten)]
     pub(crate) described: DescribedArgs,
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
     /// Go on although this check of the doctor's says no (repeatable)
     #[arg(long, value_name = "NAME", value_parser = Skip::new)]
     pub(crate) skip_check: Vec<Skip>,
     /// Do not start the engine on the new configuration in isolation first
     #[arg(long)]
     pub(crate) skip_rehearsal: bool,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }
@@ -342,8 +342,6 @@ pub(crate) struct RepairArgs {
     /// The package to take files from [default: where they came from]
     #[arg(long, value_name = "SOURCE", value_parser = source, requires = "name")]
     pub(crate) from: Option<PlaceArg>,
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
     /// Replace what someone edited in files and tables that are ours
     #[arg(long)]
     pub(crate) overwrite: bool,
@@ -353,6 +351,8 @@ pub(crate) struct RepairArgs {
     /// Do not start the engine on the new configuration in isolation first
     #[arg(long)]
     pub(crate) skip_rehearsal: bool,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }
