@@ -109,7 +109,14 @@ fn package_of(
 ) -> Result<PackageDir> {
     let Damaged { name, installed, .. } = damaged;
     let Installed { version, digest, .. } = installed;
-    let hint = || format!("name the package of {version}: cofferdam repair {name} --from dir:FOLDER");
+    let hint = || match installed.source.starts_with("oci:") {
+        // What opened the registry is not written down.
+        true => format!(
+            "name it with what opens it: cofferdam repair {name} --from {} --auth-file FILE --ca-file FILE",
+            installed.source
+        ),
+        false => format!("name the package of {version}: cofferdam repair {name} --from dir:FOLDER"),
+    };
     let source = match from {
         Some(place) => Some(Source::like(place.clone(), installed)),
         None => Source::of(installed),
