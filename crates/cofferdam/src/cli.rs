@@ -14,7 +14,7 @@ use cofferdam_host::survey::SurveyOptions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{duration, label, source};
+use values::{duration, label, listen, source};
 
 /// The heading of what is about printing.
 const OUTPUT: &str = "Output";
@@ -401,13 +401,13 @@ pub(crate) struct AgentArgs {
     #[arg(long, default_value = "/etc/cofferdam/pull-secrets")]
     pub(crate) pull_secrets: PathBuf,
     /// How often the agent says that it lives, and looks for drift
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
-    pub(crate) heartbeat_seconds: u64,
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) heartbeat: u64,
     /// How often it looks at every file of what is installed
-    #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
-    pub(crate) verify_seconds: u64,
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub(crate) verify: u64,
     /// Where to answer /healthz, /readyz and /metrics
-    #[arg(long, default_value = "0.0.0.0:9464")]
+    #[arg(long, default_value = ":9464", value_parser = listen)]
     pub(crate) metrics_address: SocketAddr,
 }
 
@@ -419,10 +419,10 @@ pub(crate) struct ControllerArgs {
     /// The lease's name
     #[arg(long, default_value = "cofferdam-controller")]
     pub(crate) lease: String,
-    /// This replica's name: its pod's
+    /// This replica's name [default: its pod's, which is the host name]
     #[arg(long)]
-    pub(crate) identity: String,
+    pub(crate) identity: Option<String>,
     /// Where to answer /healthz, /readyz and /metrics
-    #[arg(long, default_value = "0.0.0.0:9465")]
+    #[arg(long, default_value = ":9465", value_parser = listen)]
     pub(crate) metrics_address: SocketAddr,
 }
