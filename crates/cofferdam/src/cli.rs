@@ -11,9 +11,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use cofferdam_core::doctor::Skip;
 use cofferdam_core::name::RuntimeName;
 use cofferdam_host::survey::SurveyOptions;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{duration, source};
+use values::{duration, label, source};
 
 /// The heading of what is about printing.
 const OUTPUT: &str = "Output";
@@ -82,6 +83,9 @@ pub(crate) enum Command {
     /// Install another version beside the present one; running sandboxes keep theirs
     #[command(after_help = help::UPGRADE)]
     Upgrade(InstallArgs),
+    /// Bring this machine to what a file says
+    #[command(after_help = help::APPLY)]
+    Apply(ApplyArgs),
     /// Go back to the version that was there before
     #[command(after_help = help::ROLLBACK)]
     Rollback(RollbackArgs),
@@ -123,6 +127,15 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// Run the agent of one node of a cluster (started by its DaemonSet)
+    #[command(hide = true)]
+    Agent(AgentArgs),
+    /// Run the cluster's controller (started by its Deployment)
+    #[command(hide = true)]
+    Controller(ControllerArgs),
+    /// Wait until asked to end (the container beside which apply did its work)
+    #[command(hide = true)]
+    Pause,
     /// Carry out a request (started by systemd)
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -146,6 +159,7 @@ impl Command {
             Self::Doctor(args) => args.node.json,
             Self::Status(args) | Self::Verify(args) => args.json,
             Self::Plan(args) | Self::Install(args) | Self::Upgrade(args) => args.node.json,
+            Self::Apply(args) => args.node.json,
             Self::Rollback(args) => args.node.json,
             Self::Repair(args) => args.node.json,
             Self::Gc(args) => args.node.json,
@@ -156,6 +170,9 @@ impl Command {
             Self::Follow(args) => args.json,
             Self::Completions { .. }
             | Self::Man { .. }
+            | Self::Agent(_)
+            | Self::Controller(_)
+            | Self::Pause
             | Self::Worker(_)
             | Self::Report(_)
             | Self::RehearseChild { .. } => false,
@@ -218,6 +235,33 @@ impl InstallArgs {
     pub(crate) fn survey(&self) -> SurveyOptions {
         SurveyOptions { skip_checks: self.skip_check.clone(), ..self.node.survey() }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// The file: SandboxRuntime objects, or k8s-kata-manager's configuration; - is standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Remove what an earlier apply installed and the file does not name (any more)
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// Only show what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// A label of this machine, for node selectors (repeatable) [default: selectors are not looked at]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) node_label: Vec<(String, String)>,
+    /// Where pull secrets are: DIR/NAME/.dockerconfigjson
+    #[arg(long, value_name = "DIR", default_value = "/etc/cofferdam/pull-secrets")]
+    pub(crate) pull_secrets: PathBuf,
+    /// Act on the host of this container (docs/no-api.md)
+    #[arg(long, conflicts_with_all = ["dry_run", "root"])]
+    pub(crate) in_pod: bool,
+    /// Do not start the engine on the new configuration in isolation first
+    #[arg(long)]
+    pub(crate) skip_rehearsal: bool,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
 }
 
 #[derive(Debug, Args)]
@@ -343,4 +387,42 @@ pub(crate) struct ReportArgs {
     /// Where to write it
     #[arg(long)]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// The node's name
+    #[arg(long)]
+    pub(crate) node: String,
+    /// The systemd unit of the node's containerd
+    #[arg(long, default_value = "containerd.service")]
+    pub(crate) unit: String,
+    /// Where pull secrets are mounted, each in a folder of its name
+    #[arg(long, default_value = "/etc/cofferdam/pull-secrets")]
+    pub(crate) pull_secrets: PathBuf,
+    /// How often the agent says that it lives, and looks for drift
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) heartbeat_seconds: u64,
+    /// How often it looks at every file of what is installed
+    #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub(crate) verify_seconds: u64,
+    /// Where to answer /healthz, /readyz and /metrics
+    #[arg(long, default_value = "0.0.0.0:9464")]
+    pub(crate) metrics_address: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ControllerArgs {
+    /// The namespace of the lease
+    #[arg(long)]
+    pub(crate) namespace: String,
+    /// The lease's name
+    #[arg(long, default_value = "cofferdam-controller")]
+    pub(crate) lease: String,
+    /// This replica's name: its pod's
+    #[arg(long)]
+    pub(crate) identity: String,
+    /// Where to answer /healthz, /readyz and /metrics
+    #[arg(long, default_value = "0.0.0.0:9465")]
+    pub(crate) metrics_address: SocketAddr,
 }

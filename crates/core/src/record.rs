@@ -143,6 +143,9 @@ pub struct Installed {
     pub manifest: Option<Digest>,
     /// What its probe said.
     pub verdict: Verdict,
+    /// Whether a declarative file brought it: then one without it may take it away (`cofferdam apply --prune`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub declared: bool,
 }
 
 /// A version that is registered no more, but whose tree is still there.

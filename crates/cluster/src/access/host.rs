@@ -81,11 +81,7 @@ pub const GRANTED: &[Setting] = &[
 
 /// What the pod does not have.
 pub const DENIED: &[Setting] = &[
-    Setting {
-        name: "privileged",
-        value: "false",
-        why: "no device, no kernel interface is needed",
-    },
+    Setting { name: "privileged", value: "false", why: "no device, no kernel interface is needed" },
     Setting {
         name: "capabilities",
         value: "drop ALL",

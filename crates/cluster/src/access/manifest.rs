@@ -1,8 +1,8 @@
 //! The objects that the tables stand for, and their text.
 
+use super::Who;
 use super::policies::policies;
 use super::rbac::{Row, Within, rows};
-use super::Who;
 use serde_json::{Value, json};
 
 /// What we call ourselves on our own objects.
@@ -46,7 +46,8 @@ pub fn roles(who: Who, namespace: &str) -> Vec<Value> {
             Within::Default => ("Role", json!({"name": format!("{name}-events"), "namespace": "default"})),
         };
         metadata["labels"] = labels(None);
-        let reference = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": metadata["name"]});
+        let reference =
+            json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": metadata["name"]});
         objects.push(json!({"apiVersion": API, "kind": kind, "metadata": metadata, "rules": rules}));
         objects.push(json!({
             "apiVersion": API,

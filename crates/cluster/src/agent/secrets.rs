@@ -30,6 +30,7 @@ pub(crate) fn read(folder: &Path, name: &str) -> Result<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::read;
 

@@ -35,6 +35,7 @@ fn is_done(assigned: &Assigned, known: &Known) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use crate::agent::state::tests::{assigned, known};

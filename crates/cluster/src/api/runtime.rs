@@ -173,6 +173,10 @@ pub struct RolloutSpec {
     #[serde(default = "canary")]
     #[schemars(range(max = 1000))]
     pub canary: u32,
+    /// So long a canary must have been proven before the others follow.
+    #[serde(default)]
+    #[schemars(range(max = 86400))]
+    pub soak_seconds: u32,
     /// No node is changed while this is set.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
@@ -195,6 +199,7 @@ impl Default for RolloutSpec {
         Self {
             max_unavailable: one(),
             canary: canary(),
+            soak_seconds: 0,
             paused: false,
             failure_budget: 0,
             retry_seconds: retry_seconds(),

@@ -8,6 +8,7 @@ Examples:
   cofferdam status                          what is installed and who uses it
   cofferdam upgrade dir:./gvisor-2          another version, beside the one that pods run from
   cofferdam rollback gvisor                 back to the version of before
+  cofferdam apply -f runtimes.yaml          all of that, as a file says
   cofferdam verify                          whether anybody changed what was installed
   cofferdam remove gvisor --wait 10m        once no pod uses it, leave the node as it was
 
@@ -57,6 +58,17 @@ Examples:
   cofferdam upgrade dir:./kata-3.27         new sandboxes get it, running ones keep theirs
   cofferdam rollback kata                   back again
   cofferdam gc                              delete versions that nothing runs from";
+
+pub(super) const APPLY: &str = "\
+Examples:
+  cofferdam apply -f runtimes.yaml --dry-run
+                                            what it would change, as diffs
+  cofferdam apply -f runtimes.yaml          install and upgrade what the file names
+  cofferdam apply -f runtimes.yaml --prune  and remove what an earlier apply installed, if it is gone
+                                            from the file
+
+The same call again writes nothing. One runtime that fails does not stop the others; the exit code is
+that of the worst. docs/no-api.md says what the file holds.";
 
 pub(super) const ROLLBACK: &str = "\
 Examples:

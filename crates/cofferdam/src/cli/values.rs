@@ -18,6 +18,14 @@ pub(crate) fn absolute(folder: &Path) -> Result<PathBuf> {
         .map_err(|error| HostError::std_io("open the package", folder.display(), error))
 }
 
+/// A label: `KEY=VALUE`.
+pub(super) fn label(text: &str) -> std::result::Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a label is KEY=VALUE".to_owned()),
+    }
+}
+
 /// In seconds: a year. A clock cannot count to any end.
 const LONGEST: u64 = 366 * 24 * 3600;
 

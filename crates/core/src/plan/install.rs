@@ -87,6 +87,7 @@ fn installed(before: &Ledger, package: &Package) -> Result<Installed, PlanError>
         preset: package.preset.clone(),
         manifest: known.and_then(|known| known.manifest),
         verdict: known.map_or(Verdict::Offline, |known| known.verdict.clone()),
+        declared: known.is_some_and(|known| known.declared),
         tree,
     })
 }

@@ -36,9 +36,11 @@ pub enum Fleet {
         /// Why.
         why: String,
     },
-    /// Every node that the selector matches, and every other one whose SandboxNode has this runtime in its spec or in
-    /// its status. One view a name.
+    /// Every node that the selector matches, and every other one whose SandboxNode has this runtime in its spec. One view a
+    /// name. An empty list counts as unknown.
     Nodes(Vec<NodeView>),
+    /// There is no such node, and a second reading that no cache answered said so too.
+    ConfirmedEmpty,
 }
 
 /// One node and this runtime on it. Everything stems from one Node object and the SandboxNode of the same UID; a SandboxNode

@@ -12,15 +12,21 @@
 //! the last one stopped. The controller's part: get the arguments, decide, write [`Decision::remember`], carry out the
 //! actions, announce. What is promised, and what each reason asks for, is in docs/rollout.md.
 
+mod act;
 mod announce;
+mod decide;
 mod decision;
 mod fleet;
 mod policy;
 mod reason;
 mod record;
+mod report;
+mod standing;
+mod survey;
 mod time;
 
 pub use announce::{Announcement, Label, Status};
+pub use decide::decide;
 pub use decision::{Action, Counts, Decision, NodeReport, Phase, Why};
 pub use fleet::{
     AgentState, Assignment, Failure, Fleet, NodeReady, NodeUid, NodeView, Observation, RetryToken, Revision,
@@ -28,7 +34,7 @@ pub use fleet::{
 };
 pub use policy::{Backoff, MaxUnavailable, Policy};
 pub use reason::Reason;
-pub use record::{FailedNode, Open, Record};
+pub use record::{Canary, FailedNode, Open, Record};
 pub use time::{Moment, Time};
 
 /// What the fleet is to have.
@@ -55,18 +61,4 @@ pub struct Request<'a> {
     pub fleet: &'a Fleet,
     /// What was remembered, read together with the resourceVersion under which the next one is written.
     pub record: &'a Record,
-}
-
-/// Decides what to do now.
-pub fn decide(request: &Request<'_>) -> Decision {
-    let why = "not decided yet".to_owned();
-    let _ = request;
-    Decision {
-        remember: None,
-        actions: Vec::new(),
-        phase: Phase::Unknown { why },
-        counts: Counts::default(),
-        nodes: Vec::new(),
-        next_wake: None,
-    }
 }

@@ -33,6 +33,20 @@ impl Roots {
     }
 }
 
+impl Roots {
+    /// The same, and those in `certificates` (DER), which `origin` names for messages.
+    ///
+    /// # Errors
+    /// If one of them is broken.
+    pub fn and_der(mut self, certificates: &[Vec<u8>], origin: &str) -> Result<Self, NetError> {
+        for certificate in certificates {
+            let der = CertificateDer::from(certificate.clone());
+            self.0.add(der).map_err(|error| bad_pem(origin, &error.to_string()))?;
+        }
+        Ok(self)
+    }
+}
+
 /// A client's certificate with its key.
 #[derive(Debug)]
 pub struct Identity {

@@ -29,6 +29,7 @@ use crate::root::HostRoot;
 use crate::store::Store;
 use crate::survey::{Survey, SurveyOptions};
 use cofferdam_core::class::Class;
+use cofferdam_core::history::Through;
 use cofferdam_core::name::{HostPath, RuntimeName};
 use cofferdam_core::observation::{EngineProcess, Sandbox, TreeUses};
 use cofferdam_core::plan::{self, Expect, Force, Plan, Scope};
@@ -138,10 +139,15 @@ impl Host<'_> {
 /// Installs the package, or upgrades to it, unless it is installed already.
 pub fn install(mut host: Host<'_>, package: &PackageDir, expect: Expect, options: Options) -> Outcome {
     let mut overridden = Vec::new();
+    let declared = host.scribe.asker().through == Through::Apply;
     let outcome = run(&mut host, Some(package), None, |survey| {
-        let plan =
+        let mut plan =
             survey.plan(|world| plan::install(world, &package.package, expect, !options.skip_rehearsal))?;
         if !plan.is_empty() {
+            if declared && let Some(installed) = plan.after.runtimes.get_mut(&package.package.descriptor.name)
+            {
+                installed.declared = true;
+            }
             overridden = survey.overridden(&package.package.descriptor);
         }
         Ok(plan)

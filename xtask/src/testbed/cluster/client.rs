@@ -135,7 +135,7 @@ impl Cluster {
             "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
             "kind": "FlowSchema",
             "metadata": {"name": name},
-            "spec": {"priorityLevelConfiguration": {"name": name}, "matchingPrecedence": 1, "rules": [everything]},
+            "spec": {"priorityLevelConfiguration": {"name": name}, "matchingPrecedence": 2, "rules": [everything]},
         });
         self.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [level, flow]}).to_string())
     }

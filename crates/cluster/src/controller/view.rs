@@ -1,0 +1,218 @@
+//! Objects as what a decision depends on.
+
+use super::cache::Snapshot;
+use crate::api::{
+    Assigned, PackageRevision, Revision, RuntimeState, SandboxNode, SandboxRuntime, State, Wanted, names,
+};
+use cofferdam_core::class::Class;
+use cofferdam_core::name::NodeName;
+use cofferdam_core::rollout::{
+    self, AgentState, Assignment, Backoff, Failure, Fleet, Goal, MaxUnavailable, NodeReady, NodeUid,
+    NodeView, Observation, Policy, Record, RetryToken, Time,
+};
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as ApiTime;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::ResourceExt;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How often an *unavailable* failure is tried in all.
+const ATTEMPTS: u32 = 6;
+
+/// The longest wait between two attempts, in first waits.
+const LONGEST_WAIT: u32 = 16;
+
+/// Everything about one SandboxRuntime that a decision depends on, but the moment.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) policy: Policy,
+    pub(super) goal: Goal,
+    pub(super) retry: Option<RetryToken>,
+    pub(super) fleet: Fleet,
+    pub(super) record: Record,
+    /// What each revision that somebody names is made of.
+    pub(super) packages: BTreeMap<Revision, PackageRevision>,
+}
+
+impl View {
+    pub(super) fn of(runtime: &SandboxRuntime, snapshot: &Snapshot) -> Self {
+        let target = PackageRevision::of(&runtime.spec.package, &runtime.spec.skip_checks);
+        let goal = match runtime.metadata.deletion_timestamp {
+            Some(_) => Goal::Remove,
+            None => Goal::Install(core_revision(&target.revision)),
+        };
+        Self {
+            policy: policy(runtime),
+            goal,
+            retry: retry(runtime),
+            fleet: fleet(runtime, snapshot),
+            record: record(runtime),
+            packages: packages(runtime, target, snapshot),
+        }
+    }
+
+    pub(super) const fn request(&self, moment: rollout::Moment) -> rollout::Request<'_> {
+        rollout::Request {
+            moment,
+            policy: &self.policy,
+            goal: &self.goal,
+            retry: self.retry.as_ref(),
+            fleet: &self.fleet,
+            record: &self.record,
+        }
+    }
+}
+
+pub(super) fn core_revision(revision: &Revision) -> rollout::Revision {
+    rollout::Revision(revision.0.clone())
+}
+
+/// A record that does not parse is lost: that costs safety margins, nothing else.
+fn record(runtime: &SandboxRuntime) -> Record {
+    let value = runtime.status.as_ref().and_then(|status| status.record.clone());
+    value.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default()
+}
+
+fn retry<K: ResourceExt>(object: &K) -> Option<RetryToken> {
+    object.annotations().get(names::RETRY_ANNOTATION).map(|token| RetryToken(token.clone()))
+}
+
+fn policy(runtime: &SandboxRuntime) -> Policy {
+    let spec = &runtime.spec.rollout;
+    let seconds = |n: u32| Duration::from_secs(u64::from(n));
+    let base = seconds(spec.retry_seconds);
+    Policy {
+        max_unavailable: match &spec.max_unavailable {
+            IntOrString::Int(count) => MaxUnavailable::Count(u32::try_from(*count).unwrap_or(0)),
+            // The schema admits nothing else; what it did not see changes nothing.
+            IntOrString::String(text) => {
+                MaxUnavailable::Percent(text.strip_suffix('%').and_then(|n| n.parse().ok()).unwrap_or(0))
+            }
+        },
+        canary: spec.canary,
+        soak: seconds(spec.soak_seconds),
+        paused: spec.paused,
+        failure_budget: spec.failure_budget,
+        retry: Backoff { base, max: base * LONGEST_WAIT, attempts: ATTEMPTS },
+        silent_after: seconds(spec.agent_silent_seconds),
+        auto_rollback: true,
+    }
+}
+
+fn fleet(runtime: &SandboxRuntime, snapshot: &Snapshot) -> Fleet {
+    if snapshot.nodes.is_empty() && !snapshot.sandbox_nodes.is_empty() {
+        return Fleet::Unknown { why: "the list of nodes is empty, and SandboxNodes are there".to_owned() };
+    }
+    let views = snapshot.nodes.iter().filter_map(|(name, node)| {
+        let view = node_view(runtime, node, snapshot.sandbox_nodes.get(name).map(AsRef::as_ref))?;
+        let concerned = view.matches || view.assigned.is_some() || view.observed.state != AgentState::Absent;
+        concerned.then_some(view)
+    });
+    Fleet::Nodes(views.collect())
+}
+
+/// Whether the selector matches the node.
+fn matches(runtime: &SandboxRuntime, node: &Node) -> bool {
+    let labels = node.labels();
+    runtime.spec.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
+fn node_view(runtime: &SandboxRuntime, node: &Node, own: Option<&SandboxNode>) -> Option<NodeView> {
+    let name = NodeName::new(node.name_any()).ok()?;
+    let uid = node.uid()?;
+    let own = own.filter(|own| own.spec.node_uid == uid);
+    let runtime_name = runtime.name_any();
+    let assigned = own.and_then(|own| own.spec.runtimes.iter().find(|a| a.name == runtime_name));
+    let status = own.and_then(|own| own.status.as_ref());
+    let state = status.and_then(|status| status.runtimes.iter().find(|s| s.name == runtime_name));
+    Some(NodeView {
+        name,
+        uid: NodeUid(uid),
+        ready: ready(node),
+        cordoned: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false),
+        matches: matches(runtime, node),
+        assigned: assigned.map(assignment),
+        observed: Observation {
+            heard: own.filter(|own| own.status.is_some()).and_then(heard),
+            sequence: state.map(|state| state.sequence),
+            state: state.map_or(AgentState::Absent, agent_state),
+        },
+        in_use: state.map_or(0, |state| state.in_use),
+        retry: own.and_then(retry),
+    })
+}
+
+fn ready(node: &Node) -> NodeReady {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions.into_iter().flatten().find(|condition| condition.type_ == "Ready");
+    match ready.map(|condition| condition.status.as_str()) {
+        Some("True") => NodeReady::Ready,
+        Some("False") => NodeReady::NotReady,
+        _ => NodeReady::Unknown,
+    }
+}
+
+fn assignment(assigned: &Assigned) -> Assignment {
+    Assignment {
+        wanted: match assigned.wanted {
+            Wanted::Present => rollout::Wanted::Present,
+            Wanted::Absent => rollout::Wanted::Absent,
+        },
+        revision: core_revision(&assigned.target.revision),
+        sequence: assigned.sequence,
+        attempt: assigned.attempt,
+        since: Time(assigned.since),
+        fallback: assigned.fallback.as_ref().map(|fallback| core_revision(&fallback.revision)),
+    }
+}
+
+/// When the API server saw the agent's last report.
+fn heard(own: &SandboxNode) -> Option<Time> {
+    let entries = own.metadata.managed_fields.iter().flatten();
+    let times = entries.filter(|entry| entry.manager.as_deref() == Some(names::AGENT));
+    times.filter_map(|entry| entry.time.as_ref()).map(time).max()
+}
+
+fn time(time: &ApiTime) -> Time {
+    Time(u64::try_from(time.0.as_second()).unwrap_or(0))
+}
+
+fn agent_state(state: &RuntimeState) -> AgentState {
+    let since = state.since.as_ref().map_or(Time(0), time);
+    match state.state {
+        State::Absent => AgentState::Absent,
+        State::Working => AgentState::Working,
+        State::Proven => AgentState::Proven { since },
+        State::Unproven => AgentState::Unproven { message: state.message.clone() },
+        State::Drifted => AgentState::Drifted { message: state.message.clone() },
+        State::Failed => AgentState::Failed(Failure {
+            class: class(&state.reason),
+            at: since,
+            message: state.message.clone(),
+        }),
+    }
+}
+
+fn class(reason: &str) -> Class {
+    serde_json::from_value(serde_json::Value::String(reason.to_owned())).unwrap_or(Class::Internal)
+}
+
+/// What each revision is made of, from whoever knows it.
+fn packages(
+    runtime: &SandboxRuntime,
+    target: PackageRevision,
+    snapshot: &Snapshot,
+) -> BTreeMap<Revision, PackageRevision> {
+    let name = runtime.name_any();
+    let specs = snapshot.sandbox_nodes.values().flat_map(|node| &node.spec.runtimes);
+    let assigned = specs.filter(|assigned| assigned.name == name);
+    let told = assigned.flat_map(|a| std::iter::once(&a.target).chain(a.fallback.as_ref()));
+    let last_good = runtime.status.as_ref().and_then(|status| status.last_good.as_ref());
+    let mut packages = BTreeMap::new();
+    for package in told.chain(last_good) {
+        packages.entry(package.revision.clone()).or_insert_with(|| package.clone());
+    }
+    packages.insert(target.revision.clone(), target);
+    packages
+}

@@ -1,0 +1,155 @@
+//! One node, judged: can it be heard, and how does it stand with what it was told?
+
+use super::{
+    AgentState, Assignment, Failure, Goal, Moment, NodeReady, NodeView, Policy, Reason, Request, Revision,
+    Time, Wanted,
+};
+
+/// A node's view with what follows from it.
+pub(super) struct Seen<'a> {
+    /// What was seen.
+    pub(super) view: &'a NodeView,
+    /// Why it cannot be judged or told anything at this time, if so.
+    pub(super) unreachable: Option<Reason>,
+    /// Whether it is to have the runtime.
+    pub(super) stays: bool,
+    /// How it stands.
+    pub(super) standing: Standing<'a>,
+    /// Whether the target failed on it, and nobody has asked for another try since.
+    pub(super) failed: bool,
+    /// Whether it counts as unavailable.
+    pub(super) holds: bool,
+    /// A change of it was begun that the view does not show.
+    pub(super) unseen_change: bool,
+    /// Whether this decision changes it.
+    pub(super) acted: bool,
+    /// Why it is not done.
+    pub(super) reason: Option<Reason>,
+}
+
+/// How a node stands with what it was told.
+#[derive(Clone, Copy)]
+pub(super) enum Standing<'a> {
+    /// It was told nothing.
+    Bare,
+    /// It was told that the runtime is to go, and it is gone.
+    Gone,
+    /// It was told something, and has not answered yet, or is at work.
+    Changing(&'a Assignment),
+    /// It has what it was told.
+    Proven(&'a Assignment),
+    /// It has it, unproven.
+    Unproven(&'a str),
+    /// It had it.
+    Drifted(&'a str),
+    /// It could not.
+    Failed(&'a Assignment, &'a Failure),
+    /// It was told that the runtime is to go, and could not.
+    Stuck(&'a Assignment, &'a Failure),
+}
+
+impl<'a> Standing<'a> {
+    fn of(view: &'a NodeView) -> Self {
+        let Some(assigned) = &view.assigned else { return Self::Bare };
+        if view.observed.sequence != Some(assigned.sequence) {
+            return Self::Changing(assigned);
+        }
+        match (assigned.wanted, &view.observed.state) {
+            (Wanted::Absent, AgentState::Absent) => Self::Gone,
+            (Wanted::Absent, AgentState::Failed(failure)) => Self::Stuck(assigned, failure),
+            (Wanted::Present, AgentState::Proven { .. }) => Self::Proven(assigned),
+            (Wanted::Present, AgentState::Unproven { message }) => Self::Unproven(message),
+            (Wanted::Present, AgentState::Drifted { message }) => Self::Drifted(message),
+            (Wanted::Present, AgentState::Failed(failure)) => Self::Failed(assigned, failure),
+            _ => Self::Changing(assigned),
+        }
+    }
+}
+
+impl<'a> Seen<'a> {
+    /// Judges `view`, as far as it tells by itself.
+    pub(super) fn of(request: &Request<'_>, view: &'a NodeView) -> Self {
+        let unreachable = unreachable(request.moment, request.policy, view);
+        let standing = Standing::of(view);
+        let stays = view.matches && *request.goal != Goal::Remove;
+        Self {
+            view,
+            stays,
+            holds: holds(stays, standing, unreachable.is_some()),
+            unreachable,
+            standing,
+            failed: false,
+            unseen_change: false,
+            acted: false,
+            reason: None,
+        }
+    }
+
+    /// Whether it was told to have `revision`.
+    pub(super) fn is_on(&self, revision: &Revision) -> bool {
+        self.present().is_some_and(|assigned| assigned.revision == *revision)
+    }
+
+    /// What it was told to have.
+    pub(super) fn present(&self) -> Option<&'a Assignment> {
+        self.view.assigned.as_ref().filter(|assigned| assigned.wanted == Wanted::Present)
+    }
+
+    /// Whether it is proven on `revision` and reachable.
+    pub(super) fn has(&self, revision: &Revision) -> bool {
+        matches!(self.standing, Standing::Proven(assigned) if assigned.revision == *revision)
+            && self.unreachable.is_none()
+    }
+
+    /// Whether it has nothing of the runtime, and nobody told it to have it.
+    pub(super) const fn is_bare(&self) -> bool {
+        matches!(self.standing, Standing::Bare | Standing::Gone)
+    }
+
+    /// What it may go back to from `revision`.
+    pub(super) fn fallback(&self, revision: &Revision) -> Option<&'a Revision> {
+        let assigned = self.view.assigned.as_ref()?;
+        let proven = matches!(self.standing, Standing::Proven(..) | Standing::Drifted(..));
+        let fallback = if proven { Some(&assigned.revision) } else { None };
+        fallback
+            .filter(|proven| *proven != revision)
+            .or(assigned.fallback.as_ref())
+            .filter(|r| *r != revision)
+    }
+
+    /// When it becomes silent, if it is not.
+    pub(super) fn silent_at(&self, moment: Moment, policy: &Policy) -> Option<Time> {
+        let heard = self.view.observed.heard?;
+        Some(silence(moment, policy, heard)).filter(|end| *end > moment.now)
+    }
+}
+
+/// The first second at which `heard` is too long ago.
+fn silence(moment: Moment, policy: &Policy, heard: Time) -> Time {
+    heard.max(moment.hearing_since).plus(policy.silent_after).plus(std::time::Duration::from_secs(1))
+}
+
+fn unreachable(moment: Moment, policy: &Policy, view: &NodeView) -> Option<Reason> {
+    match view.ready {
+        NodeReady::NotReady => return Some(Reason::NodeNotReady),
+        NodeReady::Unknown => return Some(Reason::NodeReadyUnknown),
+        NodeReady::Ready => {}
+    }
+    match view.observed.heard {
+        None => Some(Reason::AgentMissing),
+        Some(last) if moment.now >= silence(moment, policy, last) => Some(Reason::AgentSilent { last }),
+        Some(_) => None,
+    }
+}
+
+/// Whether a node counts as unavailable: it was given the runtime, and has not proven it, cannot be reached, or is losing
+/// it. A node that was never given it has nothing to lose; one that is to lose it and went away by itself is not our doing.
+fn holds(stays: bool, standing: Standing<'_>, unreachable: bool) -> bool {
+    match standing {
+        Standing::Bare | Standing::Gone => false,
+        Standing::Proven(..) => stays && unreachable,
+        Standing::Stuck(..) => true,
+        Standing::Changing(assigned) if assigned.wanted == Wanted::Absent => true,
+        _ => stays || !unreachable,
+    }
+}
