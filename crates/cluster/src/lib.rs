@@ -3,6 +3,7 @@
 //! ```text
 //! api            SandboxRuntime and SandboxNode
 //! access         who may do what: RBAC, admission policies, what of the host an agent sees
+//! uninstall      has the nodes cleaned before Cofferdam goes
 //! workload       the pods that run this program, as manifests
 //! client         the API server, over the program's one connector
 //! agent          one node: does what its SandboxNode says
@@ -22,6 +23,7 @@ pub mod metrics;
 pub mod runtime_class;
 pub mod serve;
 pub mod service;
+pub mod uninstall;
 pub mod workload;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

@@ -136,6 +136,9 @@ pub(crate) enum Command {
     /// Wait until asked to end (the container beside which apply did its work)
     #[command(hide = true)]
     Pause,
+    /// Have every node of the cluster cleaned before Cofferdam goes (the chart's hook)
+    #[command(hide = true)]
+    Uninstall(UninstallArgs),
     /// Carry out a request (started by systemd)
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -173,6 +176,7 @@ impl Command {
             | Self::Agent(_)
             | Self::Controller(_)
             | Self::Pause
+            | Self::Uninstall(_)
             | Self::Worker(_)
             | Self::Report(_)
             | Self::RehearseChild { .. } => false,
@@ -409,6 +413,13 @@ pub(crate) struct AgentArgs {
     /// Where to answer /healthz, /readyz and /metrics
     #[arg(long, default_value = ":9464", value_parser = listen)]
     pub(crate) metrics_address: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UninstallArgs {
+    /// How long to wait for the nodes, e.g. 90s, 10m, 1h
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Debug, Args)]

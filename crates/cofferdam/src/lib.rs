@@ -26,6 +26,7 @@ pub fn run() -> ExitCode {
         Command::Upgrade(args) => commands::install::upgrade(&args),
         Command::Apply(args) => commands::apply::run(&args),
         Command::Pause => commands::pause::run(),
+        Command::Uninstall(args) => commands::uninstall::run(&args),
         Command::Rollback(args) => commands::rollback::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Repair(args) => commands::repair::run(&args),
