@@ -6,6 +6,7 @@
 //! client         the API server, over the program's one connector
 //! agent          one node: does what its SandboxNode says
 //! file           the declarative file: runtimes without the API
+//! render         what is applied by those who decide outside the cluster
 //! runtime_class  handlers -> RuntimeClasses
 //! ```
 
@@ -14,7 +15,9 @@ pub mod agent;
 pub mod api;
 pub mod client;
 pub mod file;
+pub mod render;
 pub mod runtime_class;
+pub mod view;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
