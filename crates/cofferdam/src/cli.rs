@@ -16,6 +16,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use cofferdam_core::doctor::Skip;
 use cofferdam_core::name::RuntimeName;
 use cofferdam_host::survey::SurveyOptions;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use values::{duration, label, source};
@@ -134,6 +135,12 @@ pub(crate) enum Command {
     /// Show and steer the runtimes of a cluster (kubectl cofferdam)
     #[command(after_help = help::CLUSTER)]
     Cluster(ClusterArgs),
+    /// Run the agent of one node of a cluster (started by its DaemonSet)
+    #[command(hide = true)]
+    Agent(AgentArgs),
+    /// Run the cluster's controller (started by its Deployment)
+    #[command(hide = true)]
+    Controller(ControllerArgs),
     /// Wait until asked to end (the container beside which apply did its work)
     #[command(hide = true)]
     Pause,
@@ -172,6 +179,8 @@ impl Command {
             Self::Follow(args) => args.json,
             Self::Completions { .. }
             | Self::Man { .. }
+            | Self::Agent(_)
+            | Self::Controller(_)
             | Self::Pause
             | Self::Worker(_)
             | Self::Report(_)
@@ -387,4 +396,42 @@ pub(crate) struct ReportArgs {
     /// Where to write it
     #[arg(long)]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// The node's name
+    #[arg(long)]
+    pub(crate) node: String,
+    /// The systemd unit of the node's containerd
+    #[arg(long, default_value = "containerd.service")]
+    pub(crate) unit: String,
+    /// Where pull secrets are mounted, each in a folder of its name
+    #[arg(long, default_value = "/etc/cofferdam/pull-secrets")]
+    pub(crate) pull_secrets: PathBuf,
+    /// How often the agent says that it lives, and looks for drift
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) heartbeat_seconds: u64,
+    /// How often it looks at every file of what is installed
+    #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub(crate) verify_seconds: u64,
+    /// Where to answer /healthz, /readyz and /metrics
+    #[arg(long, default_value = "0.0.0.0:9464")]
+    pub(crate) metrics_address: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ControllerArgs {
+    /// The namespace of the lease
+    #[arg(long)]
+    pub(crate) namespace: String,
+    /// The lease's name
+    #[arg(long, default_value = "cofferdam-controller")]
+    pub(crate) lease: String,
+    /// This replica's name: its pod's
+    #[arg(long)]
+    pub(crate) identity: String,
+    /// Where to answer /healthz, /readyz and /metrics
+    #[arg(long, default_value = "0.0.0.0:9465")]
+    pub(crate) metrics_address: SocketAddr,
 }

@@ -42,6 +42,8 @@ pub fn run() -> ExitCode {
         Command::Follow(args) => commands::follow::run(&args),
         Command::Completions { shell } => commands::generate::completions(shell),
         Command::Man { out } => commands::generate::man(out.as_deref()),
+        Command::Agent(args) => commands::cluster::agent(&args),
+        Command::Controller(args) => commands::cluster::controller(&args),
         Command::Worker(args) => commands::worker::run(&args),
         Command::Report(args) => commands::report::run(&args),
         Command::RehearseChild { args } => return rehearse::child_main(args),

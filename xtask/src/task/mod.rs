@@ -4,6 +4,7 @@ pub mod bench;
 pub mod build;
 pub mod cluster;
 pub mod demo;
+pub mod generate;
 pub mod node;
 pub mod screen;
 pub mod test;

@@ -39,6 +39,40 @@ pub fn images(cache: &Cache, node_tree: &Path) -> Result<Entry> {
     cache.entry(&recipe, |dir| build(dir, &bytes))
 }
 
+/// An OCI layout with one image in it, as an archive that containerd imports under this name.
+///
+/// # Errors
+/// It is no such layout, or tar fails.
+pub(super) fn archive(layout: &Path, name: &str) -> Result<Vec<u8>> {
+    let path = layout.join("index.json");
+    let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let index = named(&text, name).ok_or_else(|| Error::Unexpected {
+        what: path.display().to_string(),
+        why: "it does not list exactly one image".into(),
+        next: "give an OCI layout with one image, such as `cargo xtask image` writes".into(),
+    })?;
+    let dir = tempfile::tempdir().map_err(Error::io("create a folder in", &std::env::temp_dir()))?;
+    host::write(&dir.path().join("index.json"), index.to_string(), 0o644)?;
+    let file = dir.path().join("image.tar");
+    let tar = Command::new("tar").arg("--create").arg("--file").arg(&file);
+    tar.arg("--directory")
+        .arg(layout)
+        .args(["oci-layout", "blobs"])
+        .arg("--directory")
+        .arg(dir.path())
+        .arg("index.json")
+        .ok()?;
+    fs::read(&file).map_err(Error::io("read", &file))
+}
+
+/// The index with another name for its only image.
+fn named(index: &str, name: &str) -> Option<Value> {
+    let mut index: Value = serde_json::from_str(index).ok()?;
+    let [manifest] = index.get_mut("manifests")?.as_array_mut()?.as_mut_slice() else { return None };
+    manifest.as_object_mut()?.insert("annotations".into(), json!({"io.containerd.image.name": name}));
+    Some(index)
+}
+
 fn build(dir: &Path, busybox: &[u8]) -> Result<()> {
     let (rootfs, layout) = (dir.join("rootfs"), dir.join("layout"));
     host::write(&rootfs.join("bin/busybox"), busybox, 0o755)?;

@@ -6,7 +6,9 @@ use super::{secrets, task};
 use crate::agent::task::Task;
 use crate::api::{Assigned, PackageSpec, SandboxNode, SandboxNodeStatus};
 use crate::client::ClientError;
+use crate::metrics::AgentMetrics;
 use crate::now;
+use crate::serve::Ready;
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::Descriptor;
 use cofferdam_core::doctor::Skip;
@@ -75,9 +77,15 @@ pub enum AgentError {
 ///
 /// # Errors
 /// If the host cannot be reached from here; a silent API server is waited for.
-pub async fn run(client: Client, options: Options) -> Result<(), AgentError> {
+pub async fn run(
+    client: Client,
+    options: Options,
+    metrics: AgentMetrics,
+    ready: Ready,
+) -> Result<(), AgentError> {
     let unit = options.unit.clone();
     let outpost = blocking(move || Outpost::establish(&unit)).await??;
+    ready.set();
     let (send, seen) = watch::channel(Seen::Nothing);
     let name = options.node.clone();
     let watching = {
@@ -93,6 +101,7 @@ pub async fn run(client: Client, options: Options) -> Result<(), AgentError> {
         client,
         outpost,
         options,
+        metrics,
         seen,
         known: Known::default(),
         report: None,
@@ -113,6 +122,7 @@ struct Agent {
     client: Client,
     outpost: Outpost,
     options: Options,
+    metrics: AgentMetrics,
     seen: watch::Receiver<Seen>,
     known: Known,
     report: Option<Report>,
@@ -232,17 +242,21 @@ impl Agent {
                 working.await?
             }
         };
+        let removal = matches!(task, Task::Remove(_));
+        let word = if removal { "remove" } else { "install" };
         match &done.result {
-            Ok(outcome) => tracing::info!(
-                runtime = assigned.name,
-                result = outcome.result.as_str(),
-                class = outcome.class.map(Class::as_str),
-                message = outcome.message,
-                "ended"
-            ),
-            Err(error) => tracing::warn!(runtime = assigned.name, error = error.chain(), "failed"),
+            Ok(outcome) => {
+                let result = outcome.result.as_str();
+                self.metrics.ended(word, result);
+                let class = outcome.class.map(Class::as_str);
+                tracing::info!(runtime = assigned.name, result, class, message = outcome.message, "ended");
+            }
+            Err(error) => {
+                self.metrics.ended(word, error.class().as_str());
+                tracing::warn!(runtime = assigned.name, error = error.chain(), "failed");
+            }
         }
-        self.known.end(&assigned, matches!(task, Task::Remove(_)), &done, &now());
+        self.known.end(&assigned, removal, &done, &now());
         Ok(())
     }
 
@@ -282,10 +296,13 @@ impl Agent {
         let status = self.status(object);
         match api::patch(&self.client, &self.options.node, &status).await {
             Ok(()) => {
+                self.metrics.patched(true);
+                self.metrics.states(&status.runtimes);
                 self.written = status;
                 true
             }
             Err(error) => {
+                self.metrics.patched(false);
                 tracing::warn!(%error, "patching the status");
                 false
             }

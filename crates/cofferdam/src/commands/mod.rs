@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod catalog;
+pub(crate) mod cluster;
 pub(crate) mod doctor;
 pub(crate) mod follow;
 pub(crate) mod gc;

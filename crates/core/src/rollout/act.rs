@@ -193,7 +193,7 @@ impl<'a> Acts<'a> {
 
     /// Whether the node may have the target as far as canaries, failures and halts go.
     pub(super) fn permits(&self, seen: &Seen<'_>) -> bool {
-        !seen.failed && !self.halted && (self.is_open() || self.record.canaries.contains(&seen.view.name))
+        !seen.failed && !self.halted && (self.is_open() || self.record.canaries.contains_key(&seen.view.name))
     }
 
     /// Whether all nodes may have the target.
@@ -225,7 +225,7 @@ impl<'a> Acts<'a> {
             let counted = self.tries(target, seen);
             if (counted || missing > 0) && self.begin(seen, &Change::to(target, Why::Canary)) {
                 missing = missing.saturating_sub(usize::from(!counted));
-                self.record.canaries.insert(seen.view.name.clone());
+                self.record.canaries.entry(seen.view.name.clone()).or_default();
             }
         }
     }
@@ -234,7 +234,7 @@ impl<'a> Acts<'a> {
     fn tries(&self, target: &Revision, seen: &Seen<'_>) -> bool {
         let name = &seen.view.name;
         let begun = self.record.open.get(name).is_some_and(|open| open.revision == *target);
-        seen.stays && !seen.failed && (seen.is_on(target) || begun || self.record.canaries.contains(name))
+        seen.stays && !seen.failed && (seen.is_on(target) || begun || self.record.canaries.contains_key(name))
     }
 
     /// Gives the target to whoever's turn it is.

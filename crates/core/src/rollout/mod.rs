@@ -34,7 +34,7 @@ pub use fleet::{
 };
 pub use policy::{Backoff, MaxUnavailable, Policy};
 pub use reason::Reason;
-pub use record::{FailedNode, Open, Record};
+pub use record::{Canary, FailedNode, Open, Record};
 pub use time::{Moment, Time};
 
 /// What the fleet is to have.

@@ -4,7 +4,7 @@ use super::{NodeUid, RetryToken, Revision, Time, Wanted};
 use crate::class::Class;
 use crate::name::NodeName;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The rollout's memory: a journal in the SandboxRuntime's status. It is written, conditional on the object's
 /// resourceVersion, *before* the actions that it announces; so whoever reads it, however old their view of the nodes is,
@@ -24,14 +24,23 @@ pub struct Record {
     /// Whether `target`'s canaries were proven.
     pub canaries_passed: bool,
     /// The nodes that try `target` first.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub canaries: BTreeSet<NodeName>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub canaries: BTreeMap<NodeName, Canary>,
     /// Changes that were begun and have not been seen to end, by node.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub open: BTreeMap<NodeName, Open>,
     /// Nodes on which `target` failed; also those that were deleted since.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub failures: BTreeMap<NodeUid, FailedNode>,
+}
+
+/// A node that tries a revision first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Canary {
+    /// Since when it has been seen to be proven on it, by the controller's clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proven: Option<Time>,
 }
 
 /// A change of one node that was begun.

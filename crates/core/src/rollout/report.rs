@@ -76,7 +76,7 @@ fn reason(request: &Request<'_>, survey: &Survey<'_>, acts: &Acts<'_>, seen: &Se
     let Goal::Install(target) = request.goal else { return None };
     let known = acts.record.failures.get(&seen.view.uid).filter(|_| seen.failed);
     match seen.standing {
-        Standing::Proven(assigned, _) if assigned.revision == *target => None,
+        Standing::Proven(assigned) if assigned.revision == *target => None,
         Standing::Changing(assigned) => Some(Reason::Changing {
             wanted: assigned.wanted,
             revision: assigned.revision.clone(),

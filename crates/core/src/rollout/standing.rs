@@ -37,7 +37,7 @@ pub(super) enum Standing<'a> {
     /// It was told something, and has not answered yet, or is at work.
     Changing(&'a Assignment),
     /// It has what it was told.
-    Proven(&'a Assignment, Time),
+    Proven(&'a Assignment),
     /// It has it, unproven.
     Unproven(&'a str),
     /// It had it.
@@ -57,7 +57,7 @@ impl<'a> Standing<'a> {
         match (assigned.wanted, &view.observed.state) {
             (Wanted::Absent, AgentState::Absent) => Self::Gone,
             (Wanted::Absent, AgentState::Failed(failure)) => Self::Stuck(assigned, failure),
-            (Wanted::Present, AgentState::Proven { since }) => Self::Proven(assigned, *since),
+            (Wanted::Present, AgentState::Proven { .. }) => Self::Proven(assigned),
             (Wanted::Present, AgentState::Unproven { message }) => Self::Unproven(message),
             (Wanted::Present, AgentState::Drifted { message }) => Self::Drifted(message),
             (Wanted::Present, AgentState::Failed(failure)) => Self::Failed(assigned, failure),
@@ -97,7 +97,7 @@ impl<'a> Seen<'a> {
 
     /// Whether it is proven on `revision` and reachable.
     pub(super) fn has(&self, revision: &Revision) -> bool {
-        matches!(self.standing, Standing::Proven(assigned, _) if assigned.revision == *revision)
+        matches!(self.standing, Standing::Proven(assigned) if assigned.revision == *revision)
             && self.unreachable.is_none()
     }
 

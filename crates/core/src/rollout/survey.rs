@@ -1,7 +1,9 @@
 //! The first step: judge each node, and bring the record up to date with what was seen.
 
 use super::standing::{Seen, Standing};
-use super::{FailedNode, Goal, NodeView, Open, Policy, Reason, Record, Request, Revision, Time, Wanted};
+use super::{
+    Canary, FailedNode, Goal, NodeView, Open, Policy, Reason, Record, Request, Revision, Time, Wanted,
+};
 
 /// The fleet, judged.
 pub(super) struct Survey<'a> {
@@ -147,7 +149,7 @@ fn note_failures(
             };
             record.failures.insert(uid.clone(), failed);
         }
-        if let Standing::Proven(assigned, _) = seen.standing
+        if let Standing::Proven(assigned) = seen.standing
             && assigned.revision == *target
             && record.failures.get(uid).is_some_and(|known| known.sequence < assigned.sequence)
         {
@@ -177,28 +179,25 @@ fn note_canaries(
         return;
     }
     let old = std::mem::take(&mut record.canaries);
+    let now = request.moment.now;
     let (mut grown, mut all) = (0_usize, true);
     for seen in nodes.iter_mut().filter(|seen| seen.stays && !seen.failed) {
-        let until = match seen.standing {
-            Standing::Proven(assigned, since) if assigned.revision == *target => {
-                // The node's clock is believed as far as it makes sense beside ours.
-                let sane = since <= request.moment.now.plus(request.policy.soak);
-                let start = if sane { since.max(assigned.since) } else { assigned.since };
-                request.moment.pending(start, request.policy.soak)
-            }
-            _ => None,
-        };
-        let done = seen.has(target);
-        if let Some(until) = until.filter(|_| done) {
+        let name = &seen.view.name;
+        let known = old.get(name);
+        if known.is_none() && !seen.is_on(target) {
+            continue;
+        }
+        // By our clock: the node's may be wrong. Whoever flaps begins anew.
+        let proven = seen.has(target).then(|| known.and_then(|canary| canary.proven).unwrap_or(now));
+        let until = proven.and_then(|since| request.moment.pending(since, request.policy.soak));
+        if let Some(until) = until {
             survey.wake_at(until);
             seen.reason = Some(Reason::Soaking { until });
         }
-        let mature = done && until.is_none();
+        let mature = proven.is_some() && until.is_none();
         grown += usize::from(mature);
-        if old.contains(&seen.view.name) {
-            all &= mature;
-            record.canaries.insert(seen.view.name.clone());
-        }
+        all &= mature;
+        record.canaries.insert(name.clone(), Canary { proven });
     }
     let needed = canaries_needed(request, survey.matched);
     if all && grown >= needed && survey.matched > 0 && !survey.halted {

@@ -186,6 +186,14 @@ impl Cluster {
         found.ok_or_else(|| no_node(name))
     }
 
+    /// Loads the image of an OCI layout on every node (see [`Node::load_image`]).
+    ///
+    /// # Errors
+    /// A node does not take it.
+    pub fn load_image(&self, layout: &Path, name: &str) -> Result<()> {
+        self.nodes.iter().try_for_each(|node| node.load_image(layout, name))
+    }
+
     /// Boots another node, lets it join, and waits until it is ready.
     ///
     /// # Errors
