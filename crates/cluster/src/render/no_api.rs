@@ -5,6 +5,7 @@ use super::{Options, RenderError, json};
 use crate::access::{host, manifest};
 use crate::api::{GROUP, VERSION};
 use crate::file::{Declared, RuntimeFile};
+use crate::workload::{self, PULL_SECRETS};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,6 @@ use std::collections::{BTreeMap, BTreeSet};
 const COMPONENT: &str = "no-api";
 const FILE: &str = "runtimes.yaml";
 const FOLDER: &str = "/etc/cofferdam";
-const SECRETS: &str = "/etc/cofferdam/pull-secrets";
 const SECRET_KEY: &str = ".dockerconfigjson";
 /// Nobody, for the container that only sleeps.
 const NOBODY: u32 = 65532;
@@ -35,24 +35,11 @@ pub(super) fn objects(file: &RuntimeFile, options: &Options) -> Result<Vec<Value
     if groups.is_empty() {
         groups.push((&everywhere, Vec::new()));
     }
-    let mut objects = vec![namespace(options)];
+    let mut objects = vec![workload::namespace(&options.namespace)];
     for (selector, members) in groups {
         objects.extend(group(selector, &members, options)?);
     }
     Ok(objects)
-}
-
-fn namespace(options: &Options) -> Value {
-    let mut labels = manifest::labels(None);
-    // hostPath volumes, and root: docs/no-api.md says for what.
-    for mode in ["enforce", "audit", "warn"] {
-        labels[format!("pod-security.kubernetes.io/{mode}")] = "privileged".into();
-    }
-    json!({
-        "apiVersion": "v1",
-        "kind": "Namespace",
-        "metadata": {"name": options.namespace, "labels": labels},
-    })
 }
 
 fn group(selector: &Selector, members: &[&Declared], options: &Options) -> Result<[Value; 2], RenderError> {
@@ -146,7 +133,8 @@ fn pod(name: &str, members: &[&Declared], options: &Options) -> Value {
                 "items": [{"key": SECRET_KEY, "path": SECRET_KEY}],
             },
         }));
-        mounts.push(json!({"name": volume, "mountPath": format!("{SECRETS}/{secret}"), "readOnly": true}));
+        mounts
+            .push(json!({"name": volume, "mountPath": format!("{PULL_SECRETS}/{secret}"), "readOnly": true}));
     }
     let mut args = vec!["apply", "-f", "/etc/cofferdam/runtimes.yaml", "--in-pod"];
     if options.prune {

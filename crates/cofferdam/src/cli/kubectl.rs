@@ -143,7 +143,7 @@ pub(crate) struct RenderArgs {
     #[arg(long)]
     pub(crate) no_api: bool,
     /// Their image
-    #[arg(long, value_name = "REF", requires = "no_api", default_value = concat!("cofferdam:", env!("CARGO_PKG_VERSION")))]
+    #[arg(long, value_name = "REF", requires = "no_api", default_value = cofferdam_cluster::workload::IMAGE)]
     pub(crate) image: String,
     /// Their namespace
     #[arg(long, value_name = "NAME", requires = "no_api", default_value = "cofferdam-system")]
