@@ -3,14 +3,13 @@
 //! ```text
 //! api            SandboxRuntime and SandboxNode
 //! access         who may do what: RBAC, admission policies, what of the host an agent sees
-//! uninstall      has the nodes cleaned before Cofferdam goes
 //! workload       the pods that run this program, as manifests
 //! client         the API server, over the program's one connector
 //! agent          one node: does what its SandboxNode says
 //! controller     the fleet: says what each node should have, as the rollout allows
 //! service        both as processes;  metrics: what they count;  serve: health and metrics over HTTP
 //! runtime_class  handlers -> RuntimeClasses
-//! file           the declarative file, for one machine and for nodes without a token
+//! file           the declarative file;  render: everything as text;  view: objects for people
 //! ```
 
 pub mod access;
@@ -20,10 +19,12 @@ pub mod client;
 pub mod controller;
 pub mod file;
 pub mod metrics;
+pub mod render;
 pub mod runtime_class;
 pub mod serve;
 pub mod service;
 pub mod uninstall;
+pub mod view;
 pub mod workload;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

@@ -1,9 +1,14 @@
 //! The command line's definition.
 
 mod help;
+mod kubectl;
 mod node;
 mod values;
 
+pub(crate) use kubectl::{
+    ClusterArgs, ConnectArgs, DoctorArgs as KubectlDoctorArgs, ExplainArgs, Kubectl, KubectlCommand,
+    ListArgs, NodesArgs, RenderArgs, RetryArgs, RuntimeArgs, SteerArgs,
+};
 pub(crate) use node::NodeArgs;
 pub(crate) use values::absolute;
 
@@ -127,6 +132,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// Show and steer the runtimes of a cluster (kubectl cofferdam)
+    #[command(after_help = help::CLUSTER)]
+    Cluster(ClusterArgs),
     /// Run the agent of one node of a cluster (started by its DaemonSet)
     #[command(hide = true)]
     Agent(AgentArgs),
@@ -163,6 +171,7 @@ impl Command {
             Self::Status(args) | Self::Verify(args) => args.json,
             Self::Plan(args) | Self::Install(args) | Self::Upgrade(args) => args.node.json,
             Self::Apply(args) => args.node.json,
+            Self::Cluster(args) => args.command.json(),
             Self::Rollback(args) => args.node.json,
             Self::Repair(args) => args.node.json,
             Self::Gc(args) => args.node.json,

@@ -8,6 +8,7 @@ pub(crate) mod follow;
 pub(crate) mod gc;
 pub(crate) mod generate;
 pub(crate) mod install;
+pub(crate) mod kubectl;
 pub(crate) mod log;
 pub(crate) mod pause;
 pub(crate) mod recover;
