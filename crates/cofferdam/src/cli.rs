@@ -415,10 +415,10 @@ pub(crate) struct AgentArgs {
     pub(crate) pull_secrets: PathBuf,
     /// How often the agent says that it lives, and looks for drift
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
-    pub(crate) heartbeat: u64,
+    pub(crate) heartbeat_seconds: u64,
     /// How often it looks at every file of what is installed
     #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
-    pub(crate) verify: u64,
+    pub(crate) verify_seconds: u64,
     /// Where to answer /healthz, /readyz and /metrics
     #[arg(long, default_value = ":9464", value_parser = listen)]
     pub(crate) metrics_address: SocketAddr,
