@@ -30,7 +30,7 @@ pub mod workload;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// The present time, in whole seconds: what the API keeps.
-fn now() -> Time {
+pub fn now() -> Time {
     let now = k8s_openapi::jiff::Timestamp::now();
     Time(k8s_openapi::jiff::Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
