@@ -9,6 +9,7 @@
 //! controller     the fleet: says what each node should have, as the rollout allows
 //! service        both as processes;  metrics: what they count;  serve: health and metrics over HTTP
 //! runtime_class  handlers -> RuntimeClasses
+//! source         where a package comes from, for the host's worker
 //! file           the declarative file;  render: everything as text;  view: objects for people
 //! ```
 
@@ -23,6 +24,7 @@ pub mod render;
 pub mod runtime_class;
 pub mod serve;
 pub mod service;
+mod source;
 pub mod uninstall;
 pub mod view;
 pub mod workload;

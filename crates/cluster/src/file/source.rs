@@ -11,22 +11,9 @@ use std::path::Path;
 /// Where a package of a file comes from. `secrets` is the folder with the mounted pull secrets.
 ///
 /// # Errors
-/// If a pull secret is not there, or the source is of a kind that this release cannot read.
+/// If a pull secret is not there or has nothing for the registry, or the reference is none.
 pub fn source(package: &PackageSpec, secrets: &Path) -> Result<Source> {
-    if package.descriptor.is_some() {
-        let text = "a descriptor in the file is not supported yet";
-        return Err(HostError::new(Class::Unsupported, text)
-            .with_hint("put it into the package, as the file runtime.toml at its top"));
-    }
-    let (preset, version) = (package.preset.clone(), package.version.clone());
-    match (&package.source.directory, &package.source.oci) {
-        (Some(folder), None) => Ok(Source { folder: folder.into(), preset, version }),
-        (None, Some(oci)) => {
-            let _ = oci.pull_secret.as_deref().map(|name| pull_secret(secrets, name)).transpose()?;
-            Err(HostError::new(Class::Unsupported, "registries are not supported yet"))
-        }
-        _ => Err(HostError::new(Class::Invalid, "the package's source is neither a directory nor an image")),
-    }
+    crate::source::source(package, |name| pull_secret(secrets, name))
 }
 
 /// The text of a pull secret; its absence names what to set.
