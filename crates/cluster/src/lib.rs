@@ -10,7 +10,7 @@
 //! service        both as processes;  metrics: what they count;  serve: health and metrics over HTTP
 //! runtime_class  handlers -> RuntimeClasses
 //! source         where a package comes from, for the host's worker
-//! file           the declarative file, for one machine and for nodes without a token
+//! file           the declarative file;  render: everything as text;  view: objects for people
 //! ```
 
 pub mod access;
@@ -20,16 +20,19 @@ pub mod client;
 pub mod controller;
 pub mod file;
 pub mod metrics;
+pub mod render;
 pub mod runtime_class;
 pub mod serve;
 pub mod service;
 mod source;
+pub mod uninstall;
+pub mod view;
 pub mod workload;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// The present time, in whole seconds: what the API keeps.
-fn now() -> Time {
+pub fn now() -> Time {
     let now = k8s_openapi::jiff::Timestamp::now();
     Time(k8s_openapi::jiff::Timestamp::from_second(now.as_second()).unwrap_or(now))
 }

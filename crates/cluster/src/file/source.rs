@@ -21,8 +21,8 @@ fn pull_secret(folder: &Path, name: &str) -> Result<String> {
     secrets::read(folder, name).map_err(|error| {
         let file = folder.join(name).join(".dockerconfigjson");
         error.with_hint(format!(
-            "put the Docker configuration with the registry's login at {}: in a pod, the value pullSecrets: [{name}] of \
-             kubectl cofferdam render --no-api (--pull-secret {name}) mounts the Secret of that name there",
+            "put the registry's login at {} (in a pod: make the Secret {name} of type kubernetes.io/dockerconfigjson in the \
+             pod's namespace, which kubectl cofferdam render --no-api mounts there); or set pullSecret to another name",
             file.display()
         ))
     })

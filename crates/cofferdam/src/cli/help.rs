@@ -72,6 +72,27 @@ Examples:
 The same call again writes nothing. One runtime that fails does not stop the others; the exit code is
 that of the worst. docs/no-api.md says what the file holds.";
 
+pub(super) const CLUSTER: &str = "\
+Examples:
+  cofferdam cluster status                  the same as kubectl cofferdam status
+
+kubectl finds it as a plugin by its name: ln -s cofferdam kubectl-cofferdam, in a folder of PATH.";
+
+pub(super) const KUBECTL: &str = "\
+Examples:
+  kubectl cofferdam status                  how far each SandboxRuntime is, and why
+  kubectl cofferdam explain worker-1        why a node is as it is, and what to do
+  kubectl cofferdam plan gvisor             what a rollout would do now
+  kubectl cofferdam retry gvisor            failed nodes try again
+  kubectl cofferdam render runtimes.yaml --no-api | kubectl apply -f -
+                                            the runtimes of a file on a fleet without our API";
+
+pub(super) const RENDER: &str = "\
+Examples:
+  kubectl cofferdam render runtimes.yaml    RuntimeClasses, and the commands that label nodes
+  kubectl cofferdam render runtimes.yaml --no-api --image registry.example/cofferdam:0.1.0
+                                            and a DaemonSet without a token that does the work";
+
 pub(super) const ROLLBACK: &str = "\
 Examples:
   cofferdam rollback kata --dry-run         what it would change, as a diff

@@ -5,6 +5,7 @@ use cofferdam_core::class::Class;
 use cofferdam_core::reference::Reference;
 use cofferdam_host::error::{HostError, Result};
 use cofferdam_host::package::{Access, Place, Remote};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -112,4 +113,10 @@ pub(super) fn duration(text: &str) -> std::result::Result<Duration, String> {
         Some(seconds) if seconds <= LONGEST => Ok(Duration::from_secs(seconds)),
         _ => Err("a duration is at most a year".to_owned()),
     }
+}
+
+/// An address to listen on: `IP:PORT`, or `:PORT` for every address.
+pub(super) fn listen(text: &str) -> std::result::Result<SocketAddr, String> {
+    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    whole.parse().map_err(|_| format!("`{text}` is neither IP:PORT nor :PORT"))
 }

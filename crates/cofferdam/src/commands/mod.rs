@@ -8,6 +8,7 @@ pub(crate) mod follow;
 pub(crate) mod gc;
 pub(crate) mod generate;
 pub(crate) mod install;
+pub(crate) mod kubectl;
 pub(crate) mod log;
 pub(crate) mod pack;
 pub(crate) mod pause;
@@ -18,6 +19,7 @@ pub(crate) mod report;
 pub(crate) mod rollback;
 pub(crate) mod status;
 pub(crate) mod support_bundle;
+pub(crate) mod uninstall;
 pub(crate) mod verify;
 pub(crate) mod worker;
 

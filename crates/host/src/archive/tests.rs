@@ -103,7 +103,8 @@ impl Place {
 
     /// Nothing outside was made, changed or deleted.
     fn check_outside(&self, name: &str) {
-        let names: Vec<_> = std::fs::read_dir(self.0.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        let names: Vec<_> =
+            std::fs::read_dir(self.0.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names.len(), 2, "{name}: {names:?}");
         assert_eq!(std::fs::read(self.0.path().join("outside")).unwrap(), b"untouched", "{name}");
     }
@@ -184,8 +185,16 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("hard link to what comes later", tar().hard("a", "b").file("b", "").end(), "names no file"),
         ("hard link to a link", tar().link("b", "c").hard("a", "b").end(), "names no file"),
         ("hard link to a folder", tar().folder("b").hard("a", "b").end(), "names no file"),
-        ("hard link through a link", tar().file("b/c", "").link("d", "b").hard("a", "d/c").end(), "names no file"),
-        ("hard link with content", tar().file("b", "").raw(b'1', "a", "b", 0o644, 4, b"evil").end(), "no file"),
+        (
+            "hard link through a link",
+            tar().file("b/c", "").link("d", "b").hard("a", "d/c").end(),
+            "names no file",
+        ),
+        (
+            "hard link with content",
+            tar().file("b", "").raw(b'1', "a", "b", 0o644, 4, b"evil").end(),
+            "no file",
+        ),
         ("character device", tar().kind(b'3', "a").end(), "a device"),
         ("block device", tar().kind(b'4', "a").end(), "a device"),
         ("named pipe", tar().kind(b'6', "a").end(), "a named pipe"),
@@ -195,8 +204,16 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("setuid", tar().raw(b'0', "a", "", 0o4755, 0, b"").end(), "setuid"),
         ("setgid", tar().raw(b'0', "a", "", 0o2755, 0, b"").end(), "setuid or setgid"),
         ("folder with content", tar().raw(b'5', "a", "", 0o755, 4, b"evil").end(), "has content"),
-        ("declared larger than allowed", tar().raw(b'0', "a", "", 0o644, 1 << 40, b"").end(), "more than 10000"),
-        ("pax size larger than allowed", tar().pax(b'x', &[("size", "99999999")]).file("a", "").end(), "more than"),
+        (
+            "declared larger than allowed",
+            tar().raw(b'0', "a", "", 0o644, 1 << 40, b"").end(),
+            "more than 10000",
+        ),
+        (
+            "pax size larger than allowed",
+            tar().pax(b'x', &[("size", "99999999")]).file("a", "").end(),
+            "more than",
+        ),
         ("pax size that is no number", tar().pax(b'x', &[("size", "-1")]).file("a", "").end(), "no number"),
         ("pax size with a sign", tar().pax(b'x', &[("size", "+1")]).file("a", "x").end(), "no number"),
         ("global path", tar().pax(b'g', &[("path", "evil")]).file("a", "").end(), "global header"),
@@ -206,17 +223,41 @@ fn hostile() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("hard links too large together", hard_links(), "more than 10000 bytes"),
         ("too deep", tar().file("a/b/c/d/e/f", "").end(), "folders deep"),
         ("name too long", tar().long(b'L', &long).file("a", "").end(), "a name of 5001 bytes"),
-        ("name too long for the kernel", tar().long(b'L', &long[..300]).file("a", "").end(), "could not create"),
+        (
+            "name too long for the kernel",
+            tar().long(b'L', &long[..300]).file("a", "").end(),
+            "could not create",
+        ),
         ("extended header too long", tar().raw(b'x', "p", "", 0, 2 << 20, b"").end(), "extended header of"),
         ("broken extended header", tar().raw(b'x', "p", "", 0, 5, b"9 a=b").file("a", "").end(), "is broken"),
-        ("extended header of zero length", tar().raw(b'x', "p", "", 0, 6, b"0 a=b\n").file("a", "").end(), "broken"),
-        ("extended header without an entry", tar().pax(b'x', &[("path", "a")]).end(), "after an extended header"),
+        (
+            "extended header of zero length",
+            tar().raw(b'x', "p", "", 0, 6, b"0 a=b\n").file("a", "").end(),
+            "broken",
+        ),
+        (
+            "extended header without an entry",
+            tar().pax(b'x', &[("path", "a")]).end(),
+            "after an extended header",
+        ),
         ("not an archive", vec![7; 2048], "no tar archive"),
-        ("something after the end", [tar().end(), tar().file("a", "").end()].concat()[512..].to_vec(), "zeros"),
+        (
+            "something after the end",
+            [tar().end(), tar().file("a", "").end()].concat()[512..].to_vec(),
+            "zeros",
+        ),
         ("cut in a header", tar().file("a", "").end()[..100].to_vec(), "ends in the middle"),
         ("cut in a file", tar().file("a", "content").end()[..515].to_vec(), "ends in the middle"),
-        ("whiteout of what it has itself", tar().file("a", "").file(".wh.a", "").end(), "hidden by the layer"),
-        ("whiteout of what leads to it", tar().file("a/b", "").file(".wh.a", "").end(), "hidden by the layer"),
+        (
+            "whiteout of what it has itself",
+            tar().file("a", "").file(".wh.a", "").end(),
+            "hidden by the layer",
+        ),
+        (
+            "whiteout of what leads to it",
+            tar().file("a/b", "").file(".wh.a", "").end(),
+            "hidden by the layer",
+        ),
         ("whiteout of nothing", tar().file(".wh.", "").end(), "no name"),
         ("whiteout of above", tar().file("a/.wh...", "").end(), ""),
     ]
