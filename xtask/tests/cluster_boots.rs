@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use xtask::testbed::cluster::{self, condition};
 use xtask::testbed::registry::{PASSWORD, USER};
+use xtask::testbed::trial::wait_for;
 use xtask::testbed::{Cluster, ClusterSpec, Component, Containerd, Member, Registry, RegistrySpec, oci};
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -76,18 +77,14 @@ fn nodes_run_pods_that_reach_the_api() {
         let log = cluster.kubectl_ok(&["logs", pod]).unwrap();
         assert_eq!(log.trim(), format!("I am {pod}"));
     }
-    eprintln!("T pods {:?}", begun.elapsed());
     requests_are_counted(&cluster, mark);
     tokens_name_their_node(&cluster, &pods[0]);
     nodes_have_no_power_over_others(&cluster);
-    eprintln!("T tokens {:?}", begun.elapsed());
+    user_is_told_that_there_are_too_many_requests(&cluster);
     pods_outlive_the_control_plane(&mut cluster);
-    eprintln!("T outlive {:?}", begun.elapsed());
     assert_eq!(boxes(&cluster, 2), pods);
     rebooted_node_comes_back(&mut cluster, &pods);
-    eprintln!("T rebooted {:?}", begun.elapsed());
     node_is_replaced_under_its_name(&mut cluster, &pods);
-    eprintln!("T replaced {:?}", begun.elapsed());
 }
 
 fn requests_are_counted(cluster: &Cluster, mark: cluster::Mark) {
@@ -149,33 +146,46 @@ fn nodes_have_no_power_over_others(cluster: &Cluster) {
     assert!(!other.success() && other.stderr.contains("only its own Node object"), "{other:?}");
 }
 
+fn user_is_told_that_there_are_too_many_requests(cluster: &Cluster) {
+    let user = "system:serviceaccount:default:default";
+    let ask =
+        || cluster.kubectl(&["get", "--raw", "/version", "--request-timeout=5s", "--as", user]).unwrap();
+    assert!(ask().success());
+    cluster.hold_off(user).unwrap();
+    let told = || {
+        let answer = ask();
+        Ok((answer.stderr.contains("Too Many Requests") || answer.stderr.contains("too many requests"))
+            .then_some(()))
+    };
+    wait_for("the API server to hold the user off", LIMIT, told).unwrap();
+    assert!(cluster.kubectl(&["get", "nodes"]).unwrap().success(), "nobody else is held off");
+    cluster.let_in(user).unwrap();
+    wait_for("the API server to let the user in", LIMIT, || Ok(ask().success().then_some(()))).unwrap();
+}
+
 fn pods_outlive_the_control_plane(cluster: &mut Cluster) {
     let before: Vec<_> = cluster.nodes().iter().map(|node| node.pods().unwrap()).collect();
     let same = |cluster: &Cluster| {
         let now: Vec<_> = cluster.nodes().iter().map(|node| node.pods().unwrap()).collect();
         assert_eq!(now, before, "no container was restarted");
     };
-    let t = Instant::now();
     cluster.stop_api_server().unwrap();
-    eprintln!("TT stop {:?}", t.elapsed());
-    let away = cluster.kubectl(&["get", "nodes", "--request-timeout=3s"]).unwrap();
+    let away = cluster.kubectl(&["get", "nodes", "--request-timeout=1s"]).unwrap();
     assert!(!away.success(), "{away:?}");
     assert!(cluster.stop_api_server().is_err(), "it is away already");
     same(cluster);
     cluster.start_api_server().unwrap();
-    eprintln!("TT start {:?}", t.elapsed());
     assert!(cluster.start_api_server().is_err(), "it is back already");
+    let watch = "/api/v1/nodes?watch=1&timeoutSeconds=5&resourceVersion=1";
+    let answer = cluster.kubectl(&["get", "--raw", watch]).unwrap();
+    assert!(answer.stdout.contains("\"code\":410"), "who watched before has to list anew: {answer:?}");
     cluster.stop(Component::Etcd).unwrap();
-    eprintln!("TT stop etcd {:?}", t.elapsed());
-    assert!(!cluster.kubectl(&["get", "nodes", "--request-timeout=3s"]).unwrap().success());
-    eprintln!("TT asked {:?}", t.elapsed());
+    assert!(!cluster.kubectl(&["get", "nodes", "--request-timeout=1s"]).unwrap().success());
     cluster.start(Component::Etcd).unwrap();
-    eprintln!("TT start etcd {:?}", t.elapsed());
     for component in [Component::ControllerManager, Component::Scheduler] {
         cluster.stop(component).unwrap();
         cluster.start(component).unwrap();
     }
-    eprintln!("TT others {:?}", t.elapsed());
     for name in ["n1", "n2"] {
         cluster.wait_ready(name).unwrap();
     }
@@ -184,19 +194,10 @@ fn pods_outlive_the_control_plane(cluster: &mut Cluster) {
 
 fn rebooted_node_comes_back(cluster: &mut Cluster, pods: &[(String, String)]) {
     let (pod, node) = &pods[1];
-    let t = Instant::now();
     cluster.node_mut(node).unwrap().pull_the_plug().unwrap();
     cluster.wait_until(&["node", node], LIMIT, |node| condition(node, "Ready") != Some("True")).unwrap();
-    eprintln!("TT notready {:?}", t.elapsed());
     cluster.node_mut(node).unwrap().power_on().unwrap();
-    eprintln!("TT on {:?}", t.elapsed());
     cluster.wait_ready(node).unwrap();
-    eprintln!("TT ready {:?}", t.elapsed());
-    std::fs::write(
-        "/tmp/clw/kubelet.journal",
-        cluster.node(node).unwrap().ok(&["journalctl", "-b", "-o", "short-precise", "--no-pager"]).unwrap(),
-    )
-    .unwrap();
     let restarted = |object: &Value| {
         object.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_u64) == Some(1)
             && condition(object, "Ready") == Some("True")
@@ -255,6 +256,8 @@ fn images_come_from_layouts_and_registries() {
     let layout = layout(dir.path(), &images.path().join("images.tar"));
     let name = "loaded.test/box:2";
     cluster.load_image(&layout, name).unwrap();
+    let releases = cluster.helm(&["list", "--all-namespaces", "--output=json"]).unwrap().ok().unwrap();
+    assert_eq!(releases.stdout.trim(), "[]");
     let args = ["run", "loaded", "--restart=Never", "--image", name, "--", "/bin/sh", "-c", "echo it runs"];
     cluster.kubectl_ok(&args).unwrap();
     cluster.wait_until(&["pod", "loaded"], LIMIT, |pod| text(pod, "/status/phase") == "Succeeded").unwrap();

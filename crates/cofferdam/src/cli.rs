@@ -19,7 +19,7 @@ use cofferdam_host::survey::SurveyOptions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{duration, label, source};
+use values::{duration, label, listen, source};
 
 /// The heading of what is about printing.
 const OUTPUT: &str = "Output";
@@ -144,6 +144,9 @@ pub(crate) enum Command {
     /// Wait until asked to end (the container beside which apply did its work)
     #[command(hide = true)]
     Pause,
+    /// Have every node of the cluster cleaned before Cofferdam goes (the chart's hook)
+    #[command(hide = true)]
+    Uninstall(UninstallArgs),
     /// Carry out a request (started by systemd)
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -182,6 +185,7 @@ impl Command {
             | Self::Agent(_)
             | Self::Controller(_)
             | Self::Pause
+            | Self::Uninstall(_)
             | Self::Worker(_)
             | Self::Report(_)
             | Self::RehearseChild { .. } => false,
@@ -410,14 +414,21 @@ pub(crate) struct AgentArgs {
     #[arg(long, default_value = "/etc/cofferdam/pull-secrets")]
     pub(crate) pull_secrets: PathBuf,
     /// How often the agent says that it lives, and looks for drift
-    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
-    pub(crate) heartbeat_seconds: u64,
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) heartbeat: u64,
     /// How often it looks at every file of what is installed
-    #[arg(long, default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
-    pub(crate) verify_seconds: u64,
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub(crate) verify: u64,
     /// Where to answer /healthz, /readyz and /metrics
-    #[arg(long, default_value = "0.0.0.0:9464")]
+    #[arg(long, default_value = ":9464", value_parser = listen)]
     pub(crate) metrics_address: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UninstallArgs {
+    /// How long to wait for the nodes, e.g. 90s, 10m, 1h
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -428,10 +439,10 @@ pub(crate) struct ControllerArgs {
     /// The lease's name
     #[arg(long, default_value = "cofferdam-controller")]
     pub(crate) lease: String,
-    /// This replica's name: its pod's
+    /// This replica's name [default: its pod's, which is the host name]
     #[arg(long)]
-    pub(crate) identity: String,
+    pub(crate) identity: Option<String>,
     /// Where to answer /healthz, /readyz and /metrics
-    #[arg(long, default_value = "0.0.0.0:9465")]
+    #[arg(long, default_value = ":9465", value_parser = listen)]
     pub(crate) metrics_address: SocketAddr,
 }

@@ -31,6 +31,7 @@ pub fn run() -> ExitCode {
         Command::Apply(args) => commands::apply::run(&args),
         Command::Cluster(args) => commands::kubectl::run(&args.command),
         Command::Pause => commands::pause::run(),
+        Command::Uninstall(args) => commands::uninstall::run(&args),
         Command::Rollback(args) => commands::rollback::run(&args),
         Command::Verify(args) => commands::verify::run(&args),
         Command::Repair(args) => commands::repair::run(&args),

@@ -91,14 +91,19 @@ fn build(dir: &Path, busybox: &[u8]) -> Result<()> {
         manifest(&layout, &layer, PAUSE, &["/bin/sh", "-c", WAIT])?,
         manifest(&layout, &layer, BUSYBOX, &["/bin/sh"])?,
     ];
-    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests});
-    host::write(&layout.join("index.json"), index.to_string(), 0o644)?;
-    host::write(&layout.join("oci-layout"), json!({"imageLayoutVersion": "1.0.0"}).to_string(), 0o644)?;
+    finish(&layout, &manifests)?;
     tar(&layout, &dir.join("images.tar"))?;
     for scratch in [rootfs, layout, dir.join("layer.tar")] {
         host::remove_tree(&scratch)?;
     }
     Ok(())
+}
+
+/// Makes a folder with blobs a layout with these manifests.
+pub(crate) fn finish(layout: &Path, manifests: &[Value]) -> Result<()> {
+    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests});
+    host::write(&layout.join("index.json"), index.to_string(), 0o644)?;
+    host::write(&layout.join("oci-layout"), json!({"imageLayoutVersion": "1.0.0"}).to_string(), 0o644)
 }
 
 fn manifest(layout: &Path, layer: &[u8], name: &str, command: &[&str]) -> Result<Value> {
@@ -125,16 +130,18 @@ fn manifest(layout: &Path, layer: &[u8], name: &str, command: &[&str]) -> Result
     Ok(descriptor)
 }
 
-fn blob(layout: &Path, media_type: &str, bytes: &[u8]) -> Result<Value> {
+/// Writes a blob into a layout, and gives its descriptor.
+pub(crate) fn blob(layout: &Path, media_type: &str, bytes: &[u8]) -> Result<Value> {
     let digest = hex(bytes);
     host::write(&layout.join("blobs/sha256").join(&digest), bytes, 0o644)?;
     Ok(json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": bytes.len()}))
 }
 
-/// The same input gives the same bytes.
-fn tar(dir: &Path, file: &Path) -> Result<()> {
+/// The same input gives the same bytes, whatever the umask.
+pub(crate) fn tar(dir: &Path, file: &Path) -> Result<()> {
     Command::new("tar")
         .args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "--format=ustar"])
+        .arg("--mode=u=rwX,go=rX")
         .arg("--directory")
         .arg(dir)
         .arg("--create")
@@ -145,6 +152,7 @@ fn tar(dir: &Path, file: &Path) -> Result<()> {
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// A SHA-256 in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }

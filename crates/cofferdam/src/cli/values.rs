@@ -1,6 +1,7 @@
 //! How arguments' values are read.
 
 use cofferdam_host::error::{HostError, Result};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,4 +45,10 @@ pub(super) fn duration(text: &str) -> std::result::Result<Duration, String> {
         Some(seconds) if seconds <= LONGEST => Ok(Duration::from_secs(seconds)),
         _ => Err("a duration is at most a year".to_owned()),
     }
+}
+
+/// An address to listen on: `IP:PORT`, or `:PORT` for every address.
+pub(super) fn listen(text: &str) -> std::result::Result<SocketAddr, String> {
+    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    whole.parse().map_err(|_| format!("`{text}` is neither IP:PORT nor :PORT"))
 }

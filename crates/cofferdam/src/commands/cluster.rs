@@ -14,8 +14,8 @@ pub(crate) fn agent(args: &AgentArgs) -> Result<ExitCode> {
         node: args.node.clone(),
         unit: args.unit.clone(),
         pull_secrets: args.pull_secrets.clone(),
-        heartbeat: Duration::from_secs(args.heartbeat_seconds),
-        verify: Duration::from_secs(args.verify_seconds),
+        heartbeat: Duration::from_secs(args.heartbeat),
+        verify: Duration::from_secs(args.verify),
     };
     ended(service::run_agent(options, args.metrics_address))
 }
@@ -25,11 +25,15 @@ pub(crate) fn controller(args: &ControllerArgs) -> Result<ExitCode> {
     let options = controller::Options {
         namespace: args.namespace.clone(),
         lease: args.lease.clone(),
-        identity: args.identity.clone(),
+        identity: args.identity.clone().unwrap_or_else(host_name),
     };
     ended(service::run_controller(options, args.metrics_address))
 }
 
 fn ended(result: std::result::Result<(), ServiceError>) -> Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS).map_err(|error| HostError::new(Class::Unavailable, error.to_string()))
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

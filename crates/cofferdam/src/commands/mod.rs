@@ -18,6 +18,7 @@ pub(crate) mod report;
 pub(crate) mod rollback;
 pub(crate) mod status;
 pub(crate) mod support_bundle;
+pub(crate) mod uninstall;
 pub(crate) mod verify;
 pub(crate) mod worker;
 

@@ -4,7 +4,7 @@ use super::super::command::{Command, Output};
 use super::super::error::{Error, Result};
 use super::super::trial::wait_for;
 use super::Cluster;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 impl Cluster {
@@ -30,6 +30,24 @@ impl Cluster {
     /// Those of [`Cluster::kubectl`], or a status other than 0.
     pub fn kubectl_ok(&self, args: &[&str]) -> Result<String> {
         Ok(self.kubectl(args)?.ok()?.stdout)
+    }
+
+    /// A call of helm as the administrator, to be given a limit.
+    ///
+    /// # Errors
+    /// helm cannot be built.
+    pub fn helm_command(&self, args: &[&str]) -> Result<Command> {
+        let program = self.helm_directory()?.join("helm");
+        let command = Command::new(program).args(args);
+        Ok(self.environment().fold(command, |command, (name, value)| command.env(name, value)))
+    }
+
+    /// Runs helm to its end, for a minute at most. A status other than 0 is no error.
+    ///
+    /// # Errors
+    /// It cannot be built or started, or does not end in time.
+    pub fn helm(&self, args: &[&str]) -> Result<Output> {
+        self.helm_command(args)?.run()
     }
 
     /// Creates or changes objects, given as YAML or JSON, as the server's side does it.
@@ -95,6 +113,43 @@ impl Cluster {
         self.wait_until(args, limit, |object| condition(object, kind) == Some(status))
     }
 
+    /// From soon on the API server answers every request of this user with 429.
+    ///
+    /// # Errors
+    /// The API server refuses.
+    pub fn hold_off(&self, user: &str) -> Result<()> {
+        let name = held_off(user);
+        let none = json!({"type": "Reject"});
+        let level = json!({
+            "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
+            "kind": "PriorityLevelConfiguration",
+            "metadata": {"name": name},
+            "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 0, "lendablePercent": 0, "borrowingLimitPercent": 0, "limitResponse": none}},
+        });
+        let everything = json!({
+            "subjects": [{"kind": "User", "user": {"name": user}}],
+            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true}],
+            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
+        });
+        let flow = json!({
+            "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
+            "kind": "FlowSchema",
+            "metadata": {"name": name},
+            "spec": {"priorityLevelConfiguration": {"name": name}, "matchingPrecedence": 2, "rules": [everything]},
+        });
+        self.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [level, flow]}).to_string())
+    }
+
+    /// Takes back [`Cluster::hold_off`].
+    ///
+    /// # Errors
+    /// The API server refuses.
+    pub fn let_in(&self, user: &str) -> Result<()> {
+        let name = held_off(user);
+        self.kubectl_ok(&["delete", "flowschema,prioritylevelconfiguration", &name])?;
+        Ok(())
+    }
+
     /// A token of a ServiceAccount as the kubelet gives it to a pod: bound to the pod, and so to its node.
     ///
     /// # Errors
@@ -113,6 +168,13 @@ impl Cluster {
     pub fn token(&self, namespace: &str, account: &str) -> Result<String> {
         Ok(self.kubectl_ok(&["create", "token", account, "--namespace", namespace])?.trim().to_owned())
     }
+}
+
+/// A user's name as an object's.
+fn held_off(user: &str) -> String {
+    let word: String =
+        user.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    format!("hold-off-{word}")
 }
 
 /// The status of an object's condition.

@@ -292,6 +292,15 @@ impl Cluster {
         self.tools.path().join("bin")
     }
 
+    /// The folder with helm in it, built if need be.
+    ///
+    /// # Errors
+    /// It cannot be built.
+    pub fn helm_directory(&self) -> Result<PathBuf> {
+        // The cache is not cleaned while a test runs: nothing has to hold on to the entry.
+        Ok(gotools::helm(&self.cache)?.path().join("bin"))
+    }
+
     /// The folder of logs, keys and kubeconfigs.
     pub fn dir(&self) -> &Path {
         self.plane.site().dir()
