@@ -3,16 +3,14 @@
 //! ```text
 //! api            SandboxRuntime and SandboxNode
 //! access         who may do what: RBAC, admission policies, what of the host an agent sees
-//! uninstall      has the nodes cleaned before Cofferdam goes
 //! workload       the pods that run this program, as manifests
 //! client         the API server, over the program's one connector
 //! agent          one node: does what its SandboxNode says
 //! controller     the fleet: says what each node should have, as the rollout allows
 //! service        both as processes;  metrics: what they count;  serve: health and metrics over HTTP
-//! render         what is applied by those who decide outside the cluster
-//! view           the objects as text for people
 //! runtime_class  handlers -> RuntimeClasses
-//! file           the declarative file, for one machine and for nodes without a token
+//! source         where a package comes from, for the host's worker
+//! file           the declarative file;  render: everything as text;  view: objects for people
 //! ```
 
 pub mod access;
@@ -26,6 +24,7 @@ pub mod render;
 pub mod runtime_class;
 pub mod serve;
 pub mod service;
+mod source;
 pub mod uninstall;
 pub mod view;
 pub mod workload;

@@ -10,16 +10,18 @@ pub(crate) use kubectl::{
     ListArgs, NodesArgs, RenderArgs, RetryArgs, RuntimeArgs, SteerArgs,
 };
 pub(crate) use node::NodeArgs;
-pub(crate) use values::absolute;
+pub(crate) use values::{AccessArgs, PlaceArg};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cofferdam_core::doctor::Skip;
 use cofferdam_core::name::RuntimeName;
+use cofferdam_core::reference::Reference;
+use cofferdam_host::package::{Place, Source};
 use cofferdam_host::survey::SurveyOptions;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{duration, label, listen, source};
+use values::{duration, image, label, listen, source};
 
 /// The heading of what is about printing.
 const OUTPUT: &str = "Output";
@@ -109,6 +111,9 @@ pub(crate) enum Command {
     /// Finish what a crash interrupted
     #[command(after_help = help::RECOVER)]
     Recover(RecoverArgs),
+    /// Make an image of a package, for a registry or a folder
+    #[command(after_help = help::PACK)]
+    Pack(PackArgs),
     /// Show what was done on this node, when, by whom, with which result
     #[command(after_help = help::LOG)]
     Log(LogArgs),
@@ -178,6 +183,7 @@ impl Command {
             Self::Remove(args) => args.node.json,
             Self::Recover(args) => args.node.json,
             Self::Log(args) => args.node.json,
+            Self::Pack(args) => args.json,
             Self::SupportBundle(args) => args.node.json,
             Self::Follow(args) => args.json,
             Self::Completions { .. }
@@ -215,7 +221,7 @@ pub(crate) enum CatalogCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Presets to judge this node for, or dir:PATH for a package; none: the node alone
+    /// Presets to judge this node for, or dir:PATH or oci:REFERENCE for a package; none: the node alone
     #[arg(value_name = "PRESET")]
     pub(crate) runtimes: Vec<String>,
     #[command(flatten)]
@@ -224,15 +230,13 @@ pub(crate) struct DoctorArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
-    /// The package: dir:PATH
+    /// The package: dir:PATH, oci:REFERENCE (in a registry) or layout:PATH (an image in a folder)
     #[arg(value_name = "SOURCE", value_parser = source)]
-    pub(crate) source: PathBuf,
-    /// The descriptor to use for a package without runtime.toml (see catalog)
-    #[arg(long, value_name = "PRESET")]
-    pub(crate) preset: Option<String>,
-    /// The package's version, for a preset, if the package has no file VERSION
-    #[arg(long, value_name = "VERSION", requires = "preset")]
-    pub(crate) runtime_version: Option<String>,
+    pub(crate) source: PlaceArg,
+    #[command(flatten)]
+    pub(crate) described: DescribedArgs,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     /// Go on although this check of the doctor's says no (repeatable)
     #[arg(long, value_name = "NAME", value_parser = Skip::new)]
     pub(crate) skip_check: Vec<Skip>,
@@ -241,6 +245,45 @@ pub(crate) struct InstallArgs {
     pub(crate) skip_rehearsal: bool,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
+}
+
+/// What describes a package that does not do so itself.
+#[derive(Debug, Args)]
+pub(crate) struct DescribedArgs {
+    /// The descriptor to use for a package without runtime.toml (see catalog)
+    #[arg(long, value_name = "PRESET")]
+    pub(crate) preset: Option<String>,
+    /// The package's version, for a preset, if the package has no file VERSION
+    #[arg(long, value_name = "VERSION", requires = "preset")]
+    pub(crate) runtime_version: Option<String>,
+}
+
+impl DescribedArgs {
+    /// The package at `place`.
+    pub(crate) fn source(&self, place: Place) -> Source {
+        Source { preset: self.preset.clone(), version: self.runtime_version.clone(), ..Source::plain(place) }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("where").required(true).multiple(true).args(["push", "out"]))]
+pub(crate) struct PackArgs {
+    /// The folder that holds the package
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) described: DescribedArgs,
+    /// Write the image to a registry: oci:REFERENCE
+    #[arg(long, value_name = "REFERENCE", value_parser = image)]
+    pub(crate) push: Option<Reference>,
+    /// Write the image to a new folder, in the OCI layout
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    /// Print JSON (docs/json.md)
+    #[arg(long, help_heading = OUTPUT)]
+    pub(crate) json: bool,
 }
 
 impl InstallArgs {
@@ -309,9 +352,11 @@ pub(crate) struct RepairArgs {
     /// The runtime whose files are put back [default: all]
     #[arg(value_name = "RUNTIME")]
     pub(crate) name: Option<RuntimeName>,
-    /// The package to take files from: dir:PATH [default: where they came from]
+    /// The package to take files from [default: where they came from]
     #[arg(long, value_name = "SOURCE", value_parser = source, requires = "name")]
-    pub(crate) from: Option<PathBuf>,
+    pub(crate) from: Option<PlaceArg>,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     /// Replace what someone edited in files and tables that are ours
     #[arg(long)]
     pub(crate) overwrite: bool,
@@ -415,10 +460,10 @@ pub(crate) struct AgentArgs {
     pub(crate) pull_secrets: PathBuf,
     /// How often the agent says that it lives, and looks for drift
     #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
-    pub(crate) heartbeat: u64,
+    pub(crate) heartbeat_seconds: u64,
     /// How often it looks at every file of what is installed
     #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
-    pub(crate) verify: u64,
+    pub(crate) verify_seconds: u64,
     /// Where to answer /healthz, /readyz and /metrics
     #[arg(long, default_value = ":9464", value_parser = listen)]
     pub(crate) metrics_address: SocketAddr,

@@ -38,6 +38,7 @@ pub fn run() -> ExitCode {
         Command::Gc(args) => commands::gc::run(&args),
         Command::Remove(args) => commands::remove::run(&args),
         Command::Recover(args) => commands::recover::run(&args),
+        Command::Pack(args) => commands::pack::run(&args),
         Command::Log(args) => commands::log::run(&args),
         Command::SupportBundle(args) => commands::support_bundle::run(&args),
         Command::Follow(args) => commands::follow::run(&args),

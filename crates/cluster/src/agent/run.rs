@@ -4,11 +4,12 @@ use super::api::{self, Seen};
 use super::state::{self, Done, Known};
 use super::{secrets, task};
 use crate::agent::task::Task;
-use crate::api::{Assigned, PackageSpec, SandboxNode, SandboxNodeStatus};
+use crate::api::{Assigned, SandboxNode, SandboxNodeStatus};
 use crate::client::ClientError;
 use crate::metrics::AgentMetrics;
 use crate::now;
 use crate::serve::Ready;
+use crate::source::source;
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::Descriptor;
 use cofferdam_core::doctor::Skip;
@@ -18,7 +19,6 @@ use cofferdam_host::error::HostError;
 use cofferdam_host::event::{Ending, Event, Outcome};
 use cofferdam_host::history;
 use cofferdam_host::outpost::Outpost;
-use cofferdam_host::package::Source;
 use cofferdam_host::report::{Depth, Report};
 use cofferdam_host::survey::{EngineChoice, SurveyOptions};
 use cofferdam_host::transact;
@@ -264,7 +264,9 @@ impl Agent {
     fn job(&self, task: &Task) -> Result<Option<Job>, HostError> {
         let wish = match task {
             Task::Install(assigned) => Wish::Install {
-                source: source(&assigned.target.package, &self.options)?,
+                source: source(&assigned.target.package, |name| {
+                    secrets::read(&self.options.pull_secrets, name)
+                })?,
                 expect: Expect::Anything,
             },
             Task::Remove(assigned) => match self.known.runtime_of(&assigned.name) {
@@ -341,21 +343,4 @@ fn skips(assigned: &Assigned) -> Result<Vec<Skip>, HostError> {
             .map_err(|error| HostError::new(Class::Invalid, format!("skipChecks: `{name}`: {error}")))
     };
     assigned.target.skip_checks.iter().map(skip).collect()
-}
-
-/// Where the package comes from.
-fn source(package: &PackageSpec, options: &Options) -> Result<Source, HostError> {
-    let (preset, version) = (package.preset.clone(), package.version.clone());
-    match (&package.source.directory, &package.source.oci) {
-        (Some(folder), None) => Ok(Source { folder: folder.into(), preset, version }),
-        (None, Some(oci)) => {
-            let _ = oci
-                .pull_secret
-                .as_deref()
-                .map(|name| secrets::read(&options.pull_secrets, name))
-                .transpose()?;
-            Err(HostError::new(Class::Unsupported, "registries are not supported yet"))
-        }
-        _ => Err(HostError::new(Class::Invalid, "the package's source is neither a directory nor an image")),
-    }
 }

@@ -4,29 +4,16 @@ use super::Form;
 use crate::agent::secrets;
 use crate::api::PackageSpec;
 use cofferdam_core::class::Class;
-use cofferdam_host::error::{HostError, Result};
+use cofferdam_host::error::Result;
 use cofferdam_host::package::Source;
 use std::path::Path;
 
 /// Where a package of a file comes from. `secrets` is the folder with the mounted pull secrets.
 ///
 /// # Errors
-/// If a pull secret is not there, or the source is of a kind that this release cannot read.
+/// If a pull secret is not there or has nothing for the registry, or the reference is none.
 pub fn source(package: &PackageSpec, secrets: &Path) -> Result<Source> {
-    if package.descriptor.is_some() {
-        let text = "a descriptor in the file is not supported yet";
-        return Err(HostError::new(Class::Unsupported, text)
-            .with_hint("put it into the package, as the file runtime.toml at its top"));
-    }
-    let (preset, version) = (package.preset.clone(), package.version.clone());
-    match (&package.source.directory, &package.source.oci) {
-        (Some(folder), None) => Ok(Source { folder: folder.into(), preset, version }),
-        (None, Some(oci)) => {
-            let _ = oci.pull_secret.as_deref().map(|name| pull_secret(secrets, name)).transpose()?;
-            Err(HostError::new(Class::Unsupported, "registries are not supported yet"))
-        }
-        _ => Err(HostError::new(Class::Invalid, "the package's source is neither a directory nor an image")),
-    }
+    crate::source::source(package, |name| pull_secret(secrets, name))
 }
 
 /// The text of a pull secret; its absence names what to set.
@@ -41,14 +28,11 @@ fn pull_secret(folder: &Path, name: &str) -> Result<String> {
     })
 }
 
-/// What to add to the error of a package that k8s-kata-manager's schema names.
+/// What to do where a package that k8s-kata-manager's schema names is found to be none.
 #[must_use]
-pub fn explain(form: Form, error: HostError) -> HostError {
-    if form != Form::KataManager || error.class() != Class::Invalid {
-        return error;
-    }
-    error.with_hint(
+pub fn advice(form: Form, class: Class) -> Option<&'static str> {
+    (form == Form::KataManager && class == Class::Invalid).then_some(
         "this artifact is a kernel, an image and a configuration for a Kata that is there already; this release installs \
-         packages that say so in a runtime.toml with [base] (docs/moving.md)",
+         packages that describe themselves by a runtime.toml (docs/moving.md)",
     )
 }

@@ -47,6 +47,8 @@ Examples:
   cofferdam install dir:./kata              a package with a runtime.toml
   cofferdam install dir:./gvisor --preset gvisor-oci
                                             a package that a preset describes
+  cofferdam install oci:registry.example.com/kata:3.26 --auth-file pull.json
+                                            an image in a registry, with credentials
   cofferdam install dir:./kata --root ./tree --engine containerd@1.7 --no-systemd
                                             into an image that is being built
   cofferdam install dir:./kata --json       one JSON event per line, the last one is the outcome
@@ -133,6 +135,16 @@ Examples:
   cofferdam log -n 5                        the last five
   cofferdam log --json                      the same for programs
   journalctl -u cofferdam-worker            outlives the log, which goes with the last runtime";
+
+pub(super) const PACK: &str = "\
+Examples:
+  cofferdam pack ./kata --push oci:registry.example.com/kata:3.26 --auth-file push.json
+                                            for cofferdam install oci:registry.example.com/kata:3.26
+  cofferdam pack ./gvisor --preset gvisor-oci --runtime-version 1.2 --out ./image
+                                            the image describes itself: the preset is needed no more
+  cofferdam install layout:./image          from the folder
+
+The same package gives the same digest. docs/registries.md says what is in the image.";
 
 pub(super) const SUPPORT_BUNDLE: &str = "\
 Examples:

@@ -14,8 +14,8 @@ pub(crate) fn agent(args: &AgentArgs) -> Result<ExitCode> {
         node: args.node.clone(),
         unit: args.unit.clone(),
         pull_secrets: args.pull_secrets.clone(),
-        heartbeat: Duration::from_secs(args.heartbeat),
-        verify: Duration::from_secs(args.verify),
+        heartbeat: Duration::from_secs(args.heartbeat_seconds),
+        verify: Duration::from_secs(args.verify_seconds),
     };
     ended(service::run_agent(options, args.metrics_address))
 }

@@ -10,6 +10,7 @@ pub(crate) mod generate;
 pub(crate) mod install;
 pub(crate) mod kubectl;
 pub(crate) mod log;
+pub(crate) mod pack;
 pub(crate) mod pause;
 pub(crate) mod recover;
 pub(crate) mod remove;

@@ -11,6 +11,7 @@ use cofferdam_host::error::{HostError, Result};
 use cofferdam_host::event::{Ending, Event, Outcome, Sink};
 use cofferdam_host::history;
 use cofferdam_host::outpost::Outpost;
+use cofferdam_host::package::TemporaryRoom;
 use cofferdam_host::report::Depth;
 use cofferdam_host::store::Store;
 use cofferdam_host::survey::SurveyOptions;
@@ -55,8 +56,11 @@ impl<'a> Place<'a> {
             Self::Here(args) => {
                 let planned = match &wish {
                     Wish::Install { source, expect } => {
-                        let package = source.read()?;
-                        let package = &package.package;
+                        let room = TemporaryRoom::new()?;
+                        let root = args.node.open_root()?;
+                        let ledger = Store::new(&root)?.ledger()?;
+                        let installed = ledger.as_ref().map(|ledger| (&root, ledger));
+                        let package = &room.open(source, installed, &mut |_, _| {})?.package;
                         named(&package.descriptor.name)?;
                         look_ahead(&args.node, &survey, args.dry_run, |survey| {
                             let rehearse = !args.skip_rehearsal;
