@@ -64,7 +64,7 @@ impl<'a> Acts<'a> {
         self.leavers(survey, &mut wakes);
         wakes.into_iter().for_each(|time| survey.wake_at(time));
         for seen in &survey.nodes {
-            if !seen.stays && matches!(seen.standing, Standing::Gone) {
+            if !seen.stays && !seen.unseen_change && matches!(seen.standing, Standing::Gone) {
                 let (node, uid) = (seen.view.name.clone(), seen.view.uid.clone());
                 self.actions.push(Action::Forget { node, uid });
             }
@@ -185,8 +185,8 @@ impl<'a> Acts<'a> {
         if seen.acted || seen.unseen_change || seen.unreachable.is_some() {
             return;
         }
-        let last = is_final(self.request.policy, assigned.attempt, failure);
         let on_target = assigned.revision == *target;
+        let last = is_final(self.request.policy, assigned.attempt, failure) || on_target && seen.failed;
         // It was sent there from the target, or with the fleet.
         let sound = seen.failed || self.record.last_good.as_ref() == Some(&assigned.revision);
         let back = match (on_target, last) {

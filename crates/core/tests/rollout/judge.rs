@@ -264,7 +264,8 @@ impl Judge {
         ensure(!before.label, || format!("{name}: changes while it is announced"))?;
         let unsettled =
             machines.values().filter(|machine| machine.is_unsettled() && machine.view.matches).count();
-        ensure(before.is_unsettled() || unsettled <= limit(request), || {
+        let down = before.is_unsettled() || matches!(before.view.observed.state, AgentState::Drifted { .. });
+        ensure(down || unsettled <= limit(request), || {
             format!("{name}: {unsettled} change at once, {} may", limit(request))
         })?;
         if let Some(left) = before.view.assigned.as_ref().filter(|_| why == Why::Rollback) {
@@ -274,7 +275,10 @@ impl Judge {
         }
         let Goal::Install(target) = request.goal else { return Ok(()) };
         let record = decision.remember.as_ref().unwrap_or(request.record);
-        if assignment.revision != *target || record.last_good.as_ref() == Some(target) {
+        if assignment.wanted == Wanted::Absent
+            || assignment.revision != *target
+            || record.last_good.as_ref() == Some(target)
+        {
             return Ok(());
         }
         let budget = request.policy.failure_budget.min(Policy::MOST_FAILURES) as usize;

@@ -401,7 +401,11 @@ impl<'a> World<'a> {
     }
 
     fn show(&self, decision: &Decision) {
-        println!("{} {:?} limit {:?}", self.now, self.phase, self.policy.max_unavailable);
+        println!("{} {:?} {:?} {:?} {:?}", self.now, self.phase, self.goal, self.clock(), self.hearing_since);
+        println!("  {:?} {:?}", self.policy, decision.counts);
+        for node in &decision.nodes {
+            println!("    {} {:?}", node.name, node.reason);
+        }
         for (name, machine) in &self.machines {
             let view = &machine.view;
             let told = view.assigned.as_ref().map(|a| (&a.revision.0, a.wanted, a.sequence, a.attempt));
