@@ -154,7 +154,7 @@ impl<'a> Acts<'a> {
         }
         let Some(open) = self.record.open.get(&seen.view.name).cloned() else { return };
         let wanted = match (open.wanted, self.request.goal) {
-            (Wanted::Absent, _) => !seen.stays && seen.view.in_use == 0,
+            (Wanted::Absent, _) => !seen.stays && seen.view.in_use == 0 && seen.present().is_some(),
             (Wanted::Present, Goal::Install(target)) if seen.stays && open.revision == *target => {
                 !self.halted && !seen.failed
             }
@@ -206,7 +206,7 @@ impl<'a> Acts<'a> {
             }
             return;
         }
-        let retried = if on_target { !self.halted } else { sound && !self.permits(seen) };
+        let retried = self.permits(seen) == on_target && (on_target || sound);
         if last || !retried {
             return;
         }
@@ -240,7 +240,7 @@ impl<'a> Acts<'a> {
         let idle = !seen.acted && seen.unreachable.is_none() && seen.stays && !seen.failed;
         // A failure that somebody asked to forget: the same revision once more.
         let pardoned = matches!(seen.standing, Standing::Failed(assigned, failure)
-            if is_final(self.request.policy, assigned.attempt, failure));
+            if is_final(self.request.policy, assigned.attempt, failure) || !self.permits(seen));
         idle && (!seen.is_on(target) || pardoned)
     }
 
@@ -270,7 +270,8 @@ impl<'a> Acts<'a> {
     fn tries(&self, target: &Revision, seen: &Seen<'_>) -> bool {
         let name = &seen.view.name;
         let begun = self.record.open.get(name).is_some_and(|open| open.revision == *target);
-        seen.stays && !seen.failed && (seen.is_on(target) || begun || self.record.canaries.contains_key(name))
+        let on = seen.is_on(target) && !matches!(seen.standing, Standing::Failed(..));
+        seen.stays && !seen.failed && (on || begun || self.record.canaries.contains_key(name))
     }
 
     /// Gives the target to whoever's turn it is.

@@ -101,8 +101,12 @@ fn follow_open(
         if is_over(&open, seen) {
             continue;
         }
-        seen.unseen_change =
-            seen.view.assigned.as_ref().is_none_or(|assigned| assigned.sequence < open.sequence);
+        let unseen = seen.view.assigned.as_ref().is_none_or(|assigned| assigned.sequence < open.sequence);
+        if unseen && lag_ends(request.moment, open.since).is_none() {
+            // It would be seen by now: whoever began it came no further.
+            continue;
+        }
+        seen.unseen_change = unseen;
         seen.holds = true;
         seen.shown |= !seen.unseen_change;
         record.open.insert(seen.view.name.clone(), open);
@@ -203,7 +207,8 @@ fn note_canaries(
     for seen in nodes.iter_mut().filter(|seen| seen.stays && !seen.failed) {
         let name = &seen.view.name;
         let known = old.get(name);
-        if known.is_none() && !seen.is_on(target) {
+        let tries = seen.is_on(target) && !matches!(seen.standing, Standing::Failed(..));
+        if known.is_none() && !tries {
             continue;
         }
         // By our clock: the node's may be wrong. Whoever flaps begins anew.
