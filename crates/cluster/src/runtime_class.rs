@@ -29,11 +29,14 @@ pub fn runtime_classes(
     spec: &SandboxRuntimeSpec,
     reported: &[HandlerState],
 ) -> Vec<RuntimeClass> {
+    of(name, spec, &handlers(spec, reported))
+}
+
+/// The same for handlers that are known already.
+pub fn of(name: &str, spec: &SandboxRuntimeSpec, handlers: &[KnownHandler]) -> Vec<RuntimeClass> {
     match spec.runtime_classes {
         RuntimeClasses::Unmanaged => Vec::new(),
-        RuntimeClasses::Managed => {
-            handlers(spec, reported).iter().map(|handler| class(name, spec, handler)).collect()
-        }
+        RuntimeClasses::Managed => handlers.iter().map(|handler| class(name, spec, handler)).collect(),
     }
 }
 

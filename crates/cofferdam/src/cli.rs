@@ -1,19 +1,27 @@
 //! The command line's definition.
 
 mod help;
+mod kubectl;
 mod node;
 mod values;
 
+pub(crate) use kubectl::{
+    ClusterArgs, ConnectArgs, DoctorArgs as KubectlDoctorArgs, ExplainArgs, Kubectl, KubectlCommand,
+    ListArgs, NodesArgs, RenderArgs, RetryArgs, RuntimeArgs, SteerArgs,
+};
 pub(crate) use node::NodeArgs;
-pub(crate) use values::absolute;
+pub(crate) use values::{AccessArgs, PlaceArg};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cofferdam_core::doctor::Skip;
 use cofferdam_core::name::RuntimeName;
+use cofferdam_core::reference::Reference;
+use cofferdam_host::package::{Place, Source};
 use cofferdam_host::survey::SurveyOptions;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use values::{duration, source};
+use values::{duration, image, label, listen, source};
 
 /// The heading of what is about printing.
 const OUTPUT: &str = "Output";
@@ -82,6 +90,9 @@ pub(crate) enum Command {
     /// Install another version beside the present one; running sandboxes keep theirs
     #[command(after_help = help::UPGRADE)]
     Upgrade(InstallArgs),
+    /// Bring this machine to what a file says
+    #[command(after_help = help::APPLY)]
+    Apply(ApplyArgs),
     /// Go back to the version that was there before
     #[command(after_help = help::ROLLBACK)]
     Rollback(RollbackArgs),
@@ -100,6 +111,9 @@ pub(crate) enum Command {
     /// Finish what a crash interrupted
     #[command(after_help = help::RECOVER)]
     Recover(RecoverArgs),
+    /// Make an image of a package, for a registry or a folder
+    #[command(after_help = help::PACK)]
+    Pack(PackArgs),
     /// Show what was done on this node, when, by whom, with which result
     #[command(after_help = help::LOG)]
     Log(LogArgs),
@@ -123,6 +137,21 @@ pub(crate) enum Command {
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
+    /// Show and steer the runtimes of a cluster (kubectl cofferdam)
+    #[command(after_help = help::CLUSTER)]
+    Cluster(ClusterArgs),
+    /// Run the agent of one node of a cluster (started by its DaemonSet)
+    #[command(hide = true)]
+    Agent(AgentArgs),
+    /// Run the cluster's controller (started by its Deployment)
+    #[command(hide = true)]
+    Controller(ControllerArgs),
+    /// Wait until asked to end (the container beside which apply did its work)
+    #[command(hide = true)]
+    Pause,
+    /// Have every node of the cluster cleaned before Cofferdam goes (the chart's hook)
+    #[command(hide = true)]
+    Uninstall(UninstallArgs),
     /// Carry out a request (started by systemd)
     #[command(hide = true)]
     Worker(WorkerArgs),
@@ -146,16 +175,23 @@ impl Command {
             Self::Doctor(args) => args.node.json,
             Self::Status(args) | Self::Verify(args) => args.json,
             Self::Plan(args) | Self::Install(args) | Self::Upgrade(args) => args.node.json,
+            Self::Apply(args) => args.node.json,
+            Self::Cluster(args) => args.command.json(),
             Self::Rollback(args) => args.node.json,
             Self::Repair(args) => args.node.json,
             Self::Gc(args) => args.node.json,
             Self::Remove(args) => args.node.json,
             Self::Recover(args) => args.node.json,
             Self::Log(args) => args.node.json,
+            Self::Pack(args) => args.json,
             Self::SupportBundle(args) => args.node.json,
             Self::Follow(args) => args.json,
             Self::Completions { .. }
             | Self::Man { .. }
+            | Self::Agent(_)
+            | Self::Controller(_)
+            | Self::Pause
+            | Self::Uninstall(_)
             | Self::Worker(_)
             | Self::Report(_)
             | Self::RehearseChild { .. } => false,
@@ -185,7 +221,7 @@ pub(crate) enum CatalogCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Presets to judge this node for, or dir:PATH for a package; none: the node alone
+    /// Presets to judge this node for, or dir:PATH or oci:REFERENCE for a package; none: the node alone
     #[arg(value_name = "PRESET")]
     pub(crate) runtimes: Vec<String>,
     #[command(flatten)]
@@ -194,15 +230,11 @@ pub(crate) struct DoctorArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
-    /// The package: dir:PATH
+    /// The package: dir:PATH, oci:REFERENCE (in a registry) or layout:PATH (an image in a folder)
     #[arg(value_name = "SOURCE", value_parser = source)]
-    pub(crate) source: PathBuf,
-    /// The descriptor to use for a package without runtime.toml (see catalog)
-    #[arg(long, value_name = "PRESET")]
-    pub(crate) preset: Option<String>,
-    /// The package's version, for a preset, if the package has no file VERSION
-    #[arg(long, value_name = "VERSION", requires = "preset")]
-    pub(crate) runtime_version: Option<String>,
+    pub(crate) source: PlaceArg,
+    #[command(flatten)]
+    pub(crate) described: DescribedArgs,
     /// Go on although this check of the doctor's says no (repeatable)
     #[arg(long, value_name = "NAME", value_parser = Skip::new)]
     pub(crate) skip_check: Vec<Skip>,
@@ -210,7 +242,48 @@ pub(crate) struct InstallArgs {
     #[arg(long)]
     pub(crate) skip_rehearsal: bool,
     #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    #[command(flatten)]
     pub(crate) node: NodeArgs,
+}
+
+/// What describes a package that does not do so itself.
+#[derive(Debug, Args)]
+pub(crate) struct DescribedArgs {
+    /// The descriptor to use for a package without runtime.toml (see catalog)
+    #[arg(long, value_name = "PRESET")]
+    pub(crate) preset: Option<String>,
+    /// The package's version, for a preset, if the package has no file VERSION
+    #[arg(long, value_name = "VERSION", requires = "preset")]
+    pub(crate) runtime_version: Option<String>,
+}
+
+impl DescribedArgs {
+    /// The package at `place`.
+    pub(crate) fn source(&self, place: Place) -> Source {
+        Source { preset: self.preset.clone(), version: self.runtime_version.clone(), ..Source::plain(place) }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("where").required(true).multiple(true).args(["push", "out"]))]
+pub(crate) struct PackArgs {
+    /// The folder that holds the package
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) described: DescribedArgs,
+    /// Write the image to a registry: oci:REFERENCE
+    #[arg(long, value_name = "REFERENCE", value_parser = image)]
+    pub(crate) push: Option<Reference>,
+    /// Write the image to a new folder, in the OCI layout
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    /// Print JSON (docs/json.md)
+    #[arg(long, help_heading = OUTPUT)]
+    pub(crate) json: bool,
 }
 
 impl InstallArgs {
@@ -218,6 +291,33 @@ impl InstallArgs {
     pub(crate) fn survey(&self) -> SurveyOptions {
         SurveyOptions { skip_checks: self.skip_check.clone(), ..self.node.survey() }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// The file: SandboxRuntime objects, or k8s-kata-manager's configuration; - is standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Remove what an earlier apply installed and the file does not name (any more)
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// Only show what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// A label of this machine, for node selectors (repeatable) [default: selectors are not looked at]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    pub(crate) node_label: Vec<(String, String)>,
+    /// Where pull secrets are: DIR/NAME/.dockerconfigjson
+    #[arg(long, value_name = "DIR", default_value = "/etc/cofferdam/pull-secrets")]
+    pub(crate) pull_secrets: PathBuf,
+    /// Act on the host of this container (docs/no-api.md)
+    #[arg(long, conflicts_with_all = ["dry_run", "root"])]
+    pub(crate) in_pod: bool,
+    /// Do not start the engine on the new configuration in isolation first
+    #[arg(long)]
+    pub(crate) skip_rehearsal: bool,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
 }
 
 #[derive(Debug, Args)]
@@ -252,9 +352,9 @@ pub(crate) struct RepairArgs {
     /// The runtime whose files are put back [default: all]
     #[arg(value_name = "RUNTIME")]
     pub(crate) name: Option<RuntimeName>,
-    /// The package to take files from: dir:PATH [default: where they came from]
+    /// The package to take files from [default: where they came from]
     #[arg(long, value_name = "SOURCE", value_parser = source, requires = "name")]
-    pub(crate) from: Option<PathBuf>,
+    pub(crate) from: Option<PlaceArg>,
     /// Replace what someone edited in files and tables that are ours
     #[arg(long)]
     pub(crate) overwrite: bool,
@@ -264,6 +364,8 @@ pub(crate) struct RepairArgs {
     /// Do not start the engine on the new configuration in isolation first
     #[arg(long)]
     pub(crate) skip_rehearsal: bool,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }
@@ -343,4 +445,49 @@ pub(crate) struct ReportArgs {
     /// Where to write it
     #[arg(long)]
     pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AgentArgs {
+    /// The node's name
+    #[arg(long)]
+    pub(crate) node: String,
+    /// The systemd unit of the node's containerd
+    #[arg(long, default_value = "containerd.service")]
+    pub(crate) unit: String,
+    /// Where pull secrets are mounted, each in a folder of its name
+    #[arg(long, default_value = "/etc/cofferdam/pull-secrets")]
+    pub(crate) pull_secrets: PathBuf,
+    /// How often the agent says that it lives, and looks for drift
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub(crate) heartbeat_seconds: u64,
+    /// How often it looks at every file of what is installed
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub(crate) verify_seconds: u64,
+    /// Where to answer /healthz, /readyz and /metrics
+    #[arg(long, default_value = ":9464", value_parser = listen)]
+    pub(crate) metrics_address: SocketAddr,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UninstallArgs {
+    /// How long to wait for the nodes, e.g. 90s, 10m, 1h
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "10m")]
+    pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ControllerArgs {
+    /// The namespace of the lease
+    #[arg(long)]
+    pub(crate) namespace: String,
+    /// The lease's name
+    #[arg(long, default_value = "cofferdam-controller")]
+    pub(crate) lease: String,
+    /// This replica's name [default: its pod's, which is the host name]
+    #[arg(long)]
+    pub(crate) identity: Option<String>,
+    /// Where to answer /healthz, /readyz and /metrics
+    #[arg(long, default_value = ":9465", value_parser = listen)]
+    pub(crate) metrics_address: SocketAddr,
 }

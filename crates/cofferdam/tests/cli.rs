@@ -92,6 +92,51 @@ fn help() {
     assert_eq!(version.out, concat!("cofferdam ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 
+/// What kubectl runs as its plugin: the program by another name.
+fn plugin(bench: &Bench, args: &[&str]) -> Ran {
+    let mut command = bench.command();
+    command.arg0("/usr/local/bin/kubectl-cofferdam").args(args).env("COLUMNS", "100");
+    support::finish(command)
+}
+
+#[test]
+fn the_plugins_help() {
+    let bench = Bench::new("containerd");
+    let help = plugin(&bench, &["--help"]).expect(0);
+    golden(&bench, "kubectl-help", &help);
+    let commands = commands(&help.out);
+    assert!(commands.len() > 8, "{commands:?}");
+    for name in commands.iter().filter(|name| *name != "help") {
+        let ran = plugin(&bench, &[name, "--help"]).expect(0);
+        golden(&bench, &format!("kubectl-help-{name}"), &ran);
+        // The same commands without kubectl.
+        plain(&bench, &["cluster", name, "--help"]).expect(0);
+    }
+    let absent = bench.beside("absent/kubeconfig");
+    let ran = plugin(&bench, &["status", "--kubeconfig", absent.to_str().unwrap()]).expect(2);
+    golden(&bench, "kubectl-no-config", &ran);
+}
+
+#[test]
+fn files_are_rendered_without_a_cluster() {
+    let bench = Bench::new("containerd");
+    let path = bench.beside("runtimes.yaml");
+    let file = path.to_str().unwrap();
+    std::fs::write(&path, include_str!("../../../docs/examples/runtimes.yaml")).unwrap();
+    golden(&bench, "render", &plugin(&bench, &["render", file]).expect(0));
+    let with =
+        ["render", file, "--no-api", "--image", "registry.example/cofferdam:1", "--namespace", "sandboxes"];
+    golden(&bench, "render-no-api", &plugin(&bench, &with).expect(0));
+    std::fs::write(&path, include_str!("../../../docs/examples/kata-manager.yaml")).unwrap();
+    golden(
+        &bench,
+        "render-kata-manager",
+        &plugin(&bench, &["render", file, "--no-api", "--prune"]).expect(0),
+    );
+    std::fs::write(&path, "kind: Pod\n").unwrap();
+    golden(&bench, "render-wrong", &plugin(&bench, &["render", file]).expect(2));
+}
+
 #[test]
 fn completions_and_manual_name_every_command() {
     let bench = Bench::new("containerd");
@@ -175,8 +220,8 @@ fn events_tell_a_change_from_its_begin_to_its_outcome() {
     assert_eq!(ran.out.lines().count(), events.len(), "one event per line");
     assert_eq!(ran.err, "");
     let kinds: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
-    let steps = usize::try_from(events[0]["steps"].as_u64().unwrap()).unwrap();
-    assert_eq!((kinds[0], kinds[kinds.len() - 1]), ("started", "finished"));
+    assert_eq!((kinds[0], kinds[1], kinds[kinds.len() - 1]), ("read", "started", "finished"));
+    let steps = usize::try_from(events[1]["steps"].as_u64().unwrap()).unwrap();
     assert_eq!(kinds.iter().filter(|kind| **kind == "step").count(), steps);
     assert!(kinds.contains(&"staged"));
     let last = &events[events.len() - 1];

@@ -122,6 +122,8 @@ pub struct Asker {
 pub enum Through {
     /// Somebody (or their program) ran the command.
     Command,
+    /// `cofferdam apply`, for a declarative file.
+    Apply,
     /// The cluster's agent on this node, for a SandboxRuntime.
     Agent,
     /// systemd started the worker again, after a signal had ended it.
@@ -136,7 +138,7 @@ impl std::fmt::Display for Asker {
             Through::Worker => return f.write_str("the worker, started again"),
             Through::Boot => return f.write_str("recovery at boot"),
             Through::Agent => return f.write_str("the cluster's agent"),
-            Through::Command => {}
+            Through::Command | Through::Apply => {}
         }
         match (&self.sudo_user, &self.user) {
             (Some(user), _) => write!(f, "{} (sudo)", user.escape_debug())?,

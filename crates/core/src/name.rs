@@ -143,6 +143,23 @@ name_type!(
     PackagePath, is_plain_relative, NameError::PackagePath
 );
 
+/// Whether a symbolic link at `path` of a package, with this target, ends in the package.
+pub fn inner_target(path: &str, target: &str) -> bool {
+    if target.starts_with('/') {
+        return false;
+    }
+    let mut depth = path.split('/').count() - 1;
+    for part in target.split('/') {
+        match part {
+            "" | "." => {}
+            ".." if depth == 0 => return false,
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+    }
+    true
+}
+
 impl HostPath {
     /// `self` with a relative path appended.
     ///

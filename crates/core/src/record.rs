@@ -138,11 +138,17 @@ pub struct Installed {
     /// The preset that described it, if it has no descriptor of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<String>,
+    /// The digest of the image that it was unpacked from, as the registry names it (for several platforms, the index's).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Digest>,
     /// The digest of its tree's manifest. None: nothing was staged yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Digest>,
     /// What its probe said.
     pub verdict: Verdict,
+    /// Whether a declarative file brought it: then one without it may take it away (`cofferdam apply --prune`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub declared: bool,
 }
 
 /// A version that is registered no more, but whose tree is still there.

@@ -173,7 +173,7 @@ fn parse_digest(text: &str) -> Result<Digest, &'static str> {
 
 /// Whether the first part names a host, and not a part of the path.
 fn is_host_like(part: &str) -> bool {
-    part == "localhost" || part.contains(['.', ':']) || part.bytes().any(|b| b.is_ascii_uppercase())
+    part == "localhost" || part.contains(['.', ':', '[']) || part.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 fn normal_host(host: &str) -> Result<String, &'static str> {

@@ -127,6 +127,8 @@ macro_rules! from_error {
 from_error!(
     crate::cri::CriError,
     crate::observe::ObserveError,
+    crate::net::NetError,
+    crate::registry::RegistryError,
     crate::rehearse::RehearseError,
     crate::systemd::SystemdError
 );

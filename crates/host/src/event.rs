@@ -22,6 +22,13 @@ pub enum Event {
         /// How many steps it has.
         steps: usize,
     },
+    /// Bytes of the package came from where it is.
+    Fetched {
+        /// So far.
+        bytes: u64,
+        /// Of how many.
+        total: u64,
+    },
     /// The package was read.
     Read {
         /// What it says of itself.

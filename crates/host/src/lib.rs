@@ -6,7 +6,8 @@
 //! process         the one place that runs other programs
 //! cri, systemd    clients
 //! observe         what is there;  survey: one look at all of it
-//! package         a package directory: read, checked, staged
+//! package         a package: fetched, read, checked, staged, packed
+//! registry        images: pulled, pushed;  archive: their layers, unpacked and packed
 //! tree            whether an installed one is as it was installed
 //! rehearse        the engine's own binary on candidate files, isolated
 //! store           ledger, journal, backups, lock
@@ -15,6 +16,7 @@
 //! doctor          what the named checks look at;  report: what an agent tells the cluster
 //! ```
 
+mod archive;
 mod config_files;
 pub mod cri;
 pub mod doctor;
@@ -27,6 +29,7 @@ pub mod observe;
 pub mod outpost;
 pub mod package;
 pub mod process;
+pub mod registry;
 pub mod rehearse;
 pub mod report;
 pub mod root;

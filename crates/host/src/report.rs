@@ -82,6 +82,9 @@ pub struct RuntimeReport {
     pub drift: Vec<String>,
     /// Who uses it, in any version.
     pub users: Vec<User>,
+    /// Whether a declarative file brought it.
+    #[serde(default)]
+    pub declared: bool,
 }
 
 /// A check of the doctor's that is not a yes.
@@ -183,6 +186,7 @@ fn runtime(
             Err(why) => vec![format!("could not compare: {why}")],
         },
         users,
+        declared: installed.declared,
     }
 }
 

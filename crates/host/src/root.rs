@@ -238,7 +238,7 @@ pub(crate) fn list_fd(fd: impl AsFd) -> rustix::io::Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn delete_at(parent: impl AsFd, name: &str) -> rustix::io::Result<()> {
+pub(crate) fn delete_at(parent: impl AsFd, name: &str) -> rustix::io::Result<()> {
     match rustix::fs::unlinkat(&parent, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => {}

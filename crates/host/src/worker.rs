@@ -75,12 +75,8 @@ pub enum Wish {
 impl std::fmt::Display for Wish {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Install { source, expect: Expect::Anything } => {
-                write!(f, "install dir:{}", source.folder.display())
-            }
-            Self::Install { source, expect: Expect::Installed } => {
-                write!(f, "upgrade dir:{}", source.folder.display())
-            }
+            Self::Install { source, expect: Expect::Anything } => write!(f, "install {}", source.place),
+            Self::Install { source, expect: Expect::Installed } => write!(f, "upgrade {}", source.place),
             Self::Rollback { name } => write!(f, "rollback {name}"),
             Self::Collect { .. } => f.write_str("gc"),
             Self::Repair(Mend { name: Some(name), .. }) => write!(f, "repair {name}"),
@@ -115,13 +111,7 @@ pub fn perform(job: &Job, root: &HostRoot, sink: &mut dyn Sink) -> Outcome {
     let scribe = Scribe::new(job.asker.clone(), job.wish.to_string());
     let host = Host { root, survey: &job.survey, engine, scribe: &scribe, sink };
     let outcome = match &job.wish {
-        Wish::Install { source, expect } => match source.read() {
-            Ok(package) => {
-                host.sink.take(Event::Read { package: Box::new(package.package.descriptor.clone()) });
-                transact::install(host, &package, *expect, job.options)
-            }
-            Err(error) => Outcome::refused(&error, 0),
-        },
+        Wish::Install { source, expect } => transact::install(host, source, *expect, job.options),
         Wish::Rollback { name } => transact::rollback(host, name, job.options),
         Wish::Collect { scope } => transact::collect(host, *scope),
         Wish::Repair(mend) => transact::repair(host, mend, job.options),

@@ -10,7 +10,7 @@ use cofferdam_core::name::HostPath;
 use cofferdam_core::observation::{EngineObservation, PathState, TargetObservation, TreeState, TreeUses};
 use cofferdam_core::plan::{self, Expect, Package, Plan, PlanError, World};
 use cofferdam_host::event::Outcome;
-use cofferdam_host::package::Source;
+use cofferdam_host::package::{Place, Source, TemporaryRoom};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -105,7 +105,9 @@ pub fn run(args: &Args) -> Result<()> {
 fn planning(report: &mut Report, node: &Node, folder: &Path) -> Result<()> {
     let status = node.ok(&["cofferdam", "status", "--json"])?;
     let Status { mut engine } = serde_json::from_str(&status).context("cannot read the observation")?;
-    let package = Source { folder: folder.to_owned(), preset: None, version: None }.read()?.package;
+    let package = TemporaryRoom::new()?
+        .open(&Source::plain(Place::Dir(folder.to_owned())), None, &mut |_, _| {})?
+        .package;
     let runs = report.runs;
     let time = median(runs, || plan_once(&engine, &package))?;
     report.planning.insert("recorded observation", time);

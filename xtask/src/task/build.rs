@@ -51,6 +51,33 @@ impl Release {
         Ok(Self(command.spawn().context("cannot start cargo")?))
     }
 
+    /// Builds it so that the same sources give the same bytes wherever the checkout and cargo's home are, and returns
+    /// its path. In a folder of its own: it shares nothing with a build that names those places.
+    ///
+    /// # Errors
+    /// It does not build.
+    pub fn reproducible() -> Result<PathBuf> {
+        let home = std::env::var_os("CARGO_HOME")
+            .map(PathBuf::from)
+            .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+        let mut flags = vec![format!("--remap-path-prefix={}=/cofferdam", workspace().display())];
+        flags.extend(home.map(|home| format!("--remap-path-prefix={}=/cargo", home.display())));
+        let target = target_dir().join("image");
+        let status = cargo()
+            .args(["build", "--quiet", "--locked", "--release", "--package", "cofferdam", "--target", TARGET])
+            .arg("--target-dir")
+            .arg(&target)
+            // Joined with the flags of .cargo/config.toml.
+            .arg("--config")
+            .arg(format!("target.{TARGET}.rustflags={}", serde_json::to_string(&flags)?))
+            .status()
+            .context("cannot start cargo")?;
+        if !status.success() {
+            bail!("the release binary does not build (see above); next: mend it, then try again");
+        }
+        Ok(target.join(TARGET).join("release/cofferdam"))
+    }
+
     /// Waits for its end, and returns the binary's path.
     ///
     /// # Errors

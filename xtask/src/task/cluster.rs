@@ -31,7 +31,8 @@ pub struct Args {
 /// # Errors
 /// The cluster does not boot.
 pub fn run(args: &Args) -> Result<u8> {
-    let helm = gotools::helm(&Cache::open()?)?;
+    // Built before the clock starts.
+    let _helm = gotools::helm(&Cache::open()?)?;
     let begun = Instant::now();
     let cluster = Cluster::boot(spec(args))?;
     eprintln!(
@@ -43,7 +44,7 @@ pub fn run(args: &Args) -> Result<u8> {
         let leader = node.leader().unwrap_or_default();
         eprintln!("node {} at {}; enter it with: nsenter -t {leader} -a", node.spec().name, node.address());
     }
-    let path = path(&[cluster.bin(), helm.path().join("bin")])?;
+    let path = path(&[cluster.bin(), cluster.helm_directory()?])?;
     if args.keep {
         eprintln!("export KUBECONFIG={} PATH={}", cluster.kubeconfig().display(), path.display());
         eprintln!("press Enter to end it");

@@ -39,6 +39,8 @@ pub enum Suite {
     Static,
     /// Real nodes with containerd 1.6 to 2.4, and the fault matrix.
     Node,
+    /// Real clusters: a control plane with nodes.
+    Cluster,
 }
 
 impl Suite {
@@ -48,6 +50,7 @@ impl Suite {
             Self::Purity => "purity",
             Self::Static => "static",
             Self::Node => "node",
+            Self::Cluster => "cluster",
         }
     }
 }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-/// How long it may take to end in good order.
-const STOP_LIMIT: Duration = Duration::from_secs(10);
+/// How long it may take to end in good order. An API server would wait a minute for its watches.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
 
 /// How much of its log a message repeats, in bytes.
 const TAIL: usize = 3000;

@@ -31,7 +31,7 @@ pub mod debs;
 pub mod engine;
 pub mod error;
 pub mod gotools;
-mod host;
+pub(crate) mod host;
 pub mod image;
 pub mod interrupt;
 pub mod node;

@@ -39,6 +39,40 @@ pub fn images(cache: &Cache, node_tree: &Path) -> Result<Entry> {
     cache.entry(&recipe, |dir| build(dir, &bytes))
 }
 
+/// An OCI layout with one image in it, as an archive that containerd imports under this name.
+///
+/// # Errors
+/// It is no such layout, or tar fails.
+pub(super) fn archive(layout: &Path, name: &str) -> Result<Vec<u8>> {
+    let path = layout.join("index.json");
+    let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let index = named(&text, name).ok_or_else(|| Error::Unexpected {
+        what: path.display().to_string(),
+        why: "it does not list exactly one image".into(),
+        next: "give an OCI layout with one image, such as `cargo xtask image` writes".into(),
+    })?;
+    let dir = tempfile::tempdir().map_err(Error::io("create a folder in", &std::env::temp_dir()))?;
+    host::write(&dir.path().join("index.json"), index.to_string(), 0o644)?;
+    let file = dir.path().join("image.tar");
+    let tar = Command::new("tar").arg("--create").arg("--file").arg(&file);
+    tar.arg("--directory")
+        .arg(layout)
+        .args(["oci-layout", "blobs"])
+        .arg("--directory")
+        .arg(dir.path())
+        .arg("index.json")
+        .ok()?;
+    fs::read(&file).map_err(Error::io("read", &file))
+}
+
+/// The index with another name for its only image.
+fn named(index: &str, name: &str) -> Option<Value> {
+    let mut index: Value = serde_json::from_str(index).ok()?;
+    let [manifest] = index.get_mut("manifests")?.as_array_mut()?.as_mut_slice() else { return None };
+    manifest.as_object_mut()?.insert("annotations".into(), json!({"io.containerd.image.name": name}));
+    Some(index)
+}
+
 fn build(dir: &Path, busybox: &[u8]) -> Result<()> {
     let (rootfs, layout) = (dir.join("rootfs"), dir.join("layout"));
     host::write(&rootfs.join("bin/busybox"), busybox, 0o755)?;
@@ -57,14 +91,19 @@ fn build(dir: &Path, busybox: &[u8]) -> Result<()> {
         manifest(&layout, &layer, PAUSE, &["/bin/sh", "-c", WAIT])?,
         manifest(&layout, &layer, BUSYBOX, &["/bin/sh"])?,
     ];
-    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests});
-    host::write(&layout.join("index.json"), index.to_string(), 0o644)?;
-    host::write(&layout.join("oci-layout"), json!({"imageLayoutVersion": "1.0.0"}).to_string(), 0o644)?;
+    finish(&layout, &manifests)?;
     tar(&layout, &dir.join("images.tar"))?;
     for scratch in [rootfs, layout, dir.join("layer.tar")] {
         host::remove_tree(&scratch)?;
     }
     Ok(())
+}
+
+/// Makes a folder with blobs a layout with these manifests.
+pub(crate) fn finish(layout: &Path, manifests: &[Value]) -> Result<()> {
+    let index = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": manifests});
+    host::write(&layout.join("index.json"), index.to_string(), 0o644)?;
+    host::write(&layout.join("oci-layout"), json!({"imageLayoutVersion": "1.0.0"}).to_string(), 0o644)
 }
 
 fn manifest(layout: &Path, layer: &[u8], name: &str, command: &[&str]) -> Result<Value> {
@@ -91,16 +130,18 @@ fn manifest(layout: &Path, layer: &[u8], name: &str, command: &[&str]) -> Result
     Ok(descriptor)
 }
 
-fn blob(layout: &Path, media_type: &str, bytes: &[u8]) -> Result<Value> {
+/// Writes a blob into a layout, and gives its descriptor.
+pub(crate) fn blob(layout: &Path, media_type: &str, bytes: &[u8]) -> Result<Value> {
     let digest = hex(bytes);
     host::write(&layout.join("blobs/sha256").join(&digest), bytes, 0o644)?;
     Ok(json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": bytes.len()}))
 }
 
-/// The same input gives the same bytes.
-fn tar(dir: &Path, file: &Path) -> Result<()> {
+/// The same input gives the same bytes, whatever the umask.
+pub(crate) fn tar(dir: &Path, file: &Path) -> Result<()> {
     Command::new("tar")
         .args(["--sort=name", "--mtime=@0", "--owner=0", "--group=0", "--numeric-owner", "--format=ustar"])
+        .arg("--mode=u=rwX,go=rX")
         .arg("--directory")
         .arg(dir)
         .arg("--create")
@@ -111,6 +152,7 @@ fn tar(dir: &Path, file: &Path) -> Result<()> {
     Ok(())
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// A SHA-256 in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -15,8 +15,6 @@ pub enum Verb {
     Watch,
     /// Make one.
     Create,
-    /// Replace one.
-    Update,
     /// Change parts of one.
     Patch,
     /// Delete one.
@@ -31,7 +29,6 @@ impl Verb {
             Self::List => "list",
             Self::Watch => "watch",
             Self::Create => "create",
-            Self::Update => "update",
             Self::Patch => "patch",
             Self::Delete => "delete",
         }
@@ -97,12 +94,10 @@ pub const TABLE: &[Row] = &[
         resource: "sandboxnodes",
         names: &[],
         needs: &[
-            (Verb::Get, "to look again before a node gets its object"),
             (Verb::List, "what each node has"),
             (Verb::Watch, "to hear of a node's progress at once"),
             (Verb::Create, "for a node that comes"),
             (Verb::Patch, "says what a node should have"),
-            (Verb::Delete, "for a node that is gone, or was replaced under its name"),
         ],
     },
     Row {
@@ -112,7 +107,6 @@ pub const TABLE: &[Row] = &[
         resource: "nodes",
         names: &[],
         needs: &[
-            (Verb::Get, "to look again before a node's labels are changed"),
             (Verb::List, "which nodes there are, their labels, whether they are ready"),
             (Verb::Watch, "to hear of a node that comes, goes or fails"),
             (Verb::Patch, "our labels and our taint (a policy refuses every other field)"),
@@ -125,7 +119,6 @@ pub const TABLE: &[Row] = &[
         resource: "runtimeclasses",
         names: &[],
         needs: &[
-            (Verb::Get, "to see whose a RuntimeClass is"),
             (Verb::List, "which RuntimeClasses are ours"),
             (Verb::Watch, "to mend one that was edited or deleted"),
             (Verb::Create, "one for each handler"),
@@ -155,11 +148,7 @@ pub const TABLE: &[Row] = &[
         group: LEASES,
         resource: "leases",
         names: &[LEASE],
-        needs: &[
-            (Verb::Get, "who leads"),
-            (Verb::Update, "to take the lead, only if the Lease is as it was read"),
-            (Verb::Patch, "to renew it, and to give it up at a shutdown"),
-        ],
+        needs: &[(Verb::Get, "who leads"), (Verb::Patch, "to take the lead, to keep it, to give it up")],
     },
     Row {
         who: Who::Agent,
@@ -168,8 +157,7 @@ pub const TABLE: &[Row] = &[
         resource: "sandboxnodes",
         names: &[],
         needs: &[
-            (Verb::Get, "what its node should have; RBAC cannot limit this to one object for each pod"),
-            (Verb::List, "the start of a watch (limited to its own by a field selector)"),
+            (Verb::List, "what its node should have; RBAC cannot limit this to one object for each pod"),
             (Verb::Watch, "to hear of a change at once, and to sleep otherwise"),
         ],
     },

@@ -14,7 +14,7 @@
 
 mod api;
 mod run;
-mod secrets;
+pub(crate) mod secrets;
 mod state;
 mod task;
 

@@ -4,9 +4,12 @@ use super::api::{self, Seen};
 use super::state::{self, Done, Known};
 use super::{secrets, task};
 use crate::agent::task::Task;
-use crate::api::{Assigned, PackageSpec, SandboxNode, SandboxNodeStatus};
+use crate::api::{Assigned, SandboxNode, SandboxNodeStatus};
 use crate::client::ClientError;
+use crate::metrics::AgentMetrics;
 use crate::now;
+use crate::serve::Ready;
+use crate::source::source;
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::Descriptor;
 use cofferdam_core::doctor::Skip;
@@ -16,7 +19,6 @@ use cofferdam_host::error::HostError;
 use cofferdam_host::event::{Ending, Event, Outcome};
 use cofferdam_host::history;
 use cofferdam_host::outpost::Outpost;
-use cofferdam_host::package::Source;
 use cofferdam_host::report::{Depth, Report};
 use cofferdam_host::survey::{EngineChoice, SurveyOptions};
 use cofferdam_host::transact;
@@ -75,9 +77,15 @@ pub enum AgentError {
 ///
 /// # Errors
 /// If the host cannot be reached from here; a silent API server is waited for.
-pub async fn run(client: Client, options: Options) -> Result<(), AgentError> {
+pub async fn run(
+    client: Client,
+    options: Options,
+    metrics: AgentMetrics,
+    ready: Ready,
+) -> Result<(), AgentError> {
     let unit = options.unit.clone();
     let outpost = blocking(move || Outpost::establish(&unit)).await??;
+    ready.set();
     let (send, seen) = watch::channel(Seen::Nothing);
     let name = options.node.clone();
     let watching = {
@@ -93,6 +101,7 @@ pub async fn run(client: Client, options: Options) -> Result<(), AgentError> {
         client,
         outpost,
         options,
+        metrics,
         seen,
         known: Known::default(),
         report: None,
@@ -113,6 +122,7 @@ struct Agent {
     client: Client,
     outpost: Outpost,
     options: Options,
+    metrics: AgentMetrics,
     seen: watch::Receiver<Seen>,
     known: Known,
     report: Option<Report>,
@@ -232,17 +242,21 @@ impl Agent {
                 working.await?
             }
         };
+        let removal = matches!(task, Task::Remove(_));
+        let word = if removal { "remove" } else { "install" };
         match &done.result {
-            Ok(outcome) => tracing::info!(
-                runtime = assigned.name,
-                result = outcome.result.as_str(),
-                class = outcome.class.map(Class::as_str),
-                message = outcome.message,
-                "ended"
-            ),
-            Err(error) => tracing::warn!(runtime = assigned.name, error = error.chain(), "failed"),
+            Ok(outcome) => {
+                let result = outcome.result.as_str();
+                self.metrics.ended(word, result);
+                let class = outcome.class.map(Class::as_str);
+                tracing::info!(runtime = assigned.name, result, class, message = outcome.message, "ended");
+            }
+            Err(error) => {
+                self.metrics.ended(word, error.class().as_str());
+                tracing::warn!(runtime = assigned.name, error = error.chain(), "failed");
+            }
         }
-        self.known.end(&assigned, matches!(task, Task::Remove(_)), &done, &now());
+        self.known.end(&assigned, removal, &done, &now());
         Ok(())
     }
 
@@ -250,7 +264,9 @@ impl Agent {
     fn job(&self, task: &Task) -> Result<Option<Job>, HostError> {
         let wish = match task {
             Task::Install(assigned) => Wish::Install {
-                source: source(&assigned.target.package, &self.options)?,
+                source: source(&assigned.target.package, |name| {
+                    secrets::read(&self.options.pull_secrets, name)
+                })?,
                 expect: Expect::Anything,
             },
             Task::Remove(assigned) => match self.known.runtime_of(&assigned.name) {
@@ -282,10 +298,13 @@ impl Agent {
         let status = self.status(object);
         match api::patch(&self.client, &self.options.node, &status).await {
             Ok(()) => {
+                self.metrics.patched(true);
+                self.metrics.states(&status.runtimes);
                 self.written = status;
                 true
             }
             Err(error) => {
+                self.metrics.patched(false);
                 tracing::warn!(%error, "patching the status");
                 false
             }
@@ -324,21 +343,4 @@ fn skips(assigned: &Assigned) -> Result<Vec<Skip>, HostError> {
             .map_err(|error| HostError::new(Class::Invalid, format!("skipChecks: `{name}`: {error}")))
     };
     assigned.target.skip_checks.iter().map(skip).collect()
-}
-
-/// Where the package comes from.
-fn source(package: &PackageSpec, options: &Options) -> Result<Source, HostError> {
-    let (preset, version) = (package.preset.clone(), package.version.clone());
-    match (&package.source.directory, &package.source.oci) {
-        (Some(folder), None) => Ok(Source { folder: folder.into(), preset, version }),
-        (None, Some(oci)) => {
-            let _ = oci
-                .pull_secret
-                .as_deref()
-                .map(|name| secrets::read(&options.pull_secrets, name))
-                .transpose()?;
-            Err(HostError::new(Class::Unsupported, "registries are not supported yet"))
-        }
-        _ => Err(HostError::new(Class::Invalid, "the package's source is neither a directory nor an image")),
-    }
 }

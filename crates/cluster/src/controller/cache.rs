@@ -42,7 +42,8 @@ pub(super) struct Snapshot {
     pub(super) runtimes: Vec<Arc<SandboxRuntime>>,
     /// By name.
     pub(super) sandbox_nodes: BTreeMap<String, Arc<SandboxNode>>,
-    pub(super) nodes: Vec<Arc<Node>>,
+    /// By name.
+    pub(super) nodes: BTreeMap<String, Arc<Node>>,
     pub(super) classes: Vec<Arc<RuntimeClass>>,
 }
 
@@ -105,12 +106,9 @@ impl Cache {
             runtimes: guarded(client, &changed, |runtime: &mut SandboxRuntime| prune(runtime), || {}),
             sandbox_nodes: guarded(client, &changed, keep_heard, gap),
             nodes: plain(client, &changed, watcher::Config::default(), trim),
-            classes: plain(
-                client,
-                &changed,
-                watcher::Config::default(),
-                |class: &mut RuntimeClass| prune(class),
-            ),
+            classes: plain(client, &changed, watcher::Config::default(), |class: &mut RuntimeClass| {
+                prune(class)
+            }),
             changed,
             hearing,
         }
@@ -135,7 +133,7 @@ impl Cache {
             moment: self.hearing.moment(),
             runtimes,
             sandbox_nodes: sandbox_nodes.into_iter().map(|node| (node.name_any(), node)).collect(),
-            nodes: self.nodes.state(),
+            nodes: self.nodes.state().into_iter().map(|node| (node.name_any(), node)).collect(),
             classes: self.classes.state(),
         }
     }
@@ -179,7 +177,14 @@ fn guarded<K>(
     gap: impl Fn() + Send + 'static,
 ) -> Store<K>
 where
-    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = ()>
+        + Lookup<DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
 {
     let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
     let events = watcher(api, watcher::Config::default().page_size(PAGE)).filter_map(move |event| {
@@ -218,7 +223,14 @@ fn plain<K>(
     prune: impl Fn(&mut K) + Send + Sync + 'static,
 ) -> Store<K>
 where
-    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: Resource<DynamicType = ()>
+        + Lookup<DynamicType = ()>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
 {
     keep(watcher(Api::all(client.clone()), config.page_size(PAGE)), changed, prune)
 }
@@ -236,7 +248,7 @@ where
     let changed = Arc::clone(changed);
     let stream = events
         .default_backoff()
-        .inspect_err(|error| tracing::warn!(kind = %K::kind(&()), %error, "watching"))
+        .inspect_err(|error| tracing::warn!(kind = %<K as Resource>::kind(&()), %error, "watching"))
         .modify(move |object| prune(object))
         .reflect(writer);
     tokio::spawn(async move {

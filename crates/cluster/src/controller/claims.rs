@@ -38,7 +38,15 @@ impl Claims {
             let wants = handlers
                 .iter()
                 .flat_map(|h| [format!("handler {}", h.name), format!("RuntimeClass {}", h.class)])
-                .chain(runtime.spec.package.preset.iter().chain(&installed).map(|name| format!("runtime {name}")))
+                .chain(
+                    runtime
+                        .spec
+                        .package
+                        .preset
+                        .iter()
+                        .chain(&installed)
+                        .map(|name| format!("runtime {name}")),
+                )
                 .collect::<BTreeSet<_>>();
             let rival = wants.iter().find_map(|what| {
                 let owner = taken.get(what)?.clone();

@@ -20,6 +20,21 @@ pub(super) struct Marks {
 impl Marks {
     /// Adds what one SandboxRuntime's announcement asks for.
     pub(super) fn add(&mut self, runtime: &SandboxRuntime, handlers: &[KnownHandler], label: Label) {
+        self.add_labels(runtime, handlers, label);
+        let announced = match label {
+            Label::Put => true,
+            Label::Take => false,
+            Label::Keep => return,
+        };
+        if let Some(taint) = &runtime.spec.scheduling.startup_taint {
+            // Several runtimes may share one: it goes when all of them are proven.
+            let tainted = self.taints.entry(taint.clone()).or_default();
+            *tainted |= !announced;
+        }
+    }
+
+    /// The same without its taint.
+    pub(super) fn add_labels(&mut self, runtime: &SandboxRuntime, handlers: &[KnownHandler], label: Label) {
         let announced = match label {
             Label::Put => true,
             Label::Take => false,
@@ -32,11 +47,6 @@ impl Marks {
             self.label(names::KATA_RUNTIME_LABEL.to_owned(), "true", announced);
             self.label(names::OLD_KATA_RUNTIME_LABEL.to_owned(), "true", announced);
             self.label(names::OLD_ENGINE_LABEL.to_owned(), "containerd", announced);
-        }
-        if let Some(taint) = &runtime.spec.scheduling.startup_taint {
-            // Several runtimes may share one: it goes when all of them are proven.
-            let tainted = self.taints.entry(taint.clone()).or_default();
-            *tainted |= !announced;
         }
     }
 

@@ -114,9 +114,9 @@ fn counts(decision: &Decision) -> Counts {
 fn failures(record: &Record) -> Vec<NodeFailure> {
     let mut failures: Vec<NodeFailure> = record
         .failures
-        .iter()
-        .map(|(node, failed)| NodeFailure {
-            node: node.to_string(),
+        .values()
+        .map(|failed| NodeFailure {
+            node: failed.name.to_string(),
             revision: Revision(record.target.as_ref().map(|target| target.0.clone()).unwrap_or_default()),
             reason: failed.class.as_str().to_owned(),
             message: failed.message.clone(),
@@ -164,7 +164,10 @@ fn message(runtime: &SandboxRuntime, decision: &Decision, known: &Known<'_>) -> 
 fn obstacle(decision: &Decision) -> Option<String> {
     // Those that wait for others say the least.
     let waits = |reason: &Reason| {
-        matches!(reason, Reason::WaitingForCanary | Reason::MaxUnavailable { .. } | Reason::Halted | Reason::Paused)
+        matches!(
+            reason,
+            Reason::WaitingForCanary | Reason::MaxUnavailable { .. } | Reason::Halted | Reason::Paused
+        )
     };
     let reports = decision.nodes.iter().filter(|node| !node.done);
     let (name, reason) = reports
@@ -212,12 +215,8 @@ pub(super) fn users(
 fn conditions(decision: &Decision, status: &SandboxRuntimeStatus, message: &str) -> Vec<Verdict> {
     let counts = &status.nodes;
     let reason = status.phase.clone();
-    let verdict = |kind, value| Verdict {
-        kind,
-        status: value,
-        reason: reason.clone(),
-        message: message.to_owned(),
-    };
+    let verdict =
+        |kind, value| Verdict { kind, status: value, reason: reason.clone(), message: message.to_owned() };
     let ready = match &decision.phase {
         Phase::Unknown { .. } => "Unknown",
         _ if counts.matched > 0 && counts.ready == counts.matched => "True",

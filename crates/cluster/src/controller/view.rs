@@ -7,8 +7,8 @@ use crate::api::{
 use cofferdam_core::class::Class;
 use cofferdam_core::name::NodeName;
 use cofferdam_core::rollout::{
-    self, AgentState, Assignment, Backoff, Failure, Fleet, Goal, MaxUnavailable, NodeReady, NodeUid, NodeView,
-    Observation, Policy, Record, RetryToken, Time,
+    self, AgentState, Assignment, Backoff, Failure, Fleet, Goal, MaxUnavailable, NodeReady, NodeUid,
+    NodeView, Observation, Policy, Record, RetryToken, Time,
 };
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as ApiTime;
@@ -104,8 +104,8 @@ fn fleet(runtime: &SandboxRuntime, snapshot: &Snapshot) -> Fleet {
     if snapshot.nodes.is_empty() && !snapshot.sandbox_nodes.is_empty() {
         return Fleet::Unknown { why: "the list of nodes is empty, and SandboxNodes are there".to_owned() };
     }
-    let views = snapshot.nodes.iter().filter_map(|node| {
-        let view = node_view(runtime, node, snapshot.sandbox_nodes.get(&node.name_any()).map(AsRef::as_ref))?;
+    let views = snapshot.nodes.iter().filter_map(|(name, node)| {
+        let view = node_view(runtime, node, snapshot.sandbox_nodes.get(name).map(AsRef::as_ref))?;
         let concerned = view.matches || view.assigned.is_some() || view.observed.state != AgentState::Absent;
         concerned.then_some(view)
     });
@@ -113,7 +113,7 @@ fn fleet(runtime: &SandboxRuntime, snapshot: &Snapshot) -> Fleet {
 }
 
 /// Whether the selector matches the node.
-pub(super) fn matches(runtime: &SandboxRuntime, node: &Node) -> bool {
+fn matches(runtime: &SandboxRuntime, node: &Node) -> bool {
     let labels = node.labels();
     runtime.spec.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
 }

@@ -66,8 +66,10 @@ impl Writer {
     pub(super) async fn create_sandbox_node(&self, node: &Node) -> kube::Result<SandboxNode> {
         let api: Api<SandboxNode> = Api::all(self.client.clone());
         let uid = node.uid().unwrap_or_default();
-        let mut object =
-            SandboxNode::new(&node.name_any(), SandboxNodeSpec { node_uid: uid.clone(), runtimes: Vec::new() });
+        let mut object = SandboxNode::new(
+            &node.name_any(),
+            SandboxNodeSpec { node_uid: uid.clone(), runtimes: Vec::new() },
+        );
         object.metadata.owner_references = Some(vec![OwnerReference {
             api_version: "v1".to_owned(),
             kind: "Node".to_owned(),
@@ -76,7 +78,8 @@ impl Writer {
             block_owner_deletion: None,
             controller: None,
         }]);
-        let params = PostParams { field_manager: Some(names::CONTROLLER.to_owned()), ..PostParams::default() };
+        let params =
+            PostParams { field_manager: Some(names::CONTROLLER.to_owned()), ..PostParams::default() };
         api.create(&params, &object).await
     }
 
@@ -99,16 +102,20 @@ impl Writer {
     /// Makes a RuntimeClass.
     pub(super) async fn create_class(&self, class: &RuntimeClass) -> kube::Result<()> {
         let api: Api<RuntimeClass> = Api::all(self.client.clone());
-        let params = PostParams { field_manager: Some(names::CONTROLLER.to_owned()), ..PostParams::default() };
+        let params =
+            PostParams { field_manager: Some(names::CONTROLLER.to_owned()), ..PostParams::default() };
         api.create(&params, class).await.map(|_| ())
     }
 
     /// Brings a RuntimeClass of ours to `wanted`. Its handler cannot change.
-    pub(super) async fn change_class(&self, present: &RuntimeClass, wanted: &RuntimeClass) -> kube::Result<()> {
+    pub(super) async fn change_class(
+        &self,
+        present: &RuntimeClass,
+        wanted: &RuntimeClass,
+    ) -> kube::Result<()> {
         let api: Api<RuntimeClass> = Api::all(self.client.clone());
-        let parts = |class: &RuntimeClass| {
-            json!({ "overhead": class.overhead, "scheduling": class.scheduling })
-        };
+        let parts =
+            |class: &RuntimeClass| json!({ "overhead": class.overhead, "scheduling": class.scheduling });
         let mut patch = parts(wanted);
         name_what_went(&parts(present), &mut patch);
         patch["metadata"] =

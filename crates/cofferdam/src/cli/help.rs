@@ -8,6 +8,7 @@ Examples:
   cofferdam status                          what is installed and who uses it
   cofferdam upgrade dir:./gvisor-2          another version, beside the one that pods run from
   cofferdam rollback gvisor                 back to the version of before
+  cofferdam apply -f runtimes.yaml          all of that, as a file says
   cofferdam verify                          whether anybody changed what was installed
   cofferdam remove gvisor --wait 10m        once no pod uses it, leave the node as it was
 
@@ -46,6 +47,8 @@ Examples:
   cofferdam install dir:./kata              a package with a runtime.toml
   cofferdam install dir:./gvisor --preset gvisor-oci
                                             a package that a preset describes
+  cofferdam install oci:registry.example.com/kata:3.26 --auth-file pull.json
+                                            an image in a registry, with credentials
   cofferdam install dir:./kata --root ./tree --engine containerd@1.7 --no-systemd
                                             into an image that is being built
   cofferdam install dir:./kata --json       one JSON event per line, the last one is the outcome
@@ -57,6 +60,38 @@ Examples:
   cofferdam upgrade dir:./kata-3.27         new sandboxes get it, running ones keep theirs
   cofferdam rollback kata                   back again
   cofferdam gc                              delete versions that nothing runs from";
+
+pub(super) const APPLY: &str = "\
+Examples:
+  cofferdam apply -f runtimes.yaml --dry-run
+                                            what it would change, as diffs
+  cofferdam apply -f runtimes.yaml          install and upgrade what the file names
+  cofferdam apply -f runtimes.yaml --prune  and remove what an earlier apply installed, if it is gone
+                                            from the file
+
+The same call again writes nothing. One runtime that fails does not stop the others; the exit code is
+that of the worst. docs/no-api.md says what the file holds.";
+
+pub(super) const CLUSTER: &str = "\
+Examples:
+  cofferdam cluster status                  the same as kubectl cofferdam status
+
+kubectl finds it as a plugin by its name: ln -s cofferdam kubectl-cofferdam, in a folder of PATH.";
+
+pub(super) const KUBECTL: &str = "\
+Examples:
+  kubectl cofferdam status                  how far each SandboxRuntime is, and why
+  kubectl cofferdam explain worker-1        why a node is as it is, and what to do
+  kubectl cofferdam plan gvisor             what a rollout would do now
+  kubectl cofferdam retry gvisor            failed nodes try again
+  kubectl cofferdam render runtimes.yaml --no-api | kubectl apply -f -
+                                            the runtimes of a file on a fleet without our API";
+
+pub(super) const RENDER: &str = "\
+Examples:
+  kubectl cofferdam render runtimes.yaml    RuntimeClasses, and the commands that label nodes
+  kubectl cofferdam render runtimes.yaml --no-api --image registry.example/cofferdam:0.1.0
+                                            and a DaemonSet without a token that does the work";
 
 pub(super) const ROLLBACK: &str = "\
 Examples:
@@ -100,6 +135,16 @@ Examples:
   cofferdam log -n 5                        the last five
   cofferdam log --json                      the same for programs
   journalctl -u cofferdam-worker            outlives the log, which goes with the last runtime";
+
+pub(super) const PACK: &str = "\
+Examples:
+  cofferdam pack ./kata --push oci:registry.example.com/kata:3.26 --auth-file push.json
+                                            for cofferdam install oci:registry.example.com/kata:3.26
+  cofferdam pack ./gvisor --preset gvisor-oci --runtime-version 1.2 --out ./image
+                                            the image describes itself: the preset is needed no more
+  cofferdam install layout:./image          from the folder
+
+The same package gives the same digest. docs/registries.md says what is in the image.";
 
 pub(super) const SUPPORT_BUNDLE: &str = "\
 Examples:

@@ -1,21 +1,98 @@
 //! How arguments' values are read.
 
+use clap::Args;
+use cofferdam_core::class::Class;
+use cofferdam_core::reference::Reference;
 use cofferdam_host::error::{HostError, Result};
-use std::path::{Path, PathBuf};
+use cofferdam_host::package::{Access, Place, Remote};
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// A package's place.
-pub(super) fn source(text: &str) -> std::result::Result<PathBuf, String> {
-    match text.split_once(':') {
-        Some(("dir", path)) if !path.is_empty() => Ok(PathBuf::from(path)),
-        _ => Err("a source is dir:PATH, a folder that holds the package".to_owned()),
+/// A package's place, as it is written.
+#[derive(Clone, Debug)]
+pub(crate) enum PlaceArg {
+    Dir(PathBuf),
+    Layout(PathBuf),
+    Oci(Reference),
+}
+
+impl PlaceArg {
+    /// The place that `text` names, if it names one and not a preset.
+    pub(crate) fn find(text: &str) -> Result<Option<Self>> {
+        if !text.contains(':') {
+            return Ok(None);
+        }
+        source(text).map(Some).map_err(|error| HostError::new(Class::Invalid, error))
     }
 }
 
-/// The worker has another working directory, so folders are made absolute.
-pub(crate) fn absolute(folder: &Path) -> Result<PathBuf> {
-    std::fs::canonicalize(folder)
-        .map_err(|error| HostError::std_io("open the package", folder.display(), error))
+/// A package's place.
+pub(super) fn source(text: &str) -> std::result::Result<PlaceArg, String> {
+    match text.split_once(':') {
+        Some(("dir", path)) if !path.is_empty() => Ok(PlaceArg::Dir(path.into())),
+        Some(("layout", path)) if !path.is_empty() => Ok(PlaceArg::Layout(path.into())),
+        Some(("oci", reference)) => {
+            Reference::new(reference).map(PlaceArg::Oci).map_err(|error| error.to_string())
+        }
+        _ => Err("a source is dir:PATH (a folder that holds the package), oci:REFERENCE (an image in a \
+                  registry) or layout:PATH (one in a folder)"
+            .to_owned()),
+    }
+}
+
+/// An image in a registry.
+pub(super) fn image(text: &str) -> std::result::Result<Reference, String> {
+    match source(text) {
+        Ok(PlaceArg::Oci(reference)) => Ok(reference),
+        Ok(_) => Err("an image in a registry is oci:REFERENCE".to_owned()),
+        Err(error) => Err(error),
+    }
+}
+
+/// How a registry is reached.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Registry")]
+pub(crate) struct AccessArgs {
+    /// Credentials: a dockerconfigjson file, as docker login and pull secrets have it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) auth_file: Option<PathBuf>,
+    /// Certificates (PEM) of authorities to trust beside the public ones
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Speak plain http: whoever is on the way can change what is installed by a tag
+    #[arg(long)]
+    pub(crate) plain_http: bool,
+}
+
+impl AccessArgs {
+    /// The image, and all that is needed to reach it.
+    pub(crate) fn remote(&self, reference: Reference) -> Result<Remote> {
+        let (auth, ca) = (self.auth_file.as_deref(), self.ca_file.as_deref());
+        let access = Access::of_files(&reference, auth, ca, self.plain_http)?;
+        Ok(Remote { reference, access })
+    }
+
+    /// A package's place. The worker has another working directory, so folders are made absolute.
+    pub(crate) fn place(&self, place: &PlaceArg) -> Result<Place> {
+        let absolute = |folder: &PathBuf| {
+            std::fs::canonicalize(folder)
+                .map_err(|error| HostError::std_io("open the package", folder.display(), error))
+        };
+        match place {
+            PlaceArg::Dir(folder) => Ok(Place::Dir(absolute(folder)?)),
+            PlaceArg::Layout(folder) => Ok(Place::Layout(absolute(folder)?)),
+            PlaceArg::Oci(reference) => Ok(Place::Oci(self.remote(reference.clone())?)),
+        }
+    }
+}
+
+/// A label: `KEY=VALUE`.
+pub(super) fn label(text: &str) -> std::result::Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("a label is KEY=VALUE".to_owned()),
+    }
 }
 
 /// In seconds: a year. A clock cannot count to any end.
@@ -36,4 +113,10 @@ pub(super) fn duration(text: &str) -> std::result::Result<Duration, String> {
         Some(seconds) if seconds <= LONGEST => Ok(Duration::from_secs(seconds)),
         _ => Err("a duration is at most a year".to_owned()),
     }
+}
+
+/// An address to listen on: `IP:PORT`, or `:PORT` for every address.
+pub(super) fn listen(text: &str) -> std::result::Result<SocketAddr, String> {
+    let whole = if text.starts_with(':') { format!("0.0.0.0{text}") } else { text.to_owned() };
+    whole.parse().map_err(|_| format!("`{text}` is neither IP:PORT nor :PORT"))
 }

@@ -1,6 +1,6 @@
 //! `cofferdam doctor`.
 
-use crate::cli::DoctorArgs;
+use crate::cli::{AccessArgs, DoctorArgs, PlaceArg};
 use crate::show;
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::{Descriptor, Requirement};
@@ -9,7 +9,7 @@ use cofferdam_core::name::Version;
 use cofferdam_core::preset;
 use cofferdam_host::doctor::Checkup;
 use cofferdam_host::error::{HostError, Result};
-use cofferdam_host::package::Source;
+use cofferdam_host::package::{Source, TemporaryRoom};
 use cofferdam_host::root::HostRoot;
 use cofferdam_host::survey::SurveyOptions;
 use serde::Serialize;
@@ -64,11 +64,11 @@ pub(crate) fn document(root: &HostRoot, options: &SurveyOptions) -> Result<serde
         .map_err(|error| HostError::new(Class::Internal, error.to_string()))
 }
 
-/// The descriptor of a preset, or of the package in `dir:PATH`.
+/// The descriptor of a preset, or of the package in `dir:PATH` or another place that everyone may read.
 fn descriptor(name: &str) -> Result<Descriptor> {
-    if let Some(folder) = name.strip_prefix("dir:") {
-        let source = Source { folder: folder.into(), preset: None, version: None };
-        return Ok(source.read()?.package.descriptor);
+    if let Some(place) = PlaceArg::find(name)? {
+        let source = Source::plain(AccessArgs::default().place(&place)?);
+        return Ok(TemporaryRoom::new()?.open(&source, None, &mut |_, _| {})?.package.descriptor);
     }
     let internal = |error: String| HostError::new(Class::Internal, error);
     let preset = preset::find(name)?;

@@ -1,10 +1,12 @@
 //! `cofferdam plan`, `cofferdam install` and `cofferdam upgrade`.
 
-use super::preview_or_carry_out;
-use crate::cli::{InstallArgs, absolute};
+use super::{carry_out, preview_or_carry_out};
+use crate::cli::InstallArgs;
+use crate::show;
 use cofferdam_core::plan::{self, Expect};
 use cofferdam_host::error::Result;
-use cofferdam_host::package::Source;
+use cofferdam_host::package::{Place, TemporaryRoom};
+use cofferdam_host::store::Store;
 use cofferdam_host::transact::Options;
 use cofferdam_host::worker::Wish;
 use std::process::ExitCode;
@@ -26,11 +28,25 @@ pub(crate) fn upgrade(args: &InstallArgs) -> Result<ExitCode> {
 
 fn install(args: &InstallArgs, expect: Expect, dry_run: bool) -> Result<ExitCode> {
     args.node.require_root()?;
-    let (preset, version) = (args.preset.clone(), args.runtime_version.clone());
-    let source = Source { folder: absolute(&args.source)?, preset, version };
-    let package = source.read()?;
+    let source = args.described.source(args.access.place(&args.source)?);
     let options = Options { skip_rehearsal: args.skip_rehearsal, force: false };
-    let wish = Wish::Install { source, expect };
+    let wish = Wish::Install { source: source.clone(), expect };
+    // What has to be fetched is fetched once, by whoever installs it; that the same is there already is found there.
+    if !dry_run && !matches!(source.place, Place::Dir(_)) {
+        return carry_out(wish, options, args.survey(), &args.node);
+    }
+    let room = TemporaryRoom::new()?;
+    let root = args.node.open_root()?;
+    let ledger = Store::new(&root)?.ledger()?;
+    let mut progress = show::Progress::new(args.node.json);
+    let package =
+        room.open(&source, ledger.as_ref().map(|ledger| (&root, ledger)), &mut |bytes, total| {
+            // JSON shows the plan alone.
+            if !args.node.json {
+                progress.fetched(bytes, total);
+            }
+        })?;
+    progress.finish();
     preview_or_carry_out(&args.node, args.survey(), dry_run, (wish, options), |survey| {
         let plan =
             survey.plan(|world| plan::install(world, &package.package, expect, !args.skip_rehearsal))?;

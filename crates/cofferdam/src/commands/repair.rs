@@ -1,7 +1,7 @@
 //! `cofferdam repair`.
 
 use super::{carry_out, preview_or_carry_out};
-use crate::cli::{RepairArgs, absolute};
+use crate::cli::RepairArgs;
 use crate::show;
 use cofferdam_core::plan::{self, Drift, Overwrite};
 use cofferdam_host::error::Result;
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 pub(crate) fn run(args: &RepairArgs) -> Result<ExitCode> {
     args.node.require_root()?;
     let overwrite = if args.overwrite { Overwrite::Yes } else { Overwrite::No };
-    let from = args.from.as_deref().map(absolute).transpose()?;
+    let from = args.from.as_ref().map(|place| args.access.place(place)).transpose()?;
     let wish = Wish::Repair(Mend { name: args.name.clone(), from, overwrite });
     let options = Options { skip_rehearsal: args.skip_rehearsal, force: false };
     if args.dry_run {

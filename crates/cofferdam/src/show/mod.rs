@@ -50,6 +50,14 @@ pub(crate) fn json(value: &impl Serialize) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// A value as JSON on a line of its own.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<()> {
+    let text =
+        serde_json::to_string(value).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
+    line(&text);
+    Ok(())
+}
+
 /// How a change ended, for people; for programs it is the last event, on a line of its own.
 pub(crate) fn outcome(outcome: &Outcome, as_json: bool) -> ExitCode {
     if as_json {

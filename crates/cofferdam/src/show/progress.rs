@@ -15,8 +15,28 @@ pub(crate) struct Progress {
     json: bool,
     steps: usize,
     staging: Staging,
+    way: Way,
     /// When the step that was shown last began.
     step: Option<Instant>,
+}
+
+/// Which way the bytes of a package go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// From where it is.
+    Fetch,
+    /// To where it will be.
+    Stage,
+}
+
+impl Way {
+    /// While it happens, and after it.
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Fetch => ("fetching", "fetched"),
+            Self::Stage => ("staging", "staged"),
+        }
+    }
 }
 
 /// How the copy of a package is shown.
@@ -31,6 +51,7 @@ enum Staging {
 
 /// How far a copy is.
 struct Copying {
+    way: Way,
     begun: Instant,
     /// When a line was printed last.
     told: Instant,
@@ -47,7 +68,7 @@ pub(super) fn event(event: &Event) {
 
 impl Progress {
     pub(crate) const fn new(json: bool) -> Self {
-        Self { json, steps: 0, staging: Staging::Idle, step: None }
+        Self { json, steps: 0, staging: Staging::Idle, way: Way::Stage, step: None }
     }
 
     /// Ends what was shown last: the copy's bar or line, and the last step.
@@ -64,12 +85,21 @@ impl Progress {
         }
     }
 
-    fn staged(&mut self, bytes: u64, total: u64) {
+    /// So much of the package was fetched.
+    pub(crate) fn fetched(&mut self, bytes: u64, total: u64) {
+        self.moved(Way::Fetch, bytes, total);
+    }
+
+    fn moved(&mut self, way: Way, bytes: u64, total: u64) {
         if volume() == Volume::Quiet {
             return;
         }
+        if self.way != way {
+            self.finish();
+            self.way = way;
+        }
         if matches!(self.staging, Staging::Idle) {
-            self.staging = Staging::begin(total);
+            self.staging = Staging::begin(way, total);
         }
         match &mut self.staging {
             Staging::Idle => {}
@@ -85,13 +115,14 @@ impl Copying {
         if self.told.elapsed() >= TELL_EVERY {
             let rate = bytes as f64 / self.begun.elapsed().as_secs_f64();
             let (bytes, total) = (HumanBytes(bytes), HumanBytes(self.total));
-            line(&format!("  staging: {bytes} of {total}, {}/s", HumanBytes(rate as u64)));
+            let (doing, _) = self.way.words();
+            line(&format!("  {doing}: {bytes} of {total}, {}/s", HumanBytes(rate as u64)));
             self.told = Instant::now();
         }
     }
 
     fn tell_end(self) {
-        let mut text = format!("  staged {}", HumanBytes(self.bytes));
+        let mut text = format!("  {} {}", self.way.words().1, HumanBytes(self.bytes));
         if volume() == Volume::Verbose {
             text.push_str(&format!(" in {} ms", self.begun.elapsed().as_millis()));
         }
@@ -100,13 +131,15 @@ impl Copying {
 }
 
 impl Staging {
-    fn begin(total: u64) -> Self {
+    fn begin(way: Way, total: u64) -> Self {
         if !std::io::stderr().is_terminal() {
             let now = Instant::now();
-            return Self::Lines(Copying { begun: now, told: now, bytes: 0, total });
+            return Self::Lines(Copying { way, begun: now, told: now, bytes: 0, total });
         }
-        let style =
-            ProgressStyle::with_template("  staging [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+        let style = ProgressStyle::with_template(&format!(
+            "  {} [{{bar:32}}] {{bytes}}/{{total_bytes}} {{bytes_per_sec}} {{eta}}",
+            way.words().0
+        ));
         Self::Bar(ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
     }
 }
@@ -126,15 +159,15 @@ impl Sink for Progress {
                 say(&format!("  {FADED}[{index}/{}]{FADED:#} {text}", self.steps));
                 self.step = Some(Instant::now());
             }
-            Event::Staged { bytes, total } => self.staged(bytes, total),
+            Event::Fetched { bytes, total } => self.fetched(bytes, total),
+            Event::Staged { bytes, total } => self.moved(Way::Stage, bytes, total),
             Event::Note { text } => say(&format!("  note: {text}")),
             Event::RollingBack { reason } => {
                 self.finish();
                 note(&format!("  taking it back: {reason}"));
             }
-            // The plan that a person saw has said it.
-            Event::Read { .. } => {}
-            Event::Finished(_) => self.finish(),
+            // What it says of itself stands in the plan.
+            Event::Read { .. } | Event::Finished(_) => self.finish(),
         }
     }
 }

@@ -85,8 +85,10 @@ fn installed(before: &Ledger, package: &Package) -> Result<Installed, PlanError>
         entries,
         source: package.source.clone(),
         preset: package.preset.clone(),
+        image: package.image,
         manifest: known.and_then(|known| known.manifest),
         verdict: known.map_or(Verdict::Offline, |known| known.verdict.clone()),
+        declared: known.is_some_and(|known| known.declared),
         tree,
     })
 }

@@ -96,6 +96,8 @@ pub struct Package {
     pub source: String,
     /// The preset that describes it, if it has no descriptor of its own.
     pub preset: Option<String>,
+    /// The digest of the image that it was unpacked from.
+    pub image: Option<Digest>,
 }
 
 /// The bytes of a file that a plan writes.

@@ -38,6 +38,9 @@ pub(super) fn register(world: &World<'_>, before: Ledger, wanted: Wanted<'_>) ->
     want.insert(name.clone(), installed.entries.clone());
     let config = engine::change(world, &before, &want, Overwrite::No)?;
     let handlers: Vec<HandlerName> = installed.handlers().cloned().collect();
+    // The same files by another image: worth a line in the ledger, so that it is not fetched again.
+    let present = before.runtimes.get(name).map(|present| present.image);
+    let renamed = installed.image.is_some() && present.is_some_and(|image| image != installed.image);
     let moved = before.runtimes.get(name).is_none_or(|present| present.tree != installed.tree);
 
     let mut after = before;
@@ -51,6 +54,9 @@ pub(super) fn register(world: &World<'_>, before: Ledger, wanted: Wanted<'_>) ->
     }
     let served = config.is_empty() && is_served(world, &handlers);
     if plan.is_empty() && served && !moved {
+        if renamed {
+            plan.steps.push(Step::Commit);
+        }
         return Ok(plan);
     }
     prove(world, &mut plan, config, handlers, !served, rehearse)?;

@@ -148,3 +148,41 @@ impl Reason {
         }
     }
 }
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AgentMissing => f.write_str("no agent has reported yet"),
+            Self::AgentSilent { .. } => f.write_str("its agent has not been heard for too long"),
+            Self::NodeNotReady => f.write_str("the node is not ready"),
+            Self::NodeReadyUnknown => f.write_str("nobody knows whether the node is ready"),
+            Self::Changing { wanted: Wanted::Present, revision, .. } => write!(f, "gets revision {revision}"),
+            Self::Changing { wanted: Wanted::Absent, revision, .. } => write!(f, "loses revision {revision}"),
+            Self::Soaking { .. } => f.write_str("proven, and watched for a while"),
+            Self::Unproven { message } => write!(f, "not proven: {message}"),
+            Self::Drifted { message } => write!(f, "changed by someone else: {message}"),
+            Self::Backoff { attempt, message, .. } => {
+                write!(f, "attempt {attempt} failed, another follows: {message}")
+            }
+            Self::Failed { class, message } => write!(f, "failed ({class}): {message}"),
+            Self::RolledBack { class, message } => {
+                write!(f, "failed ({class}), back on what worked before: {message}")
+            }
+            Self::RollbackFailed { class, message } => {
+                write!(f, "failed ({class}), and going back failed, too: {message}")
+            }
+            Self::WaitingForCanary => f.write_str("waits until the canaries are proven"),
+            Self::MaxUnavailable { unavailable, limit } => {
+                write!(f, "waits: {unavailable} nodes are unavailable, and {limit} may be")
+            }
+            Self::Halted => f.write_str("the rollout is halted"),
+            Self::Paused => f.write_str("the rollout is paused"),
+            Self::NotSelected => f.write_str("the selector does not match it any more"),
+            Self::SandboxesInUse { sandboxes: 1 } => f.write_str("a sandbox still runs"),
+            Self::SandboxesInUse { sandboxes } => write!(f, "{sandboxes} sandboxes still run"),
+            Self::NothingMatches => {
+                f.write_str("the selector matches no node at all: rather a mistake than a wish")
+            }
+        }
+    }
+}

@@ -238,6 +238,7 @@ pub fn described(text: &str) -> Package {
         entries: 2,
         source: "dir:/packages".to_owned(),
         preset: None,
+        image: None,
     }
 }
 

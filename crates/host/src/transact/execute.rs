@@ -37,7 +37,7 @@ pub(super) fn execute(
     let done = Outcome {
         verdict: match &plan.change {
             Change::Install { .. } | Change::Upgrade { .. } | Change::Rollback { .. } => {
-                verdict.or(Some(Verdict::Offline))
+                verdict.or_else(|| Some(known_verdict(&plan)))
             }
             Change::RepairTree { .. } | Change::Repair => verdict,
             Change::Remove { .. } | Change::Collect => None,
@@ -61,6 +61,12 @@ pub(super) fn execute(
     }
     outcome.millis = watch.into_millis();
     Ok(outcome)
+}
+
+/// What is known of the runtime without a probe.
+fn known_verdict(plan: &Plan) -> Verdict {
+    let installed = plan.change.runtime().and_then(|name| plan.after.runtimes.get(name));
+    installed.map_or(Verdict::Offline, |installed| installed.verdict.clone())
 }
 
 fn open_journal(host: &mut Host<'_>, survey: &Survey<'_>, plan: &Plan, made: &[HostPath]) -> Result<Journal> {

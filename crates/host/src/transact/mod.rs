@@ -24,15 +24,19 @@ pub use repair::{Mend, repair};
 use crate::error::{HostError, Result};
 use crate::event::{Ending, Event, Outcome, Sink};
 use crate::history::Scribe;
-use crate::package::PackageDir;
+use crate::package::{PackageDir, Room, Source};
 use crate::root::HostRoot;
 use crate::store::Store;
 use crate::survey::{Survey, SurveyOptions};
 use cofferdam_core::class::Class;
+use cofferdam_core::history::Through;
 use cofferdam_core::name::{HostPath, RuntimeName};
 use cofferdam_core::observation::{EngineProcess, Sandbox, TreeUses};
 use cofferdam_core::plan::{self, Expect, Force, Plan, Scope};
 use cofferdam_core::record::{Change, Journal, Verdict};
+
+/// How much is fetched between two reports of progress.
+const FETCH_STEP: u64 = 4 << 20;
 
 /// What a transaction needs of the engine. Offline trees have none.
 pub trait EngineControl {
@@ -135,13 +139,23 @@ impl Host<'_> {
     }
 }
 
-/// Installs the package, or upgrades to it, unless it is installed already.
-pub fn install(mut host: Host<'_>, package: &PackageDir, expect: Expect, options: Options) -> Outcome {
+/// Installs the package of `source`, or upgrades to it, unless it is installed already.
+pub fn install(mut host: Host<'_>, source: &Source, expect: Expect, options: Options) -> Outcome {
     let mut overridden = Vec::new();
-    let outcome = run(&mut host, Some(package), None, |survey| {
-        let plan =
+    let declared = host.scribe.asker().through == Through::Apply;
+    let open = |host: &mut Host<'_>, store: &Store<'_>| {
+        let package = fetch(host, store, source)?;
+        host.sink.take(Event::Read { package: Box::new(package.package.descriptor.clone()) });
+        Ok(package)
+    };
+    let outcome = run_with(&mut host, open, |survey, package| {
+        let mut plan =
             survey.plan(|world| plan::install(world, &package.package, expect, !options.skip_rehearsal))?;
         if !plan.is_empty() {
+            if declared && let Some(installed) = plan.after.runtimes.get_mut(&package.package.descriptor.name)
+            {
+                installed.declared = true;
+            }
             overridden = survey.overridden(&package.package.descriptor);
         }
         Ok(plan)
@@ -151,30 +165,54 @@ pub fn install(mut host: Host<'_>, package: &PackageDir, expect: Expect, options
 
 /// Registers the version of before again.
 pub fn rollback(mut host: Host<'_>, name: &RuntimeName, options: Options) -> Outcome {
-    run(&mut host, None, None, |survey| {
-        survey.plan(|world| plan::rollback(world, name, !options.skip_rehearsal))
-    })
+    run(&mut host, None, |survey| survey.plan(|world| plan::rollback(world, name, !options.skip_rehearsal)))
 }
 
 /// Deletes trees that nothing needs any more.
 pub fn collect(mut host: Host<'_>, scope: Scope) -> Outcome {
-    run(&mut host, None, None, |survey| survey.plan(|world| plan::collect(world, scope)))
+    run(&mut host, None, |survey| survey.plan(|world| plan::collect(world, scope)))
 }
 
 /// Removes a runtime.
 pub fn remove(mut host: Host<'_>, name: &RuntimeName, options: Options) -> Outcome {
     let force = if options.force { Force::Yes } else { Force::No };
-    run(&mut host, None, Some(name), |survey| {
+    run(&mut host, Some(name), |survey| {
         survey.plan(|world| plan::remove(world, name, force, !options.skip_rehearsal))
     })
 }
 
-/// Lock, finish what a crash left, look, plan, execute.
+/// A change without a package.
 fn run(
     host: &mut Host<'_>,
-    package: Option<&PackageDir>,
     removing: Option<&RuntimeName>,
     make_plan: impl FnOnce(&mut Survey<'_>) -> Result<Plan>,
+) -> Outcome {
+    run_all(host, removing, |_, _| Ok(None), |survey, _| make_plan(survey))
+}
+
+/// A change with a package, which is opened under the lock: what is fetched lies among our temporary files.
+fn run_with(
+    host: &mut Host<'_>,
+    open: impl FnOnce(&mut Host<'_>, &Store<'_>) -> Result<PackageDir>,
+    make_plan: impl FnOnce(&mut Survey<'_>, &PackageDir) -> Result<Plan>,
+) -> Outcome {
+    run_all(
+        host,
+        None,
+        |host, store| open(host, store).map(Some),
+        |survey, package| match package {
+            Some(package) => make_plan(survey, package),
+            None => Err(HostError::new(Class::Internal, "there is no package")),
+        },
+    )
+}
+
+/// Lock, finish what a crash left, look, plan, execute.
+fn run_all(
+    host: &mut Host<'_>,
+    removing: Option<&RuntimeName>,
+    open: impl FnOnce(&mut Host<'_>, &Store<'_>) -> Result<Option<PackageDir>>,
+    make_plan: impl FnOnce(&mut Survey<'_>, Option<&PackageDir>) -> Result<Plan>,
 ) -> Outcome {
     let store = match Store::new(host.root) {
         Ok(store) => store,
@@ -189,14 +227,37 @@ fn run(
         Ok(locked) => locked,
         Err(error) => return Outcome::refused(&error, 0),
     };
-    let outcome = match run_locked(host, &store, &made, package, make_plan) {
+    let outcome = match run_locked(host, &store, &made, open, make_plan) {
         Ok(outcome) => outcome,
         Err(error) => failed(&store, &error),
     };
-    if outcome.result == Ending::Refused {
-        let _ = leave_nothing(&store, &made);
+    match outcome.result {
+        Ending::Refused => {
+            // What was fetched for it goes, too.
+            let _ = store.sweep();
+            let _ = leave_nothing(&store, &made);
+        }
+        Ending::Unchanged => {
+            let _ = store.sweep();
+        }
+        _ => {}
     }
     outcome
+}
+
+/// The package of `source`. What has to be fetched for it is swept away with the transaction.
+fn fetch(host: &mut Host<'_>, store: &Store<'_>, source: &Source) -> Result<PackageDir> {
+    let ledger = store.ledger()?;
+    let root = host.root;
+    let mut told = 0;
+    let mut progress = |bytes: u64, total: u64| {
+        if bytes >= told + FETCH_STEP || bytes >= total && told < total {
+            told = bytes;
+            host.sink.take(Event::Fetched { bytes, total });
+        }
+    };
+    let installed = ledger.as_ref().map(|ledger| (root, ledger));
+    source.open(&mut Room { root, folder: store.path("tmp/package")?, installed, progress: &mut progress })
 }
 
 /// Finishes what a crash left, under a lock of its own: with the last runtime our folder and the lock in it go. An
@@ -217,23 +278,24 @@ fn run_locked(
     host: &mut Host<'_>,
     store: &Store<'_>,
     made: &[HostPath],
-    package: Option<&PackageDir>,
-    make_plan: impl FnOnce(&mut Survey<'_>) -> Result<Plan>,
+    open: impl FnOnce(&mut Host<'_>, &Store<'_>) -> Result<Option<PackageDir>>,
+    make_plan: impl FnOnce(&mut Survey<'_>, Option<&PackageDir>) -> Result<Plan>,
 ) -> Result<Outcome> {
     if store.journal()?.is_some() {
         let message = "another change was interrupted this very moment";
         return Err(HostError::new(Class::Unavailable, message).with_hint("try again"));
     }
     store.sweep()?;
+    let package = open(host, store)?;
     let mut survey = Survey::take(host.root, host.survey)?;
-    let plan = make_plan(&mut survey)?;
+    let plan = make_plan(&mut survey, package.as_ref())?;
     if plan.is_empty() {
         host.tell_kept(&plan);
         leave_nothing(store, made)?;
         let generation = survey.ledger.as_ref().map_or(0, |ledger| ledger.generation);
         return Ok(Outcome::new(Ending::Unchanged, generation, format!("{}: nothing to do", plan.change)));
     }
-    execute::execute(host, store, survey, plan, package, made)
+    execute::execute(host, store, survey, plan, package.as_ref(), made)
 }
 
 /// After a run that did nothing, a host without a ledger keeps nothing of ours.

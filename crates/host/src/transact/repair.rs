@@ -1,9 +1,9 @@
 //! Puts back what drifted: damaged trees one by one, then what the engine and systemd hold of ours.
 
-use super::{Host, Options, generation, run, settle};
+use super::{Host, Options, fetch, generation, run, run_with, settle};
 use crate::error::{HostError, Result};
 use crate::event::{Ending, Event, Outcome};
-use crate::package::{PackageDir, Source};
+use crate::package::{PackageDir, Place, Source};
 use crate::store::Store;
 use crate::survey::Survey;
 use cofferdam_core::class::Class;
@@ -11,7 +11,6 @@ use cofferdam_core::name::{HostPath, RuntimeName};
 use cofferdam_core::plan::{self, Drift, Overwrite};
 use cofferdam_core::record::Installed;
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
 
 /// What is to be put back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,8 +18,8 @@ use std::path::PathBuf;
 pub struct Mend {
     /// Whose files; none: everyone's.
     pub name: Option<RuntimeName>,
-    /// The folder of the package to take files from; none: where they came from.
-    pub from: Option<PathBuf>,
+    /// Where the package is to take files from; none: where they came from.
+    pub from: Option<Place>,
     /// Whether edits of ours that someone made are replaced.
     pub overwrite: Overwrite,
 }
@@ -48,26 +47,24 @@ fn repair_all(host: &mut Host<'_>, mend: &Mend, options: Options) -> Result<Outc
     }
     let mut mended: Option<Outcome> = None;
     for damaged in damaged(host, mend.name.as_ref())? {
-        let package = match package_of(&damaged, mend.from.as_ref()) {
-            Ok(package) => package,
-            // An earlier version is not worth more than a word: nothing new starts from it.
-            Err(error) if damaged.retired => {
-                host.sink.take(Event::Note {
-                    text: format!("{}: stays as it is: {error}", damaged.installed.tree),
-                });
-                continue;
-            }
-            Err(error) => return Err(error),
+        let open = |host: &mut Host<'_>, store: &Store<'_>| {
+            package_of(&damaged, mend.from.as_ref(), |source| fetch(host, store, source))
         };
-        let outcome = run(host, Some(&package), None, |survey| {
+        let outcome = run_with(host, open, |survey, package| {
             survey.plan(|world| plan::repair_tree(world, &package.package))
         });
+        // An earlier version is not worth more than a word: nothing new starts from it.
+        if damaged.retired && outcome.result == Ending::Refused {
+            let text = format!("{}: stays as it is: {}", damaged.installed.tree, outcome.message);
+            host.sink.take(Event::Note { text });
+            continue;
+        }
         if outcome.class.is_some() {
             return Ok(outcome);
         }
         mended = Some(joined(mended, outcome));
     }
-    let rest = run(host, None, None, |survey| {
+    let rest = run(host, None, |survey| {
         survey.plan(|world| plan::repair(world, mend.overwrite, !options.skip_rehearsal))
     });
     Ok(joined(mended, rest))
@@ -105,24 +102,30 @@ fn damaged(host: &Host<'_>, name: Option<&RuntimeName>) -> Result<Vec<Damaged>> 
 }
 
 /// The package that a damaged tree was made of.
-fn package_of(damaged: &Damaged, from: Option<&PathBuf>) -> Result<PackageDir> {
+fn package_of(
+    damaged: &Damaged,
+    from: Option<&Place>,
+    fetch: impl FnOnce(&Source) -> Result<PackageDir>,
+) -> Result<PackageDir> {
     let Damaged { name, installed, .. } = damaged;
     let Installed { version, digest, .. } = installed;
-    let hint = || format!("name the package of {version}: cofferdam repair {name} --from dir:FOLDER");
-    let recorded = Source::of(installed);
-    let source = match (from, recorded) {
-        (Some(folder), recorded) => Source {
-            folder: folder.clone(),
-            preset: installed.preset.clone(),
-            version: recorded.and_then(|recorded| recorded.version),
-        },
-        (None, Some(recorded)) => recorded,
-        (None, None) => {
-            let text = format!("where {name} {version} came from is not known");
-            return Err(HostError::new(Class::Invalid, text).with_hint(hint()));
-        }
+    let hint = || match installed.source.starts_with("oci:") {
+        // What opened the registry is not written down.
+        true => format!(
+            "name it with what opens it: cofferdam repair {name} --from {} --auth-file FILE --ca-file FILE",
+            installed.source
+        ),
+        false => format!("name the package of {version}: cofferdam repair {name} --from dir:FOLDER"),
     };
-    let package = source.read().map_err(|error| {
+    let source = match from {
+        Some(place) => Some(Source::like(place.clone(), installed)),
+        None => Source::of(installed),
+    };
+    let Some(source) = source else {
+        let text = format!("where {name} {version} came from is not known");
+        return Err(HostError::new(Class::Invalid, text).with_hint(hint()));
+    };
+    let package = fetch(&source).map_err(|error| {
         HostError::new(
             error.class(),
             format!("the package of {name} {version} cannot be read again: {}", error.chain()),
@@ -134,7 +137,7 @@ fn package_of(damaged: &Damaged, from: Option<&PathBuf>) -> Result<PackageDir> {
     }
     let message = format!(
         "{} is not the package that {name} {version} was installed from ({}, not {})",
-        source.folder.display(),
+        source.place,
         package.package.digest.short(),
         digest.short()
     );

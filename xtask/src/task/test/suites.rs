@@ -15,6 +15,12 @@ const MATRIX: &str = "node_matrix";
 /// So many nodes at a time: a node's tests mostly wait, for half a core in all.
 const THREADS: &str = "--test-threads=3";
 
+/// What the names of the cluster suite's programs begin with.
+const CLUSTER: &str = "cluster_";
+
+/// So many clusters at a time: a control plane wants more than a node.
+const CLUSTER_THREADS: &str = "--test-threads=2";
+
 /// Its tests look at one binary, and say with this variable which.
 const STATIC_BINARY: &str = "static_binary";
 
@@ -34,6 +40,9 @@ pub(super) fn prerequisites(chosen: &[Suite]) -> Result<()> {
             "the node suite runs containerd 2.4 and gVisor's shim, which are built with it",
         ));
     }
+    if chosen.contains(&Suite::Cluster) {
+        need(packages::need_go("the cluster suite runs Kubernetes and helm, which are built with it"));
+    }
     if missing.is_empty() {
         return Ok(());
     }
@@ -50,7 +59,13 @@ pub(super) fn run(
     let args: Vec<&str> = selection.filter.into_iter().collect();
     match suite {
         Suite::Unit => {
-            let fits = |name: &str| !name.starts_with("node_") && name != "purity" && name != STATIC_BINARY;
+            let elsewhere = |name: &str| {
+                name.starts_with("node_")
+                    || name.starts_with(CLUSTER)
+                    || name == "purity"
+                    || name == STATIC_BINARY
+            };
+            let fits = |name: &str| !elsewhere(name);
             all(&programs.with(fits), &args, &[], screen)
         }
         Suite::Purity => all(&programs.with(|name| name == "purity"), &args, &[], screen),
@@ -65,6 +80,11 @@ pub(super) fn run(
             }
         }
         Suite::Node => nodes(programs, args, selection, screen),
+        Suite::Cluster => {
+            let args: Vec<&str> = args.into_iter().chain([CLUSTER_THREADS]).collect();
+            let env: Vec<_> = programs.cofferdam().map(|path| ("COFFERDAM_BIN", path)).into_iter().collect();
+            all(&programs.with(|name| name.starts_with(CLUSTER)), &args, &env, screen)
+        }
     }
 }
 

@@ -32,6 +32,24 @@ impl Cluster {
         Ok(self.kubectl(args)?.ok()?.stdout)
     }
 
+    /// A call of helm as the administrator, to be given a limit.
+    ///
+    /// # Errors
+    /// helm cannot be built.
+    pub fn helm_command(&self, args: &[&str]) -> Result<Command> {
+        let program = self.helm_directory()?.join("helm");
+        let command = Command::new(program).args(args);
+        Ok(self.environment().fold(command, |command, (name, value)| command.env(name, value)))
+    }
+
+    /// Runs helm to its end, for a minute at most. A status other than 0 is no error.
+    ///
+    /// # Errors
+    /// It cannot be built or started, or does not end in time.
+    pub fn helm(&self, args: &[&str]) -> Result<Output> {
+        self.helm_command(args)?.run()
+    }
+
     /// Creates or changes objects, given as YAML or JSON, as the server's side does it.
     ///
     /// # Errors

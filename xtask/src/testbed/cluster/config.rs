@@ -41,8 +41,10 @@ pub(super) fn kubelet(pki: &str, taints: &[Taint]) -> String {
         "failCgroupV1": false,
         "failSwapOn": false,
         "enforceNodeAllocatable": [],
-        // A node has no resolver, and pods have none either.
+        // There is no DNS: names fail at once in pods, and the kubelet does not warn of each.
         "resolvConf": "",
+        "clusterDNS": ["127.0.0.1"],
+        "clusterDomain": "cluster.local",
         // The machine's disk may be full enough for the kubelet to throw images and pods out.
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"imagefs.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%"},

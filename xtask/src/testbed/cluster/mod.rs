@@ -186,6 +186,14 @@ impl Cluster {
         found.ok_or_else(|| no_node(name))
     }
 
+    /// Loads the image of an OCI layout on every node (see [`Node::load_image`]).
+    ///
+    /// # Errors
+    /// A node does not take it.
+    pub fn load_image(&self, layout: &Path, name: &str) -> Result<()> {
+        self.nodes.iter().try_for_each(|node| node.load_image(layout, name))
+    }
+
     /// Boots another node, lets it join, and waits until it is ready.
     ///
     /// # Errors
@@ -282,6 +290,15 @@ impl Cluster {
     /// The folder with kubectl in it.
     pub fn bin(&self) -> PathBuf {
         self.tools.path().join("bin")
+    }
+
+    /// The folder with helm in it, built if need be.
+    ///
+    /// # Errors
+    /// It cannot be built.
+    pub fn helm_directory(&self) -> Result<PathBuf> {
+        // The cache is not cleaned while a test runs: nothing has to hold on to the entry.
+        Ok(gotools::helm(&self.cache)?.path().join("bin"))
     }
 
     /// The folder of logs, keys and kubeconfigs.

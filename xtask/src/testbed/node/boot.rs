@@ -73,7 +73,13 @@ impl Booted {
     pub(super) fn start(claim: &mut Claim, disk: &Disk, hostname: &str, limit: Duration) -> Result<Self> {
         let machine = claim.machine();
         let group = cgroup(&machine);
-        let groups = if cgroups::managed_by_systemd() { Vec::new() } else { cgroups::make(&group)? };
+        let groups = if cgroups::managed_by_systemd() {
+            Vec::new()
+        } else {
+            // A machine boots without the groups of its last run; a kubelet looks at each of them for seconds.
+            cgroups::remove(&group)?;
+            cgroups::make(&group)?
+        };
         let mut nspawn = nspawn(claim, disk, hostname, &groups)?;
         let until = Instant::now() + limit;
         let leader = loop {

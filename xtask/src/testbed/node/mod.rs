@@ -274,8 +274,19 @@ impl Node {
     /// containerd does not take them.
     pub fn load_images(&self) -> Result<()> {
         let tar = self.images.path().join("images.tar");
-        let bytes = std::fs::read(&tar).map_err(Error::io("read", &tar))?;
-        self.command(&["ctr", "--namespace", "k8s.io", "images", "import", "-"]).input(bytes).ok()?;
+        self.import(std::fs::read(&tar).map_err(Error::io("read", &tar))?)
+    }
+
+    /// Loads the image of an OCI layout for pods, under this name (`example.org/name:tag`).
+    ///
+    /// # Errors
+    /// It is not a layout with one image, or containerd does not take it.
+    pub fn load_image(&self, layout: &Path, name: &str) -> Result<()> {
+        self.import(oci::archive(layout, name)?)
+    }
+
+    fn import(&self, archive: Vec<u8>) -> Result<()> {
+        self.command(&["ctr", "--namespace", "k8s.io", "images", "import", "-"]).input(archive).ok()?;
         Ok(())
     }
 

@@ -1,0 +1,118 @@
+//! Leader election, and when a pass is due.
+
+use super::cache::Cache;
+use super::pass::{Pass, Wake};
+use super::write::Writer;
+use crate::api::names;
+use crate::metrics::ControllerMetrics;
+use crate::serve::Ready;
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+use kube_lease_manager::{LeaseManagerBuilder, LeaseManagerError};
+use std::time::{Duration, Instant, SystemTime};
+use tokio::time::sleep;
+
+/// Changes that come together are looked at together.
+const DEBOUNCE: Duration = Duration::from_millis(250);
+
+/// The wait after a write that failed.
+const SOON: Duration = Duration::from_secs(2);
+
+/// A pass is made at least that often, whatever was missed.
+const AT_LEAST: Duration = Duration::from_secs(300);
+
+/// How long a leader that says nothing is waited for.
+const LEASE_SECONDS: u64 = 15;
+
+/// How long before its end the lease is renewed.
+const GRACE_SECONDS: u64 = 5;
+
+/// How the controller is to work.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the lease is.
+    pub namespace: String,
+    /// The lease's name.
+    pub lease: String,
+    /// This replica's name.
+    pub identity: String,
+}
+
+/// Why the controller ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ControllerError {
+    /// The lease cannot be used.
+    #[error("leader election: {0}")]
+    Lease(#[from] LeaseManagerError),
+    /// Another replica leads now: this one begins anew.
+    #[error("another replica leads now")]
+    LostLead,
+}
+
+/// Waits until this replica leads, then works until it does no more.
+///
+/// # Errors
+/// If the lead is lost; whoever runs this begins anew then, with nothing in memory.
+pub async fn run(
+    client: Client,
+    options: Options,
+    metrics: ControllerMetrics,
+    ready: Ready,
+) -> Result<(), ControllerError> {
+    let lease = LeaseManagerBuilder::new(client.clone(), options.lease.clone())
+        .with_namespace(options.namespace.clone())
+        .with_identity(options.identity.clone())
+        .with_duration(LEASE_SECONDS)
+        .with_grace(GRACE_SECONDS)
+        .build()
+        .await?;
+    // A replica that waits for the lead is as ready as it can be.
+    ready.set();
+    let (mut leads, _task) = lease.watch().await;
+    while !*leads.borrow_and_update() {
+        leads.changed().await.map_err(|_| ControllerError::LostLead)?;
+    }
+    tracing::info!(identity = options.identity, "leads");
+    metrics.lead(true);
+    let lost = async {
+        while *leads.borrow_and_update() {
+            if leads.changed().await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        () = lost => Err(ControllerError::LostLead),
+        () = work(client, &options, &metrics) => Ok(()),
+    }
+}
+
+async fn work(client: Client, options: &Options, metrics: &ControllerMetrics) {
+    let cache = Cache::start(&client);
+    cache.ready().await;
+    let writer = Writer::new(client.clone());
+    let reporter =
+        Reporter { controller: names::CONTROLLER.to_owned(), instance: Some(options.identity.clone()) };
+    let recorder = Recorder::new(client, reporter);
+    loop {
+        let begun = Instant::now();
+        let wake = Pass::new(&writer, &recorder, metrics, cache.snapshot()).run().await;
+        metrics.passed(begun.elapsed().as_secs_f64());
+        tokio::select! {
+            () = cache.changed.notified() => {}
+            () = sleep(wait(wake)) => {}
+        }
+        sleep(DEBOUNCE).await;
+    }
+}
+
+fn wait(wake: Wake) -> Duration {
+    match wake {
+        Wake::Soon => SOON,
+        Wake::Never => AT_LEAST,
+        Wake::At(time) => {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            Duration::from_secs(time.0).saturating_sub(now).clamp(DEBOUNCE, AT_LEAST)
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The API's objects as text for people: `kubectl cofferdam status | nodes | explain | doctor | plan`. Pure: objects and the
+//! time in, text out.
+//!
+//! ```text
+//! table     columns
+//! lists     SandboxRuntimes, SandboxNodes, what the doctor says
+//! explain   why one node is in the state in which it is
+//! advice    what to do about a state
+//! plan      what a rollout would do
+//! ```
+
+mod advice;
+mod explain;
+mod lists;
+mod plan;
+mod table;
+
+pub use explain::explain;
+pub use lists::{checks, nodes, runtimes};
+pub use plan::{Preview, preview};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// How long ago something was, in the form in which kubectl says it.
+fn ago(then: &Time, now: &Time) -> String {
+    let seconds = now.0.as_second().saturating_sub(then.0.as_second()).max(0);
+    span(seconds)
+}
+
+fn span(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// Whether an agent that is heard every few minutes has been silent for too long.
+fn is_silent(heard: Option<&Time>, limit: i64, now: &Time) -> bool {
+    heard.is_none_or(|heard| now.0.as_second().saturating_sub(heard.0.as_second()) > limit)
+}
+
+/// One line of a message that may have more.
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}

@@ -1,0 +1,189 @@
+//! The API's objects as text.
+
+// Helpers fail their test by panicking.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use cofferdam_cluster::api::{PackageRevision, SandboxNode, SandboxRuntime};
+use cofferdam_cluster::view;
+use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, from_value, json};
+
+fn now() -> Time {
+    Time("2026-01-01T12:00:00Z".parse().unwrap())
+}
+
+fn package() -> Value {
+    json!({"source": {"directory": "/srv/gvisor"}, "preset": "gvisor", "version": "2"})
+}
+
+fn runtime(status: Value) -> SandboxRuntime {
+    from_value(json!({
+        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxRuntime",
+        "metadata": {"name": "gvisor", "generation": 2},
+        "spec": {"package": package(), "nodeSelector": {"pool": "a"}},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn target() -> String {
+    PackageRevision::of(&from_value(package()).unwrap(), &[]).revision.to_string()
+}
+
+/// A SandboxNode whose agent says `state`, of assignment 3.
+fn own(name: &str, state: Value) -> SandboxNode {
+    let mut told = json!({
+        "name": "gvisor", "sequence": 3, "revision": target(), "state": "Proven", "runtime": "gvisor",
+        "version": "2", "digest": "sha256:0123456789abcdef", "installed": target(),
+        "handlers": [{"name": "runsc", "proven": true}],
+    });
+    told.as_object_mut().unwrap().extend(state.as_object().unwrap().clone());
+    from_value(json!({
+        "apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxNode",
+        "metadata": {"name": name},
+        "spec": {"nodeUID": format!("uid-{name}"), "runtimes": [{
+            "name": "gvisor", "sequence": 3, "attempt": 2, "since": 1767261600_u64,
+            "target": {"revision": target(), "package": package()},
+        }]},
+        "status": {
+            "heartbeat": "2026-01-01T11:59:30Z", "agentVersion": "0.1.0", "kernel": "6.12.0", "os": "Debian 13",
+            "engine": {"name": "containerd", "version": "2.4.2"}, "runtimes": [told],
+            "checks": [{"name": "kvm", "result": "no", "message": "/dev/kvm is not there"}],
+        },
+    }))
+    .unwrap()
+}
+
+fn node(name: &str, pool: &str, ready: &str) -> Node {
+    from_value(json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {"name": name, "uid": format!("uid-{name}"), "labels": {"pool": pool}},
+        "status": {"conditions": [{"type": "Ready", "status": ready}]},
+    }))
+    .unwrap()
+}
+
+#[test]
+fn runtimes_show_phase_counts_and_why() {
+    let status = json!({
+        "observedGeneration": 2, "phase": "Halted", "message": "1 node failed: w1\nmore",
+        "nodes": {"matched": 12, "ready": 11, "updated": 1, "failed": 1},
+    });
+    assert_eq!(
+        view::runtimes(&[runtime(status)]),
+        "NAME    PHASE   NODES  PROVEN  UPDATED  FAILED  UNKNOWN  MESSAGE\n\
+         gvisor  Halted  12     11      1        1       0        1 node failed: w1\n"
+    );
+    let stale = view::runtimes(&[runtime(json!({"observedGeneration": 1, "phase": "Complete"}))]);
+    assert!(stale.contains("gvisor  Pending") && !stale.contains("Complete"), "{stale}");
+    assert!(view::runtimes(&[]).starts_with("no SandboxRuntimes"));
+}
+
+#[test]
+fn nodes_have_a_line_for_each_runtime() {
+    let failed =
+        json!({"state": "Failed", "reason": "rolled-back", "message": "the probe failed", "inUse": 2});
+    let nodes = [own("w1", failed), own("w2", json!({}))];
+    assert_eq!(
+        view::nodes(&nodes, Some("gvisor"), &now()),
+        "NODE  ENGINE            RUNTIME  STATE   VERSION  IN-USE  HEARD  MESSAGE\n\
+         w1    containerd 2.4.2  gvisor   Failed  2        2       30s    the probe failed\n\
+         w2    containerd 2.4.2  gvisor   Proven  2        0       30s\n"
+    );
+    assert_eq!(view::nodes(&nodes, Some("kata"), &now()), "no node has or should have kata\n");
+}
+
+#[test]
+fn explain_says_what_is_wrong_and_what_to_do() {
+    let failed = json!({
+        "state": "Failed", "reason": "rolled-back", "message": "the probe failed\nexit 1", "inUse": 1,
+        "pods": [{"namespace": "default", "name": "web"}],
+    });
+    let text = view::explain("w1", Some(&node("w1", "a", "True")), Some(&own("w1", failed)), &[], &now());
+    for expected in [
+        "w1: containerd 2.4.2, 6.12.0, Debian 13\n  agent     0.1.0, heard 30s ago\n",
+        "gvisor: Failed\n",
+        "attempt 2, assigned 2h ago",
+        "in use    1 sandboxes: default/web\n",
+        "why       rolled-back: the probe failed\n            exit 1\n",
+        "next      the node has what it had before.",
+        "kubectl cofferdam retry gvisor --node w1",
+        "check kvm: no: /dev/kvm is not there",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is not in\n{text}");
+    }
+}
+
+#[test]
+fn explain_tells_waiting_from_silence_and_from_not_being_meant() {
+    let earlier = own("w1", json!({"sequence": 2}));
+    let text = view::explain("w1", Some(&node("w1", "a", "True")), Some(&earlier), &[], &now());
+    assert!(text.contains("gvisor: Pending") && text.contains("the agent has not taken it up"), "{text}");
+
+    let later = Time("2026-01-01T13:00:00Z".parse().unwrap());
+    let text = view::explain("w1", Some(&node("w1", "a", "False")), Some(&earlier), &[], &later);
+    assert!(text.contains("it is silent, so nothing below is certain"), "{text}");
+    assert!(text.contains("node      is not Ready"), "{text}");
+
+    let halted = [runtime(json!({"observedGeneration": 2, "phase": "Halted", "message": "w9 failed"}))];
+    let text = view::explain("w1", Some(&node("w1", "b", "True")), None, &halted, &now());
+    assert!(
+        text.contains("no SandboxRuntime selects it") && text.contains("it has no label pool=a"),
+        "{text}"
+    );
+    let text = view::explain("w1", Some(&node("w1", "a", "True")), None, &halted, &now());
+    assert!(text.contains("not assigned yet; the rollout: Halted: w9 failed"), "{text}");
+
+    let mut replaced = node("w1", "a", "True");
+    replaced.metadata.uid = Some("another".to_owned());
+    let text = view::explain("w1", Some(&replaced), Some(&own("w1", json!({}))), &[], &now());
+    assert!(text.contains("was replaced under the same name"), "{text}");
+}
+
+#[test]
+fn checks_of_all_nodes() {
+    let text = view::checks(&[own("w1", json!({}))], &now());
+    assert_eq!(text, "NODE  CHECK  RESULT  BECAUSE\nw1    kvm    no      /dev/kvm is not there\n");
+}
+
+#[test]
+fn a_plan_tells_who_changes_first_and_what_becomes_of_runtime_classes() {
+    let nodes = [
+        node("keeps", "a", "True"),
+        node("new", "a", "True"),
+        node("old", "a", "True"),
+        node("down", "a", "False"),
+        node("left", "b", "True"),
+        node("other", "b", "True"),
+    ];
+    let old = json!({"installed": "000000000000", "version": "1", "inUse": 3});
+    let own = [own("keeps", json!({})), own("old", old.clone()), own("left", old)];
+    let class = |name: &str, owner: &str| -> RuntimeClass {
+        from_value(json!({
+            "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": name,
+            "metadata": {"name": name, "labels": {"cofferdam.dev/sandboxruntime": owner}},
+        }))
+        .unwrap()
+    };
+    let preview =
+        view::preview(&runtime(json!({})), &nodes, &own, &[class("gone", "gvisor"), class("x", "y")]);
+    let text = preview.to_string();
+    assert!(text.contains("2 nodes change: 1 first, then at most 1 unavailable at a time"), "{text}");
+    let table = "\
+NODE   ACTION   NOTE
+new    install
+old    upgrade  3 running sandboxes keep their version
+down   wait     the node is not Ready
+left   remove   not selected any more; waits for 3 sandboxes
+keeps  keep     proven
+
+RUNTIMECLASS  ACTION
+runsc         create
+gone          delete
+";
+    assert!(text.ends_with(table), "{text}");
+    let taken = view::preview(&runtime(json!({})), &nodes, &own, &[class("runsc", "another")]);
+    assert_eq!(taken.runtime_classes[0].action, "conflict");
+}

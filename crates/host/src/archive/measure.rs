@@ -1,0 +1,84 @@
+//! Digests and sizes of what streams by.
+
+use cofferdam_core::name::Digest;
+use sha2::{Digest as _, Sha256};
+use std::cell::RefCell;
+use std::io::{Read, Write};
+use std::rc::Rc;
+
+/// What streamed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Measured {
+    /// The digest of it.
+    pub(crate) digest: Digest,
+    /// How many bytes it was.
+    pub(crate) bytes: u64,
+}
+
+#[derive(Default)]
+struct Count {
+    hash: Sha256,
+    bytes: u64,
+}
+
+/// Measures what is read or written through it. A clone measures the same stream: one stays outside of the readers that
+/// own the other.
+pub(crate) struct Measuring<S> {
+    inner: S,
+    count: Rc<RefCell<Count>>,
+}
+
+/// The measure of a stream that someone else reads or writes.
+#[derive(Clone)]
+pub(crate) struct Gauge(Rc<RefCell<Count>>);
+
+impl Gauge {
+    /// What streamed by so far.
+    pub(crate) fn measured(&self) -> Measured {
+        let count = self.0.borrow();
+        Measured { digest: Digest::from_bytes(count.hash.clone().finalize().into()), bytes: count.bytes }
+    }
+}
+
+impl<S> Measuring<S> {
+    /// Around `inner`.
+    pub(crate) fn new(inner: S) -> Self {
+        Self { inner, count: Rc::default() }
+    }
+
+    /// Its measure, to be kept outside.
+    pub(crate) fn gauge(&self) -> Gauge {
+        Gauge(Rc::clone(&self.count))
+    }
+
+    /// What it was around.
+    pub(crate) fn into_inner(self) -> S {
+        self.inner
+    }
+
+    fn add(&self, bytes: &[u8]) {
+        let mut count = self.count.borrow_mut();
+        count.hash.update(bytes);
+        count.bytes += bytes.len() as u64;
+    }
+}
+
+impl<R: Read> Read for Measuring<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.add(buffer.get(..n).unwrap_or_default());
+        Ok(n)
+    }
+}
+
+impl<W: Write> Write for Measuring<W> {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        let n = self.inner.write(buffer)?;
+        self.add(buffer.get(..n).unwrap_or_default());
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
+}

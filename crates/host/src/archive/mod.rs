@@ -1,0 +1,65 @@
+//! Archives: layers of images, read strictly and written the same way each time.
+//!
+//! ```text
+//! measure      digests and sizes of what streams by
+//! compression  gzip, zstd or none
+//! reader       tar headers to entries; what is not plain is refused
+//! unpack       entries to files beneath one folder, and nowhere else
+//! pack         files to a layer, the same bytes each time
+//! ```
+//!
+//! An archive is untrusted, and it is read before its digest can be known: what it holds is put where nothing looks, and
+//! deleted if the digest turns out to be another one.
+
+mod compression;
+mod measure;
+mod pack;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod unpack;
+
+pub(crate) use compression::{Compression, decompress};
+pub(crate) use measure::Measuring;
+pub(crate) use pack::Packer;
+pub(crate) use unpack::{Limits, Unpacking};
+
+/// Why an archive was not unpacked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ArchiveError {
+    /// It is not what it should be, or holds what is not allowed.
+    #[error("{0}")]
+    Refused(String),
+    /// It is larger than allowed.
+    #[error("{0}")]
+    TooLarge(String),
+    /// Its bytes could not be read.
+    #[error("it cannot be read")]
+    Read(#[source] std::io::Error),
+    /// What it holds could not be written.
+    #[error("could not {action} {path}")]
+    Write {
+        /// What was tried.
+        action: &'static str,
+        /// On which of its entries.
+        path: String,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl ArchiveError {
+    /// Whether this machine or the connection failed: then the archive cannot be judged.
+    pub(crate) fn is_ours_or_the_lines(&self) -> bool {
+        match self {
+            Self::Write { .. } => true,
+            Self::Read(source) => source.get_ref().is_some_and(|inner| inner.is::<crate::net::NetError>()),
+            Self::Refused(_) | Self::TooLarge(_) => false,
+        }
+    }
+
+    fn refused(message: impl Into<String>) -> Self {
+        Self::Refused(message.into())
+    }
+}

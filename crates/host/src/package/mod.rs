@@ -1,0 +1,107 @@
+//! A package: read, checked, digested; then brought to where it will live.
+//!
+//! ```text
+//! source   where packages are, and what opens the places that are not for everyone
+//! open     a source to a package: what is elsewhere is fetched first
+//! read     a folder to a package
+//! stage    a package to a tree, as it will be installed
+//! pack     a package to an image
+//! ```
+
+mod open;
+mod pack;
+mod read;
+mod source;
+mod stage;
+
+pub use open::{Room, TemporaryRoom};
+pub use source::{Access, Place, Remote, Source};
+
+use crate::error::HostError;
+use cofferdam_core::class::Class;
+use cofferdam_core::descriptor::Descriptor;
+use cofferdam_core::name::{Digest, PackagePath};
+use cofferdam_core::plan::Package;
+use cofferdam_core::preset::{Preset, PresetFile};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+/// The descriptor's name in a package.
+pub const DESCRIPTOR: &str = "runtime.toml";
+
+/// The manifest's name in an installed tree.
+pub const MANIFEST: &str = ".cofferdam.json";
+
+/// What describes a package that has no descriptor of its own.
+#[derive(Clone, Copy, Debug)]
+pub enum Using<'a> {
+    /// A preset, and the version if the package does not say it.
+    Preset(&'static Preset, Option<&'a str>),
+    /// A descriptor's text.
+    Text(&'a str),
+}
+
+/// A package that was read and found valid. Holding one means that every file was looked at once; copying it checks
+/// that nothing changed since.
+#[derive(Debug)]
+pub struct PackageDir {
+    folder: OwnedFd,
+    /// The folder, for people.
+    shown: String,
+    /// Whether the files are ours alone, to be moved away.
+    movable: bool,
+    /// Files that the preset adds.
+    added: BTreeMap<PackagePath, &'static PresetFile>,
+    /// Its descriptor's text, complete: a preset's with the version in it.
+    descriptor: String,
+    /// What the planner needs to know.
+    pub package: Package,
+    items: BTreeMap<PackagePath, Item>,
+}
+
+/// One entry of a package. Permissions are normal: 0755 for folders and executables, 0644 for other files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum Item {
+    /// A folder.
+    Folder,
+    /// A regular file.
+    File {
+        /// Its size in bytes.
+        size: u64,
+        /// Its content's digest.
+        digest: Digest,
+        /// Whether it may be executed.
+        executable: bool,
+    },
+    /// A symbolic link to something in the package.
+    Link {
+        /// Its target, as written.
+        target: String,
+    },
+}
+
+impl Item {
+    const fn size(&self) -> u64 {
+        match self {
+            Self::File { size, .. } => *size,
+            Self::Folder | Self::Link { .. } => 0,
+        }
+    }
+}
+
+/// What an installed tree holds: written into it, read by later checks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The package's digest.
+    pub digest: Digest,
+    /// What the package said of itself.
+    pub descriptor: Descriptor,
+    /// Its files as they were installed (relocated ones with their new content).
+    pub items: BTreeMap<PackagePath, Item>,
+}
+
+fn invalid(message: impl Into<String>) -> HostError {
+    HostError::new(Class::Invalid, message)
+}

@@ -1,0 +1,196 @@
+//! A source to a package: what is elsewhere is fetched first.
+
+use super::{Manifest, PackageDir, Place, Source};
+use crate::archive::Limits;
+use crate::error::{HostError, Result};
+use crate::package::{Item, MANIFEST};
+use crate::registry::{self, Layout, Origin};
+use crate::root::HostRoot;
+use crate::tree;
+use cofferdam_core::class::Class;
+use cofferdam_core::descriptor;
+use cofferdam_core::name::{Digest, HostPath};
+use cofferdam_core::observation::TreeState;
+use cofferdam_core::plan::Package;
+use cofferdam_core::record::{Installed, Ledger};
+use rustix::fs::{Mode, OFlags};
+use std::fs::DirBuilder;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// Where a package is put together, and what is known already.
+pub struct Room<'a> {
+    /// The root beneath which `folder` is.
+    pub root: &'a HostRoot,
+    /// A folder for what is fetched; it is made if it is needed, and the caller's to delete.
+    pub folder: HostPath,
+    /// A host with installed packages: what they hold is not fetched again.
+    pub installed: Option<(&'a HostRoot, &'a Ledger)>,
+    /// Gets the bytes fetched so far, and of how many.
+    pub progress: &'a mut dyn FnMut(u64, u64),
+}
+
+/// A room of one's own, in memory or wherever temporary files go. It is deleted in the end.
+#[derive(Debug)]
+pub struct TemporaryRoom {
+    path: PathBuf,
+    root: HostRoot,
+}
+
+impl TemporaryRoom {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn new() -> Result<Self> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let name = format!("cofferdam-{}-{:x}", std::process::id(), now.as_nanos());
+        let path = std::env::temp_dir().join(name);
+        // Not recursive: what is there already is somebody else's.
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| HostError::std_io("make the folder", path.display(), error))?;
+        let root = HostRoot::open(&path)?;
+        Ok(Self { path, root })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The package of `source`, for as long as this is there.
+    ///
+    /// # Errors
+    /// If it cannot be fetched or read.
+    pub fn open(
+        &self,
+        source: &Source,
+        installed: Option<(&HostRoot, &Ledger)>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<PackageDir> {
+        let folder = host_path("/package")?;
+        source.open(&mut Room { root: &self.root, folder, installed, progress })
+    }
+}
+
+impl Drop for TemporaryRoom {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+impl Source {
+    /// The package.
+    ///
+    /// # Errors
+    /// If it cannot be fetched, is not what it should be, or is no package.
+    pub fn open(&self, room: &mut Room<'_>) -> Result<PackageDir> {
+        let using = self.using()?;
+        let (image, fetched) = match &self.place {
+            Place::Dir(folder) => {
+                let shown = folder.display().to_string();
+                return PackageDir::read(open_folder(folder)?, &shown, using);
+            }
+            Place::Layout(folder) => self.fetch(&Layout::open(folder)?, room)?,
+            Place::Oci(remote) => self.fetch(&registry::Registry::new(remote)?, room)?,
+        };
+        let mut dir = match fetched {
+            Fetched::Installed(dir) => *dir,
+            Fetched::Folder(folder) => {
+                let dir = PackageDir::read(folder, &self.place.to_string(), using)?;
+                PackageDir { movable: true, ..dir }
+            }
+        };
+        dir.package.source = self.place.to_string();
+        dir.package.image = Some(image);
+        Ok(dir)
+    }
+
+    /// Brings the image of `origin` into the room, unless it is installed.
+    fn fetch(&self, origin: &dyn Origin, room: &mut Room<'_>) -> Result<(Digest, Fetched)> {
+        let image = origin.resolve()?;
+        if let Some(dir) = self.present(image, room)? {
+            return Ok((image, Fetched::Installed(Box::new(dir))));
+        }
+        room.root.delete_all(&room.folder)?;
+        room.root.make_folder(&room.folder, 0o700)?;
+        let open = || {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+            room.root
+                .open_at(&room.folder, flags, Mode::empty())
+                .map_err(|errno| HostError::io("open", &room.folder, errno))
+        };
+        let unpacked = registry::unpack(origin, image, open()?, Limits::NORMAL, room.progress);
+        if let Err(error) = unpacked {
+            let _ = room.root.delete_all(&room.folder);
+            return Err(error);
+        }
+        Ok((image, Fetched::Folder(open()?)))
+    }
+
+    /// The package of `image` as it is installed, if its tree is sound: then nothing has to be fetched.
+    fn present(&self, image: Digest, room: &Room<'_>) -> Result<Option<PackageDir>> {
+        let Some((root, ledger)) = room.installed else { return Ok(None) };
+        for (_, installed) in ledger.trees().filter(|(_, installed)| installed.image == Some(image)) {
+            let version = self.version.as_deref().filter(|_| self.preset.is_some());
+            let same = installed.preset == self.preset
+                && version.is_none_or(|version| version == installed.version.as_str());
+            let sound = || tree::check(root, &installed.tree, installed.manifest.as_ref());
+            if same
+                && sound()? == TreeState::Sound
+                && let Some(dir) = self.of_tree(root, installed)?
+            {
+                return Ok(Some(dir));
+            }
+        }
+        Ok(None)
+    }
+
+    fn of_tree(&self, root: &HostRoot, installed: &Installed) -> Result<Option<PackageDir>> {
+        let internal = |error: &dyn std::fmt::Display| HostError::new(Class::Internal, error.to_string());
+        let path = installed.tree.join(MANIFEST).map_err(|error| internal(&error))?;
+        let Some(bytes) = root.read(&path)? else { return Ok(None) };
+        let Manifest { digest, descriptor, items } =
+            serde_json::from_slice(&bytes).map_err(|error| internal(&error))?;
+        if let Some(text) = &self.descriptor
+            && descriptor::parse("the descriptor", text).ok().as_ref() != Some(&descriptor)
+        {
+            return Ok(None);
+        }
+        let package = Package {
+            digest,
+            bytes: items.values().map(Item::size).sum(),
+            entries: items.len() as u64,
+            source: String::new(),
+            preset: installed.preset.clone(),
+            image: installed.image,
+            descriptor,
+        };
+        let folder = root
+            .open_at(&installed.tree, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+            .map_err(|errno| HostError::io("open", &installed.tree, errno))?;
+        let (shown, added) = (installed.tree.to_string(), Default::default());
+        // Nothing is packed from here: an installed tree is no package.
+        let descriptor = String::new();
+        Ok(Some(PackageDir { folder, shown, movable: false, added, descriptor, package, items }))
+    }
+}
+
+enum Fetched {
+    /// It is installed already.
+    Installed(Box<PackageDir>),
+    /// Its files lie here.
+    Folder(OwnedFd),
+}
+
+fn open_folder(folder: &Path) -> Result<OwnedFd> {
+    rustix::fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| HostError::io("open the package", folder.display(), errno))
+}
+
+fn host_path(text: &str) -> Result<HostPath> {
+    HostPath::new(text).map_err(|error| HostError::new(Class::Internal, error.to_string()))
+}

@@ -1,0 +1,159 @@
+//! Where packages are, and what opens the places that are not for everyone.
+
+use super::{Using, invalid};
+use crate::error::Result;
+use crate::registry::Login;
+use cofferdam_core::name::Digest;
+use cofferdam_core::preset;
+use cofferdam_core::record::Installed;
+use cofferdam_core::reference::Reference;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Where a package is, and what it does not say of itself. It holds all that is needed to read it, secrets included: it
+/// travels in a request to the worker, and is never written down elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// Where it is.
+    pub place: Place,
+    /// The preset to use if it has no descriptor.
+    pub preset: Option<String>,
+    /// Its version for that preset, if neither descriptor nor file says it.
+    pub version: Option<String>,
+    /// The text of a `runtime.toml` to use if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub descriptor: Option<String>,
+}
+
+/// Where a package is. Shown as users write it, without what opens it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
+    /// A folder that holds its files: `dir:PATH`.
+    Dir(PathBuf),
+    /// A folder with an image in the OCI layout: `layout:PATH`.
+    Layout(PathBuf),
+    /// An image in a registry: `oci:REF`.
+    Oci(Remote),
+}
+
+/// An image in a registry, and how it is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remote {
+    /// Which.
+    pub reference: Reference,
+    /// How.
+    #[serde(default)]
+    pub access: Access,
+}
+
+/// How a registry is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Access {
+    /// Who we are. None: nobody in particular.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
+    /// Certificates (PEM) of authorities that are trusted beside the public ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// Speak plain http.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub plain_http: bool,
+}
+
+impl Access {
+    /// What is needed for `reference`, from a `dockerconfigjson` file and a file with certificates.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or the first one has nothing for this registry.
+    pub fn of_files(
+        reference: &Reference,
+        auth_file: Option<&Path>,
+        ca_file: Option<&Path>,
+        plain_http: bool,
+    ) -> Result<Self> {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path)
+                .map_err(|error| crate::error::HostError::std_io("read", path.display(), error))
+        };
+        let login = match auth_file {
+            Some(path) => Some(Login::find(&read(path)?, &path.display().to_string(), reference)?),
+            None => None,
+        };
+        Ok(Self { login, ca: ca_file.map(read).transpose()?, plain_http })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dir(folder) => write!(f, "dir:{}", folder.display()),
+            Self::Layout(folder) => write!(f, "layout:{}", folder.display()),
+            Self::Oci(remote) => write!(f, "oci:{}", remote.reference),
+        }
+    }
+}
+
+impl Place {
+    /// Reads what [`Self`] shows. A registry is reached without a login.
+    fn parse(text: &str) -> Option<Self> {
+        let (kind, rest) = text.split_once(':')?;
+        match kind {
+            "dir" => Some(Self::Dir(rest.into())),
+            "layout" => Some(Self::Layout(rest.into())),
+            "oci" => {
+                let reference = Reference::new(rest).ok()?;
+                Some(Self::Oci(Remote { reference, access: Access::default() }))
+            }
+            _ => None,
+        }
+    }
+
+    /// The same, pinned to the image with that digest.
+    #[must_use]
+    pub fn pinned(self, image: Option<Digest>) -> Self {
+        match (self, image) {
+            (Self::Oci(Remote { reference, access }), Some(digest)) => {
+                Self::Oci(Remote { reference: reference.pinned(digest), access })
+            }
+            (place, _) => place,
+        }
+    }
+}
+
+impl Source {
+    /// The package at `place`, which describes itself.
+    pub const fn plain(place: Place) -> Self {
+        Self { place, preset: None, version: None, descriptor: None }
+    }
+
+    /// Where `installed` came from. What opened the place is not known any more.
+    pub fn of(installed: &Installed) -> Option<Self> {
+        Some(Self::like(Place::parse(&installed.source)?.pinned(installed.image), installed))
+    }
+
+    /// The package at `place`, described as `installed` was.
+    pub fn like(place: Place, installed: &Installed) -> Self {
+        Self {
+            place,
+            preset: installed.preset.clone(),
+            version: installed.preset.as_ref().map(|_| installed.version.to_string()),
+            descriptor: None,
+        }
+    }
+
+    /// What describes the package if it does not do so itself.
+    pub(super) fn using(&self) -> Result<Option<Using<'_>>> {
+        match (&self.preset, &self.descriptor) {
+            (Some(_), Some(_)) => {
+                Err(invalid("a package is described by a preset or a descriptor, not both"))
+            }
+            (Some(name), None) => Ok(Some(Using::Preset(preset::find(name)?, self.version.as_deref()))),
+            (None, text) => Ok(text.as_deref().map(Using::Text)),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! An image to a folder, each byte checked against the digest that names it.
+
+use super::error::of_archive;
+use super::manifest::{Blob, Config, Document, MOST_CONFIG, Manifest, Platform};
+use super::{Origin, RegistryError};
+use crate::archive::{Compression, Limits, Measuring, Unpacking, decompress};
+use crate::error::{HostError, Result};
+use cofferdam_core::name::Digest;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+
+/// How many indexes may name each other.
+const MOST_INDEXES: usize = 2;
+
+/// Unpacks the image with the digest `image` into `folder`, which is empty and nobody else's. `progress` gets the bytes
+/// fetched so far, and of how many. If it fails, what is in the folder is worth nothing.
+pub(crate) fn unpack(
+    origin: &dyn Origin,
+    image: Digest,
+    folder: OwnedFd,
+    limits: Limits,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<()> {
+    let own = Platform::own();
+    let what = origin.name();
+    let manifest = manifest(origin, image, &own)?;
+    let diffs: Vec<Option<Digest>> = if manifest.is_image() {
+        let bytes = small_blob(origin, &manifest.config, &format!("the configuration of {what}"))?;
+        let config = Config::parse(&bytes, manifest.layers.len(), &own, &what)?;
+        config.rootfs.diff_ids.into_iter().map(Some).collect()
+    } else {
+        vec![None; manifest.layers.len()]
+    };
+    let total = manifest.layers.iter().fold(0u64, |sum, layer| sum.saturating_add(layer.size));
+    if total > limits.bytes {
+        let reason = format!("its layers have {total} bytes (the limit is {})", limits.bytes);
+        return Err(RegistryError::Manifest { what, reason }.into());
+    }
+    let mut unpacking = Unpacking::new(folder, limits);
+    let mut done = 0;
+    for (index, (blob, diff)) in manifest.layers.iter().zip(diffs).enumerate() {
+        let what = format!("layer {} of {what}", index + 1);
+        let mut told = |bytes: u64| progress(done + bytes, total);
+        layer(origin, blob, diff, &mut unpacking, &what, &mut told)?;
+        done += blob.size;
+    }
+    Ok(())
+}
+
+/// The manifest for this machine.
+fn manifest(origin: &dyn Origin, image: Digest, own: &Platform) -> Result<Manifest> {
+    let mut wanted = image;
+    let what = origin.name();
+    for _ in 0..=MOST_INDEXES {
+        let sent = origin.manifest(&wanted)?;
+        let found = Digest::of(&sent.bytes);
+        if found != wanted {
+            let what = format!("the manifest of {what}");
+            return Err(RegistryError::Digest { what, expected: wanted, found }.into());
+        }
+        match Document::parse(&sent.bytes, &sent.media_type, &what)? {
+            Document::Manifest(manifest) => return Ok(manifest),
+            Document::Index(index) => wanted = index.choose(own, &what)?.digest,
+        }
+    }
+    let reason = "its indexes name each other".to_owned();
+    Err(RegistryError::Manifest { what, reason }.into())
+}
+
+/// A blob that is held in memory.
+fn small_blob(origin: &dyn Origin, blob: &Blob, what: &str) -> Result<Vec<u8>> {
+    if blob.size > MOST_CONFIG {
+        let reason = format!("it has {} bytes (the limit is {MOST_CONFIG})", blob.size);
+        return Err(RegistryError::Manifest { what: what.to_owned(), reason }.into());
+    }
+    let mut bytes = Vec::new();
+    let read = origin.blob(blob)?.take(blob.size + 1).read_to_end(&mut bytes);
+    read.map_err(|error| of_archive(what, crate::archive::ArchiveError::Read(error)))?;
+    check(what, blob, bytes.len() as u64, Digest::of(&bytes))?;
+    Ok(bytes)
+}
+
+fn check(what: &str, blob: &Blob, size: u64, digest: Digest) -> Result<()> {
+    let what = || what.to_owned();
+    if size != blob.size {
+        return Err(RegistryError::Size { what: what(), expected: blob.size, found: size }.into());
+    }
+    if digest != blob.digest {
+        return Err(RegistryError::Digest { what: what(), expected: blob.digest, found: digest }.into());
+    }
+    Ok(())
+}
+
+fn layer(
+    origin: &dyn Origin,
+    blob: &Blob,
+    diff: Option<Digest>,
+    unpacking: &mut Unpacking,
+    what: &str,
+    told: &mut dyn FnMut(u64),
+) -> Result<()> {
+    let Some(compression) = Compression::of_media_type(&blob.media_type) else {
+        let reason = format!("its media type is `{}`, which is no archive", blob.media_type);
+        return Err(RegistryError::Layer { what: what.to_owned(), reason }.into());
+    };
+    let told = Told { inner: origin.blob(blob)?, so_far: 0, told };
+    // One byte more than announced tells that there is more.
+    let mut compressed = Measuring::new(told.take(blob.size.saturating_add(1)));
+    let outer = compressed.gauge();
+    let mut inner = None;
+    let unpacked = {
+        let mut archive = Measuring::new(decompress(&mut compressed, compression));
+        inner.replace(archive.gauge());
+        unpacking.layer(&mut archive)
+    };
+    let failed = |error| of_archive(what, error);
+    let unpacked = match unpacked {
+        Err(error) if error.is_ours_or_the_lines() => return Err(failed(error)),
+        other => other,
+    };
+    // What came is judged first: of something else, what is wrong with it does not matter.
+    let came_whole = std::io::copy(&mut compressed, &mut std::io::sink());
+    if let Err(error) = came_whole {
+        return Err(failed(crate::archive::ArchiveError::Read(error)));
+    }
+    let came = outer.measured();
+    check(what, blob, came.bytes, came.digest)?;
+    unpacked.map_err(failed)?;
+    let found = inner.map(|gauge| gauge.measured().digest);
+    match (diff, found) {
+        (Some(expected), Some(found)) if found != expected => {
+            let what = format!("{what}, uncompressed,");
+            Err(HostError::from(RegistryError::Digest { what, expected, found }))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Tells how much was read.
+struct Told<'t, R> {
+    inner: R,
+    so_far: u64,
+    told: &'t mut dyn FnMut(u64),
+}
+
+impl<R: Read> Read for Told<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.so_far += n as u64;
+        (self.told)(self.so_far);
+        Ok(n)
+    }
+}
