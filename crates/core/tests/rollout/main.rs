@@ -6,9 +6,11 @@
 mod fleet;
 mod judge;
 mod mutants;
+mod speed;
 mod tally;
 mod world;
 
+use cofferdam_core::rollout::Reason;
 use mutants::{Decider, MUTANTS, Mutant};
 use tally::Tally;
 use world::World;
@@ -17,21 +19,13 @@ use world::World;
 const RUNS: u64 = 600;
 
 fn broken(mutant: Option<Mutant>, tally: &mut Tally) -> Option<(u64, String)> {
-    let mut found = None;
-    for seed in 0..RUNS {
+    (0..RUNS).find_map(|seed| {
         let decider = mutant.map_or_else(Decider::default, Decider::with);
         let mut world = World::new(seed, &decider);
         let outcome = world.run();
         tally.add(&world.tally);
-        if let Err(broken) = outcome {
-            println!("XX {seed} {}", broken.chars().take(900).collect::<String>());
-            found = found.or(Some((seed, broken)));
-            if mutant.is_some() {
-                break;
-            }
-        }
-    }
-    found
+        outcome.err().map(|broken| (seed, broken))
+    })
 }
 
 #[test]
@@ -58,12 +52,20 @@ fn every_planted_defect_is_found() {
     assert!(missed.is_empty(), "not found: {missed:?}");
 }
 
+#[test]
+fn the_documentation_has_every_reason_and_phase() {
+    let text = include_str!("../../../../docs/rollout.md");
+    for word in Reason::WORDS.iter().chain(&tally::PHASES) {
+        assert!(text.contains(&format!("| `{word}` |")), "docs/rollout.md has no row for {word}");
+    }
+}
+
 /// One life, for looking at: `COFFERDAM_SEED=1 cargo test -p cofferdam-core --test rollout one_life -- --nocapture`.
 #[test]
 fn one_life() {
     let seed = std::env::var("COFFERDAM_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
     let decider = Decider::default();
     let mut world = World::new(seed, &decider);
-    world.trace = true;
+    world.trace = std::env::var_os("COFFERDAM_SEED").is_some();
     assert_eq!(world.run(), Ok(()));
 }

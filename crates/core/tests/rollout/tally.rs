@@ -31,8 +31,8 @@ pub struct Tally {
     reasons: BTreeMap<&'static str, usize>,
 }
 
-const PHASES: [&str; 8] =
-    ["Unknown", "Progressing", "Complete", "Degraded", "Paused", "Halted", "Removing", "Removed"];
+pub const PHASES: [&str; 9] =
+    ["Unknown", "Progressing", "Complete", "Degraded", "Paused", "Halted", "Removing", "Removed", "NoNodes"];
 
 impl Tally {
     pub fn decided(&mut self, _: &Request<'_>, decision: &Decision) {
