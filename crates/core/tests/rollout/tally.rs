@@ -98,7 +98,10 @@ impl Tally {
             WHYS.iter().map(|why| (format!("assigned: {why:?}"), whys.get(why).copied().unwrap_or(0))),
         );
         rows.extend(
-            PHASES.iter().map(|phase| (format!("phase {phase}"), phases.get(phase).copied().unwrap_or(0))),
+            PHASES
+                .iter()
+                .filter(|phase| **phase != "NoNodes")
+                .map(|phase| (format!("phase {phase}"), phases.get(phase).copied().unwrap_or(0))),
         );
         rows.extend(
             Reason::WORDS
