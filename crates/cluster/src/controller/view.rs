@@ -109,7 +109,9 @@ fn fleet(runtime: &SandboxRuntime, snapshot: &Snapshot) -> Fleet {
         let concerned = view.matches || view.assigned.is_some() || view.observed.state != AgentState::Absent;
         concerned.then_some(view)
     });
-    Fleet::Nodes(views.collect())
+    let views: Vec<NodeView> = views.collect();
+    // Nodes were listed, or both lists agree that there are none.
+    if views.is_empty() { Fleet::ConfirmedEmpty } else { Fleet::Nodes(views) }
 }
 
 /// Whether the selector matches the node.

@@ -269,7 +269,8 @@ impl<'a> Acts<'a> {
     /// Whether the node is, or is going to be, one of those that try the target.
     fn tries(&self, target: &Revision, seen: &Seen<'_>) -> bool {
         let name = &seen.view.name;
-        let begun = self.record.open.get(name).is_some_and(|open| open.revision == *target);
+        let begun =
+            self.record.open.get(name).is_some_and(|open| open.revision == *target) && seen.unseen_change;
         let on = seen.is_on(target) && !matches!(seen.standing, Standing::Failed(..));
         seen.stays && !seen.failed && (on || begun || self.record.canaries.contains_key(name))
     }

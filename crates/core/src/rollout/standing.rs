@@ -157,8 +157,7 @@ fn holds(stays: bool, standing: Standing<'_>, unreachable: bool) -> bool {
     match standing {
         Standing::Bare | Standing::Gone => false,
         Standing::Proven(..) => stays && unreachable,
-        Standing::Stuck(..) => true,
-        Standing::Changing(assigned) if assigned.wanted == Wanted::Absent => true,
-        _ => stays || !unreachable,
+        Standing::Drifted(_) => stays || !unreachable,
+        Standing::Changing(_) | Standing::Unproven(_) | Standing::Failed(..) | Standing::Stuck(..) => true,
     }
 }

@@ -212,7 +212,8 @@ fn note_canaries(
             continue;
         }
         // By our clock: the node's may be wrong. Whoever flaps begins anew.
-        let proven = seen.has(target).then(|| known.and_then(|canary| canary.proven).unwrap_or(now));
+        let proven = (seen.has(target) && !seen.unseen_change)
+            .then(|| known.and_then(|canary| canary.proven).unwrap_or(now));
         let until = proven.and_then(|since| request.moment.pending(since, request.policy.soak));
         if let Some(until) = until {
             survey.wake_at(until);

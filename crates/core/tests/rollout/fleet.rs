@@ -58,7 +58,6 @@ pub struct Machine {
     /// When it reported its present state as proven, in real time.
     pub proven_at: Option<u64>,
     pub slow: u64,
-    pub born: u64,
     skew: i64,
     job: Option<Job>,
 }
@@ -88,7 +87,6 @@ impl Machine {
             heard: None,
             proven_at: None,
             slow,
-            born: now,
             skew,
             job: None,
         };
@@ -137,18 +135,18 @@ impl Machine {
         }
     }
 
-    /// What its agent does at `now`. Gives whether it finished something.
+    /// What its agent does at `now`. Gives whether it did anything but say that it lives.
     pub fn tick(&mut self, now: u64, quality: &BTreeMap<Revision, Quality>, random: &mut Random) -> bool {
         if !self.alive || self.view.ready != NodeReady::Ready {
             return false;
         }
-        let mut finished = false;
+        let mut stirred = false;
         if let Some(job) = self.job.take_if(|job| job.until <= now) {
             self.proven_at = matches!(job.outcome, AgentState::Proven { .. }).then_some(now);
             self.view.observed.sequence = Some(job.sequence);
             self.view.observed.state = self.stamped(job.outcome, now);
             self.report(now);
-            finished = true;
+            stirred = true;
         }
         let told = self.view.assigned.as_ref().map(|assigned| assigned.sequence);
         if self.job.is_none() && told.is_some() && told != self.view.observed.sequence {
@@ -160,15 +158,17 @@ impl Machine {
                 self.view.observed.state = AgentState::Working;
                 self.proven_at = None;
                 self.report(now);
+                stirred = true;
             }
         } else if self.job.is_none() && self.is_connected_now(quality) {
             self.view.observed.state = AgentState::Proven { since: self.clock(now) };
             self.proven_at = Some(now);
             self.report(now);
+            stirred = true;
         } else if self.heard.is_none_or(|heard| now >= heard + 60) {
             self.report(now);
         }
-        finished
+        stirred
     }
 
     /// When its agent will do something by itself.

@@ -69,7 +69,10 @@ fn is_fine(request: &Request<'_>, view: &NodeView) -> bool {
             about(view).is_some() && view.observed.state == AgentState::Absent
         }
         // What is to go, and went away by itself, is not the rollout's doing.
-        Some(_) if !stays(request, view) => proven(view).is_some() || !reachable(request, view),
+        Some(_) if !stays(request, view) => {
+            let drifted = about(view).is_some() && matches!(view.observed.state, AgentState::Drifted { .. });
+            proven(view).is_some() || drifted && !reachable(request, view)
+        }
         Some(_) => proven(view).is_some() && reachable(request, view),
     }
 }
@@ -222,6 +225,11 @@ impl Judge {
                     let tokens = (assigned.sequence, request.retry.cloned(), view.retry.clone());
                     self.failed.insert(view.uid.clone(), tokens);
                 }
+            }
+            if let Some(assigned) =
+                about(view).filter(|_| matches!(view.observed.state, AgentState::Drifted { .. }))
+            {
+                self.proven.entry(view.uid.clone()).or_default().insert(assigned.revision.clone());
             }
             if let Some(assigned) = proven(view) {
                 if self.failed.get(&view.uid).is_some_and(|(sequence, ..)| *sequence < assigned.sequence)

@@ -31,8 +31,8 @@ pub struct Tally {
     reasons: BTreeMap<&'static str, usize>,
 }
 
-const PHASES: [&str; 8] =
-    ["Unknown", "Progressing", "Complete", "Degraded", "Paused", "Halted", "Removing", "Removed"];
+pub const PHASES: [&str; 9] =
+    ["Unknown", "Progressing", "Complete", "Degraded", "Paused", "Halted", "Removing", "Removed", "NoNodes"];
 
 impl Tally {
     pub fn decided(&mut self, _: &Request<'_>, decision: &Decision) {
@@ -98,7 +98,10 @@ impl Tally {
             WHYS.iter().map(|why| (format!("assigned: {why:?}"), whys.get(why).copied().unwrap_or(0))),
         );
         rows.extend(
-            PHASES.iter().map(|phase| (format!("phase {phase}"), phases.get(phase).copied().unwrap_or(0))),
+            PHASES
+                .iter()
+                .filter(|phase| **phase != "NoNodes")
+                .map(|phase| (format!("phase {phase}"), phases.get(phase).copied().unwrap_or(0))),
         );
         rows.extend(
             Reason::WORDS

@@ -273,13 +273,15 @@ impl<'a> World<'a> {
         }
     }
 
-    fn agents(&mut self) {
+    fn agents(&mut self) -> bool {
+        let mut stirred = false;
         for machine in self.machines.values_mut() {
             // A busy agent looks at its spec later.
             if self.calm || !self.random.once_in(4) {
-                machine.tick(self.now, &self.quality, &mut self.random);
+                stirred |= machine.tick(self.now, &self.quality, &mut self.random);
             }
         }
+        stirred
     }
 
     /// The controller starts anew, with whatever its first list says of each node.
@@ -357,7 +359,8 @@ impl<'a> World<'a> {
         if views.is_empty() && self.machines.is_empty() { Fleet::ConfirmedEmpty } else { Fleet::Nodes(views) }
     }
 
-    fn reconcile(&mut self) -> Result<(), Broken> {
+    /// One turn of the controller. Gives whether it changed anything.
+    fn reconcile(&mut self) -> Result<bool, Broken> {
         let fleet = self.fleet();
         // Its copy of the SandboxRuntime may be old, too.
         let old = !self.calm && self.random.once_in(10);
@@ -385,7 +388,7 @@ impl<'a> World<'a> {
         if let Some(next) = &decision.remember {
             if version != self.record_version {
                 self.tally.lost_records += 1;
-                return Ok(());
+                return Ok(true);
             }
             self.old_record = (self.record.clone(), self.record_version);
             // Through the API and back.
@@ -397,7 +400,8 @@ impl<'a> World<'a> {
             }
         }
         self.judge.committed(&request, &self.machines, self.now);
-        self.carry_out(&request, &decision)
+        self.carry_out(&request, &decision)?;
+        Ok(decision.remember.is_some() || !decision.actions.is_empty())
     }
 
     fn show(&self, decision: &Decision) {
@@ -527,14 +531,19 @@ impl<'a> World<'a> {
             machine.view.matches = true;
             machine.changed(now);
         }
+        let mut busy = true;
         for turn in 0..4000 {
-            if turn % 300 == 200 {
+            if turn % 300 == 200 && !self.record.failures.is_empty() {
                 // Failures that came to light late.
                 self.retry = Some(RetryToken(format!("once more, {turn}")));
+                busy = true;
             }
-            self.agents();
+            // What agents and the controller did wakes it, and what it asked for; not that agents say that they live.
+            busy |= self.agents() || self.wake.is_some_and(|wake| wake <= self.clock());
             self.refresh();
-            self.reconcile()?;
+            if busy {
+                busy = self.reconcile()?;
+            }
             match &self.phase {
                 Some(Phase::Complete) if self.machines.values().all(|m| m.label == m.view.matches) => {
                     return Ok(());
@@ -542,7 +551,6 @@ impl<'a> World<'a> {
                 Some(Phase::Removed) => return Ok(()),
                 _ => {}
             }
-            // Only what the agents do, and what was asked for, wakes the controller.
             let jobs = self.machines.values().filter_map(Machine::next).min();
             let beats =
                 self.machines.values().filter_map(|machine| machine.heard).min().map(|heard| heard + 60);
