@@ -11,7 +11,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use xtask::testbed::cluster::{self, condition};
 use xtask::testbed::registry::{PASSWORD, USER};
-use xtask::testbed::trial::wait_for;
 use xtask::testbed::{Cluster, ClusterSpec, Component, Containerd, Member, Registry, RegistrySpec, oci};
 
 const LIMIT: Duration = Duration::from_secs(90);
@@ -80,7 +79,6 @@ fn nodes_run_pods_that_reach_the_api() {
     requests_are_counted(&cluster, mark);
     tokens_name_their_node(&cluster, &pods[0]);
     nodes_have_no_power_over_others(&cluster);
-    user_is_told_that_there_are_too_many_requests(&cluster);
     pods_outlive_the_control_plane(&mut cluster);
     assert_eq!(boxes(&cluster, 2), pods);
     rebooted_node_comes_back(&mut cluster, &pods);
@@ -144,23 +142,6 @@ fn nodes_have_no_power_over_others(cluster: &Cluster) {
     assert!(label("n1").success());
     let other = label("n2");
     assert!(!other.success() && other.stderr.contains("only its own Node object"), "{other:?}");
-}
-
-fn user_is_told_that_there_are_too_many_requests(cluster: &Cluster) {
-    let user = "system:serviceaccount:default:default";
-    let ask =
-        || cluster.kubectl(&["get", "--raw", "/version", "--request-timeout=5s", "--as", user]).unwrap();
-    assert!(ask().success());
-    cluster.hold_off(user).unwrap();
-    let told = || {
-        let answer = ask();
-        Ok((answer.stderr.contains("Too Many Requests") || answer.stderr.contains("too many requests"))
-            .then_some(()))
-    };
-    wait_for("the API server to hold the user off", LIMIT, told).unwrap();
-    assert!(cluster.kubectl(&["get", "nodes"]).unwrap().success(), "nobody else is held off");
-    cluster.let_in(user).unwrap();
-    wait_for("the API server to let the user in", LIMIT, || Ok(ask().success().then_some(()))).unwrap();
 }
 
 fn pods_outlive_the_control_plane(cluster: &mut Cluster) {

@@ -220,8 +220,8 @@ fn events_tell_a_change_from_its_begin_to_its_outcome() {
     assert_eq!(ran.out.lines().count(), events.len(), "one event per line");
     assert_eq!(ran.err, "");
     let kinds: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
-    let steps = usize::try_from(events[1]["steps"].as_u64().unwrap()).unwrap();
     assert_eq!((kinds[0], kinds[1], kinds[kinds.len() - 1]), ("read", "started", "finished"));
+    let steps = usize::try_from(events[1]["steps"].as_u64().unwrap()).unwrap();
     assert_eq!(kinds.iter().filter(|kind| **kind == "step").count(), steps);
     assert!(kinds.contains(&"staged"));
     let last = &events[events.len() - 1];

@@ -6,7 +6,8 @@ use crate::task::build::workspace;
 use anyhow::{Result, bail};
 use cofferdam_cluster::access::manifest::{admission, roles, yaml};
 use cofferdam_cluster::access::{NAMESPACE, Who, host, policies, rbac};
-use cofferdam_cluster::{api, workload};
+use cofferdam_cluster::render::{Options, render};
+use cofferdam_cluster::{api, file, workload};
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -78,6 +79,7 @@ pub fn files() -> Result<Vec<Generated>> {
         ("deploy/chart/cofferdam/templates/generated/_host.tpl", host_template()?),
         ("deploy/manifests/crds.yaml", plain(&[runtimes, nodes])?),
         ("deploy/manifests/cofferdam.yaml", plain(&cluster_manifest())?),
+        ("deploy/no-api/cofferdam.yaml", no_api()?),
         ("docs/reference/api.md", reference::document(&api::crds())?),
     ];
     all.push(("docs/security.md", completed("docs/security.md")?));
@@ -91,6 +93,20 @@ fn cluster_manifest() -> Vec<Value> {
     objects.extend(admission(NAMESPACE));
     objects.extend(workload::all(NAMESPACE, workload::IMAGE));
     objects
+}
+
+/// The example's runtimes on a fleet without the API.
+fn no_api() -> Result<String> {
+    let path = "docs/examples/runtimes.yaml";
+    let file = file::parse(path, &fs::read_to_string(workspace().join(path))?)?;
+    let options = Options {
+        no_api: true,
+        image: workload::IMAGE.to_owned(),
+        namespace: NAMESPACE.to_owned(),
+        prune: false,
+        selinux_type: None,
+    };
+    Ok(render(&file, &options)?)
 }
 
 fn rights(namespace: &str) -> Vec<Value> {

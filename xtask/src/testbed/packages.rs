@@ -53,7 +53,7 @@ pub fn need_go(why: &str) -> Result<()> {
         _ => Err(Error::Missing {
             what: "Go".into(),
             why: why.into(),
-            next: "install Go 1.25 or later, so that `go version` runs".into(),
+            next: "install Go 1.26 or later, so that `go version` runs".into(),
         }),
     }
 }

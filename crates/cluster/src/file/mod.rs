@@ -17,7 +17,7 @@ mod source;
 mod tree;
 
 pub use finding::{Finding, Findings, Place};
-pub use source::{explain, source};
+pub use source::{advice, source};
 
 use crate::api::SandboxRuntimeSpec;
 use std::collections::BTreeMap;

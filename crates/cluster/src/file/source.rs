@@ -4,7 +4,7 @@ use super::Form;
 use crate::agent::secrets;
 use crate::api::PackageSpec;
 use cofferdam_core::class::Class;
-use cofferdam_host::error::{HostError, Result};
+use cofferdam_host::error::Result;
 use cofferdam_host::package::Source;
 use std::path::Path;
 
@@ -28,14 +28,11 @@ fn pull_secret(folder: &Path, name: &str) -> Result<String> {
     })
 }
 
-/// What to add to the error of a package that k8s-kata-manager's schema names.
+/// What to do where a package that k8s-kata-manager's schema names is found to be none.
 #[must_use]
-pub fn explain(form: Form, error: HostError) -> HostError {
-    if form != Form::KataManager || error.class() != Class::Invalid {
-        return error;
-    }
-    error.with_hint(
+pub fn advice(form: Form, class: Class) -> Option<&'static str> {
+    (form == Form::KataManager && class == Class::Invalid).then_some(
         "this artifact is a kernel, an image and a configuration for a Kata that is there already; this release installs \
-         packages that say so in a runtime.toml with [base] (docs/moving.md)",
+         packages that describe themselves by a runtime.toml (docs/moving.md)",
     )
 }

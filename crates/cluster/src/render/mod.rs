@@ -50,6 +50,12 @@ pub enum RenderError {
         /// And another.
         second: String,
     },
+    /// Each pod knows its part of the file only.
+    #[error(
+        "a file with several node selectors cannot be pruned: the pods of one would remove what those of the other \
+         installed on a node that both select; next: render one file for each selector, whose nodes are apart"
+    )]
+    Prune,
     /// A defect of ours.
     #[error("cannot write YAML: {0}")]
     Yaml(String),

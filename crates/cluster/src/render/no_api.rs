@@ -31,6 +31,9 @@ pub(super) fn objects(file: &RuntimeFile, options: &Options) -> Result<Vec<Value
             None => groups.push((selector, vec![declared])),
         }
     }
+    if options.prune && groups.len() > 1 {
+        return Err(RenderError::Prune);
+    }
     let everywhere = Selector::new();
     if groups.is_empty() {
         groups.push((&everywhere, Vec::new()));

@@ -102,8 +102,12 @@ fn one(
     wanted: &mut BTreeSet<RuntimeName>,
 ) -> Applied {
     let mut runtime = None;
-    let outcome = install(declared, args, place, wanted, &mut runtime)
-        .unwrap_or_else(|error| Some(Outcome::refused(&file::explain(form, error), 0)));
+    let mut outcome = install(declared, args, place, wanted, &mut runtime)
+        .unwrap_or_else(|error| Some(Outcome::refused(&error, 0)));
+    if let Some(outcome) = outcome.as_mut().filter(|outcome| outcome.hint.is_none()) {
+        let advice = outcome.class.and_then(|class| file::advice(form, class));
+        outcome.hint = advice.map(str::to_owned);
+    }
     wanted.extend(runtime.clone());
     Applied { name: declared.name.clone(), runtime, outcome }
 }

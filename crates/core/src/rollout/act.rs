@@ -5,6 +5,10 @@ use super::survey::{Survey, canaries_needed, is_final};
 use super::{
     Action, Assignment, Failure, Goal, Open, Policy, Reason, Record, Request, Revision, Time, Wanted, Why,
 };
+use std::time::Duration;
+
+/// After how long a change that is not seen is repeated: mostly it is only a moment late.
+const RESUME: Duration = Duration::from_secs(5);
 
 /// What is being decided.
 pub(super) struct Acts<'a> {
@@ -15,6 +19,7 @@ pub(super) struct Acts<'a> {
     pub(super) actions: Vec<Action>,
     /// How many nodes are unavailable with what was decided so far.
     pub(super) unavailable: usize,
+    shown: usize,
     limit: usize,
     halted: bool,
 }
@@ -35,30 +40,31 @@ impl<'a> Change<'a> {
 
 impl<'a> Acts<'a> {
     pub(super) const fn new(request: &'a Request<'a>, survey: &Survey<'_>, record: Record) -> Self {
-        let (unavailable, limit, halted) = (survey.unavailable, survey.limit, survey.halted);
-        Self { request, record, actions: Vec::new(), unavailable, limit, halted }
+        let Survey { unavailable, shown, limit, halted, .. } = *survey;
+        Self { request, record, actions: Vec::new(), unavailable, shown, limit, halted }
     }
 
     /// Everything that is to be done now.
     pub(super) fn all(&mut self, survey: &mut Survey<'_>) {
-        for seen in &mut survey.nodes {
-            self.resume(seen);
+        let mut wakes = Vec::new();
+        let keep = survey.nothing_matches;
+        for seen in survey.nodes.iter_mut().filter(|seen| seen.stays || !keep) {
+            self.resume(seen, &mut wakes);
         }
         if let Goal::Install(target) = self.request.goal {
-            let mut wakes = Vec::new();
             for seen in survey.nodes.iter_mut().filter(|seen| seen.stays) {
                 self.mend(target, seen, &mut wakes);
             }
-            wakes.into_iter().for_each(|time| survey.wake_at(time));
             if !self.halted {
                 self.canaries(target, survey);
                 self.batch(target, survey);
             }
             self.joins(target, survey);
         }
-        self.leavers(survey);
+        self.leavers(survey, &mut wakes);
+        wakes.into_iter().for_each(|time| survey.wake_at(time));
         for seen in &survey.nodes {
-            if !seen.stays && matches!(seen.standing, Standing::Gone) {
+            if !seen.stays && !seen.unseen_change && matches!(seen.standing, Standing::Gone) {
                 let (node, uid) = (seen.view.name.clone(), seen.view.uid.clone());
                 self.actions.push(Action::Forget { node, uid });
             }
@@ -72,15 +78,16 @@ impl<'a> Acts<'a> {
         if known.is_none() && self.record.open.len() >= Policy::MOST_CHANGING {
             return false;
         }
-        if !seen.holds {
-            if self.unavailable >= self.limit {
-                return false;
-            }
-            self.unavailable += 1;
-            seen.holds = true;
+        // A change of another node of this name may still go on, unless this one is the newer.
+        if known.is_some_and(|open| open.uid != seen.view.uid) {
+            return false;
+        }
+        let known = known.map(|open| open.sequence);
+        if !self.slot(seen) {
+            return false;
         }
         let told = seen.view.assigned.as_ref().map(|assigned| assigned.sequence);
-        let last = told.max(seen.view.observed.sequence).max(known.map(|open| open.sequence));
+        let last = told.max(seen.view.observed.sequence).max(known).max(Some(self.record.sequence));
         let open = Open {
             uid: seen.view.uid.clone(),
             wanted: change.wanted,
@@ -89,8 +96,27 @@ impl<'a> Acts<'a> {
             attempt: change.attempt,
             since: self.request.moment.now,
         };
+        self.record.sequence = open.sequence;
         self.write(seen, &open, change.why);
         self.record.open.insert(name.clone(), open);
+        true
+    }
+
+    /// Whether the node may change now. One that is unavailable anyway may; so may one whose change was begun and is not
+    /// seen, unless the limit has become smaller since; another one takes a slot.
+    const fn slot(&mut self, seen: &mut Seen<'_>) -> bool {
+        let used = if seen.holds { self.shown } else { self.unavailable };
+        if !seen.shown && used >= self.limit {
+            return false;
+        }
+        if !seen.shown {
+            self.shown += 1;
+        }
+        if !seen.holds {
+            self.unavailable += 1;
+        }
+        seen.shown = true;
+        seen.holds = true;
         true
     }
 
@@ -104,6 +130,12 @@ impl<'a> Acts<'a> {
             since: open.since,
             fallback: seen.fallback(&open.revision).filter(|_| open.wanted == Wanted::Present).cloned(),
         };
+        if !self.is_open()
+            && open.wanted == Wanted::Present
+            && self.record.target.as_ref() == Some(&open.revision)
+        {
+            self.record.canaries.entry(node.clone()).or_default();
+        }
         self.actions.push(Action::Withdraw { node: node.clone(), uid: uid.clone() });
         self.actions.push(Action::Assign { node, uid, assignment, why });
         seen.acted = true;
@@ -114,24 +146,30 @@ impl<'a> Acts<'a> {
         });
     }
 
-    /// Repeats a change that was begun and is not seen, if it is still wanted.
-    fn resume(&mut self, seen: &mut Seen<'_>) {
+    /// Repeats a change that was begun and is not seen, if it is still wanted. It is written into the record anew: so
+    /// nobody repeats it who has an old one.
+    fn resume(&mut self, seen: &mut Seen<'_>, wakes: &mut Vec<Time>) {
         if !seen.unseen_change || seen.unreachable.is_some() {
             return;
         }
         let Some(open) = self.record.open.get(&seen.view.name).cloned() else { return };
         let wanted = match (open.wanted, self.request.goal) {
-            (Wanted::Absent, _) => !seen.stays && seen.view.in_use == 0,
+            (Wanted::Absent, _) => !seen.stays && seen.view.in_use == 0 && seen.present().is_some(),
             (Wanted::Present, Goal::Install(target)) if seen.stays && open.revision == *target => {
                 !self.halted && !seen.failed
             }
             (Wanted::Present, _) => {
                 let own = seen.view.assigned.as_ref().and_then(|assigned| assigned.fallback.as_ref());
-                seen.stays && [self.record.last_good.as_ref(), own].contains(&Some(&open.revision))
+                let good = [self.record.last_good.as_ref(), own].contains(&Some(&open.revision));
+                good && seen.stays && !self.permits(seen)
             }
         };
-        if wanted {
+        if let Some(time) = self.request.moment.pending(open.since, RESUME).filter(|_| wanted) {
+            wakes.push(time);
+        } else if wanted && self.slot(seen) {
+            let open = Open { since: self.request.moment.now, ..open };
             self.write(seen, &open, Why::Resume);
+            self.record.open.insert(seen.view.name.clone(), open);
         }
     }
 
@@ -147,12 +185,12 @@ impl<'a> Acts<'a> {
         if seen.acted || seen.unseen_change || seen.unreachable.is_some() {
             return;
         }
-        let last = is_final(self.request.policy, assigned.attempt, failure);
         let on_target = assigned.revision == *target;
+        let last = is_final(self.request.policy, assigned.attempt, failure) || on_target && seen.failed;
         // It was sent there from the target, or with the fleet.
         let sound = seen.failed || self.record.last_good.as_ref() == Some(&assigned.revision);
         let back = match (on_target, last) {
-            (true, true) => seen.failed && self.known(seen).is_some_and(|failed| !failed.rolled_back),
+            (true, true) => seen.failed,
             // Held: it must not get the target, and is no use without a proven runtime.
             (true, false) => self.halted,
             (false, true) => self.halted && !seen.failed,
@@ -168,7 +206,7 @@ impl<'a> Acts<'a> {
             }
             return;
         }
-        let retried = if on_target { !self.halted } else { sound && !self.permits(seen) };
+        let retried = self.permits(seen) == on_target && (on_target || sound);
         if last || !retried {
             return;
         }
@@ -187,10 +225,6 @@ impl<'a> Acts<'a> {
         self.begin(seen, &Change { wanted: *wanted, revision, attempt, why: Why::Retry })
     }
 
-    fn known(&self, seen: &Seen<'_>) -> Option<&super::FailedNode> {
-        self.record.failures.get(&seen.view.uid)
-    }
-
     /// Whether the node may have the target as far as canaries, failures and halts go.
     pub(super) fn permits(&self, seen: &Seen<'_>) -> bool {
         !seen.failed && !self.halted && (self.is_open() || self.record.canaries.contains_key(&seen.view.name))
@@ -206,7 +240,7 @@ impl<'a> Acts<'a> {
         let idle = !seen.acted && seen.unreachable.is_none() && seen.stays && !seen.failed;
         // A failure that somebody asked to forget: the same revision once more.
         let pardoned = matches!(seen.standing, Standing::Failed(assigned, failure)
-            if is_final(self.request.policy, assigned.attempt, failure));
+            if is_final(self.request.policy, assigned.attempt, failure) || !self.permits(seen));
         idle && (!seen.is_on(target) || pardoned)
     }
 
@@ -217,15 +251,17 @@ impl<'a> Acts<'a> {
         }
         let trying = survey.nodes.iter().filter(|seen| self.tries(target, seen)).count();
         let mut missing = canaries_needed(self.request, survey.matched).saturating_sub(trying);
-        let mut candidates: Vec<&mut Seen<'_>> =
-            survey.nodes.iter_mut().filter(|seen| self.is_candidate(target, seen)).collect();
+        let mut candidates: Vec<&mut Seen<'_>> = survey
+            .nodes
+            .iter_mut()
+            .filter(|seen| self.is_candidate(target, seen) && !seen.is_moving())
+            .collect();
         // Sound nodes first: what fails on them is the revision's fault.
         candidates.sort_by_key(|seen| (seen.view.cordoned, seen.holds, seen.view.in_use, &seen.view.name));
         for seen in candidates {
             let counted = self.tries(target, seen);
             if (counted || missing > 0) && self.begin(seen, &Change::to(target, Why::Canary)) {
                 missing = missing.saturating_sub(usize::from(!counted));
-                self.record.canaries.entry(seen.view.name.clone()).or_default();
             }
         }
     }
@@ -234,7 +270,8 @@ impl<'a> Acts<'a> {
     fn tries(&self, target: &Revision, seen: &Seen<'_>) -> bool {
         let name = &seen.view.name;
         let begun = self.record.open.get(name).is_some_and(|open| open.revision == *target);
-        seen.stays && !seen.failed && (seen.is_on(target) || begun || self.record.canaries.contains_key(name))
+        let on = seen.is_on(target) && !matches!(seen.standing, Standing::Failed(..));
+        seen.stays && !seen.failed && (on || begun || self.record.canaries.contains_key(name))
     }
 
     /// Gives the target to whoever's turn it is.
@@ -267,11 +304,10 @@ impl<'a> Acts<'a> {
     }
 
     /// Takes the runtime from nodes that are not to have it, and have no sandbox of it.
-    fn leavers(&mut self, survey: &mut Survey<'_>) {
+    fn leavers(&mut self, survey: &mut Survey<'_>, wakes: &mut Vec<Time>) {
         if survey.nothing_matches {
             return;
         }
-        let mut wakes = Vec::new();
         for seen in survey.nodes.iter_mut().filter(|seen| !seen.stays && !seen.acted) {
             if seen.unreachable.is_some() || seen.view.in_use > 0 {
                 continue;
@@ -293,7 +329,6 @@ impl<'a> Acts<'a> {
                 }
             }
         }
-        wakes.into_iter().for_each(|time| survey.wake_at(time));
     }
 }
 

@@ -56,6 +56,14 @@ pub enum Action {
 }
 
 impl Action {
+    /// Why a node is assigned something, if it is.
+    pub const fn why(&self) -> Option<Why> {
+        match self {
+            Self::Assign { why, .. } => Some(*why),
+            Self::Withdraw { .. } | Self::Forget { .. } => None,
+        }
+    }
+
     /// The node.
     pub const fn node(&self) -> &NodeName {
         match self {
@@ -113,6 +121,23 @@ pub enum Phase {
     Removing,
     /// It was taken away everywhere.
     Removed,
+}
+
+impl Phase {
+    /// The word, for `status` and metrics.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Unknown { .. } => "Unknown",
+            Self::NoNodes => "NoNodes",
+            Self::Progressing => "Progressing",
+            Self::Complete => "Complete",
+            Self::Degraded { .. } => "Degraded",
+            Self::Paused => "Paused",
+            Self::Halted { .. } => "Halted",
+            Self::Removing => "Removing",
+            Self::Removed => "Removed",
+        }
+    }
 }
 
 /// How many nodes stand how.

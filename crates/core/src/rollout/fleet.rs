@@ -36,8 +36,8 @@ pub enum Fleet {
         /// Why.
         why: String,
     },
-    /// Every node that the selector matches, and every other one whose SandboxNode has this runtime in its spec. One view a
-    /// name. An empty list counts as unknown.
+    /// Every node that the selector matches, and every other one whose SandboxNode has this runtime in its spec, or that is
+    /// still announced. One view a name. An empty list counts as unknown.
     Nodes(Vec<NodeView>),
     /// There is no such node, and a second reading that no cache answered said so too.
     ConfirmedEmpty,

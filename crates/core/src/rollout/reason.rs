@@ -84,6 +84,8 @@ pub enum Reason {
     Halted,
     /// The rollout is paused.
     Paused,
+    /// Another node of its name was changing a moment ago: whether it is really gone is certain in a minute.
+    Replaced,
     /// The selector does not match it, or the runtime is being deleted: it is to go from there.
     NotSelected,
     /// It no longer needs the runtime, but sandboxes run.
@@ -96,6 +98,30 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every word that [`Reason::as_str`] gives.
+    pub const WORDS: [&str; 20] = [
+        "AgentMissing",
+        "AgentSilent",
+        "NodeNotReady",
+        "NodeReadyUnknown",
+        "Changing",
+        "Soaking",
+        "Unproven",
+        "Drifted",
+        "Backoff",
+        "Failed",
+        "RolledBack",
+        "RollbackFailed",
+        "WaitingForCanary",
+        "MaxUnavailable",
+        "Halted",
+        "Paused",
+        "Replaced",
+        "NotSelected",
+        "SandboxesInUse",
+        "NothingMatches",
+    ];
+
     /// The word.
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -115,6 +141,7 @@ impl Reason {
             Self::MaxUnavailable { .. } => "MaxUnavailable",
             Self::Halted => "Halted",
             Self::Paused => "Paused",
+            Self::Replaced => "Replaced",
             Self::NotSelected => "NotSelected",
             Self::SandboxesInUse { .. } => "SandboxesInUse",
             Self::NothingMatches => "NothingMatches",

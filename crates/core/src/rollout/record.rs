@@ -17,6 +17,9 @@ pub struct Record {
     /// The revision that this is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<Revision>,
+    /// The highest sequence that an assignment got. It is never used again, on no node: views of different ages can be
+    /// told apart by it.
+    pub sequence: u64,
     /// The last revision that the whole fleet had. The controller keeps its description (source, handlers) too, for nodes
     /// that join while a newer one is held.
     #[serde(skip_serializing_if = "Option::is_none")]

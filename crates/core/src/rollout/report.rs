@@ -52,7 +52,7 @@ fn is_news(old: &Record, new: &Record) -> bool {
 /// Why a node that nothing was decided about is not done.
 fn reason(request: &Request<'_>, survey: &Survey<'_>, acts: &Acts<'_>, seen: &Seen<'_>) -> Option<Reason> {
     if let Some(unreachable) = &seen.unreachable {
-        return (seen.stays || !seen.is_bare()).then(|| unreachable.clone());
+        return Some(unreachable.clone());
     }
     if seen.unseen_change
         && let Some(open) = acts.record.open.get(&seen.view.name)
@@ -63,6 +63,9 @@ fn reason(request: &Request<'_>, survey: &Survey<'_>, acts: &Acts<'_>, seen: &Se
     let queue = || {
         if request.policy.paused {
             return Reason::Paused;
+        }
+        if acts.record.open.get(&seen.view.name).is_some_and(|open| open.uid != seen.view.uid) {
+            return Reason::Replaced;
         }
         let target = acts.record.target.as_ref();
         if !seen.stays || target.is_some_and(|_| acts.permits(seen)) {

@@ -19,6 +19,8 @@ pub(super) struct Seen<'a> {
     pub(super) failed: bool,
     /// Whether it counts as unavailable.
     pub(super) holds: bool,
+    /// Whether it does so by its view alone.
+    pub(super) shown: bool,
     /// A change of it was begun that the view does not show.
     pub(super) unseen_change: bool,
     /// Whether this decision changes it.
@@ -72,10 +74,12 @@ impl<'a> Seen<'a> {
         let unreachable = unreachable(request.moment, request.policy, view);
         let standing = Standing::of(view);
         let stays = view.matches && *request.goal != Goal::Remove;
+        let holds = holds(stays, standing, unreachable.is_some());
         Self {
             view,
             stays,
-            holds: holds(stays, standing, unreachable.is_some()),
+            holds,
+            shown: holds,
             unreachable,
             standing,
             failed: false,
@@ -104,6 +108,11 @@ impl<'a> Seen<'a> {
     /// Whether it has nothing of the runtime, and nobody told it to have it.
     pub(super) const fn is_bare(&self) -> bool {
         matches!(self.standing, Standing::Bare | Standing::Gone)
+    }
+
+    /// Whether it is changing at this moment.
+    pub(super) const fn is_moving(&self) -> bool {
+        self.unseen_change || matches!(self.standing, Standing::Changing(_))
     }
 
     /// What it may go back to from `revision`.

@@ -2,8 +2,9 @@
 
 use super::standing::{Seen, Standing};
 use super::{
-    Canary, FailedNode, Goal, NodeView, Open, Policy, Reason, Record, Request, Revision, Time, Wanted,
+    Canary, FailedNode, Goal, Moment, NodeView, Open, Policy, Reason, Record, Request, Revision, Time, Wanted,
 };
+use std::time::Duration;
 
 /// The fleet, judged.
 pub(super) struct Survey<'a> {
@@ -15,6 +16,8 @@ pub(super) struct Survey<'a> {
     pub(super) limit: usize,
     /// How many are: those that hold, and those with an open change that are not listed.
     pub(super) unavailable: usize,
+    /// How many would be if no change had been begun that is not seen.
+    pub(super) shown: usize,
     /// Whether too many nodes failed.
     pub(super) halted: bool,
     /// The selector matches no node although some have the runtime.
@@ -29,6 +32,9 @@ impl Survey<'_> {
         self.wake = Some(self.wake.map_or(time, |earlier| earlier.min(time)));
     }
 }
+
+/// How old a list of nodes may be. For so long a change counts as going on that it does not show.
+const LAG: Duration = Duration::from_secs(60);
 
 /// The longest text of a failure that is remembered.
 const MESSAGE: usize = 200;
@@ -51,12 +57,14 @@ pub(super) fn survey<'a>(request: &Request<'_>, views: &'a [NodeView]) -> (Surve
         matched,
         limit: request.policy.max_unavailable.of(present),
         unavailable: 0,
+        shown: 0,
         halted: false,
         nothing_matches: matched == 0 && *request.goal != Goal::Remove,
         wake: None,
         nodes: Vec::new(),
     };
     let unlisted = follow_open(request, &mut nodes, &mut record, &mut survey);
+    survey.shown = unlisted + nodes.iter().filter(|seen| seen.shown).count();
     survey.unavailable = unlisted + nodes.iter().filter(|seen| seen.holds).count();
     if let Goal::Install(target) = request.goal {
         survey.halted = note_failures(request, target, &mut nodes, &mut record);
@@ -75,8 +83,8 @@ pub(super) fn survey<'a>(request: &Request<'_>, views: &'a [NodeView]) -> (Surve
     (survey, record)
 }
 
-/// Strikes out the open changes that ended. Gives the number of those that stay open although their node is not listed:
-/// the list may be older than they are.
+/// Strikes out the open changes that ended. Gives the number of those that stay open although their node is not listed,
+/// or another one has its name: the list may be older than they are.
 fn follow_open(
     request: &Request<'_>,
     nodes: &mut [Seen<'_>],
@@ -86,23 +94,38 @@ fn follow_open(
     let mut old = std::mem::take(&mut record.open);
     for seen in nodes {
         let Some(open) = old.remove(&seen.view.name) else { continue };
-        if open.uid != seen.view.uid || is_over(&open, seen) {
+        if open.uid != seen.view.uid {
+            old.insert(seen.view.name.clone(), open);
             continue;
         }
+        if is_over(&open, seen) {
+            continue;
+        }
+        let unseen = seen.view.assigned.as_ref().is_none_or(|assigned| assigned.sequence < open.sequence);
+        if unseen && lag_ends(request.moment, open.since).is_none() {
+            // It would be seen by now: whoever began it came no further.
+            continue;
+        }
+        seen.unseen_change = unseen;
         seen.holds = true;
-        seen.unseen_change =
-            seen.view.assigned.as_ref().is_none_or(|assigned| assigned.sequence < open.sequence);
+        seen.shown |= !seen.unseen_change;
         record.open.insert(seen.view.name.clone(), open);
     }
     let mut unlisted = 0;
     for (name, open) in old {
-        if let Some(end) = request.moment.pending(open.since, request.policy.silent_after) {
+        if let Some(end) = lag_ends(request.moment, open.since) {
             survey.wake_at(end);
             record.open.insert(name, open);
             unlisted += 1;
         }
     }
     unlisted
+}
+
+/// When a list must show what was done at `done`; none if it does.
+fn lag_ends(moment: Moment, done: Time) -> Option<Time> {
+    let done = if done > moment.now { moment.hearing_since } else { done.max(moment.hearing_since) };
+    moment.pending(done, LAG)
 }
 
 /// Whether a change was seen to end well, or gave way to a later one. One that failed stays open until the next change
@@ -184,7 +207,8 @@ fn note_canaries(
     for seen in nodes.iter_mut().filter(|seen| seen.stays && !seen.failed) {
         let name = &seen.view.name;
         let known = old.get(name);
-        if known.is_none() && !seen.is_on(target) {
+        let tries = seen.is_on(target) && !matches!(seen.standing, Standing::Failed(..));
+        if known.is_none() && !tries {
             continue;
         }
         // By our clock: the node's may be wrong. Whoever flaps begins anew.
@@ -225,6 +249,7 @@ fn note_good(request: &Request<'_>, target: &Revision, nodes: &[Seen<'_>], recor
     }
     if have * 2 > matched && (record.canaries_passed || request.policy.canary == 0) {
         record.last_good = Some(target.clone());
+        record.canaries.clear();
     }
 }
 

@@ -3,7 +3,8 @@
 use cofferdam_core::class::Class;
 use cofferdam_core::name::NodeName;
 use cofferdam_core::rollout::{
-    AgentState, Assignment, Failure, NodeReady, NodeUid, NodeView, Observation, RetryToken, Revision, Time, Wanted,
+    AgentState, Assignment, Failure, NodeReady, NodeUid, NodeView, Observation, RetryToken, Revision, Time,
+    Wanted,
 };
 use cofferdam_core::testing::Random;
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub enum Quality {
     Flaky,
     /// No attempt can.
     Unreachable,
+    /// It is installed, and no sandbox starts.
+    NoNetwork,
 }
 
 /// A version of a node, as a cache may hold it.
@@ -29,6 +32,8 @@ pub struct Snapshot {
     pub view: NodeView,
     pub version: u64,
     pub beat: u64,
+    /// When it was the newest.
+    at: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -53,12 +58,13 @@ pub struct Machine {
     /// When it reported its present state as proven, in real time.
     pub proven_at: Option<u64>,
     pub slow: u64,
+    pub born: u64,
     skew: i64,
     job: Option<Job>,
 }
 
 impl Machine {
-    pub fn new(name: NodeName, uid: u64, random: &mut Random) -> Self {
+    pub fn new(name: NodeName, uid: u64, now: u64, random: &mut Random) -> Self {
         let view = NodeView {
             name,
             uid: NodeUid(format!("uid-{uid}")),
@@ -82,30 +88,42 @@ impl Machine {
             heard: None,
             proven_at: None,
             slow,
+            born: now,
             skew,
             job: None,
         };
-        machine.changed();
+        machine.changed(now);
         machine
     }
 
     /// A new version is in the API.
-    pub fn changed(&mut self) {
+    pub fn changed(&mut self, now: u64) {
         self.version += 1;
-        self.history.push(Snapshot { view: self.view.clone(), version: self.version, beat: self.beat });
+        self.history.push(Snapshot {
+            view: self.view.clone(),
+            version: self.version,
+            beat: self.beat,
+            at: now,
+        });
         if self.history.len() > 10 {
             self.history.remove(0);
         }
     }
 
-    pub fn assign(&mut self, assignment: Option<Assignment>) {
-        self.view.assigned = assignment;
-        self.changed();
+    /// The versions that a cache may show which is no older than `lag`.
+    pub fn shown(&self, now: u64, lag: u64) -> &[Snapshot] {
+        let outdated = self.history.iter().skip(1).take_while(|next| next.at + lag < now).count();
+        &self.history[outdated..]
     }
 
-    pub fn set_retry(&mut self, token: String) {
+    pub fn assign(&mut self, assignment: Option<Assignment>, now: u64) {
+        self.view.assigned = assignment;
+        self.changed(now);
+    }
+
+    pub fn set_retry(&mut self, token: String, now: u64) {
         self.view.retry = Some(RetryToken(token));
-        self.changed();
+        self.changed(now);
     }
 
     /// Whether what it was told is not what it has proven: in flight, or failed.
@@ -117,12 +135,6 @@ impl Machine {
             (AgentState::Absent, Wanted::Absent) => !about,
             _ => true,
         }
-    }
-
-    pub fn is_proven_on(&self, revision: &Revision) -> bool {
-        !self.is_unsettled()
-            && matches!(self.view.observed.state, AgentState::Proven { .. })
-            && self.view.assigned.as_ref().is_some_and(|a| a.revision == *revision && a.wanted == Wanted::Present)
     }
 
     /// What its agent does at `now`. Gives whether it finished something.
@@ -149,6 +161,10 @@ impl Machine {
                 self.proven_at = None;
                 self.report(now);
             }
+        } else if self.job.is_none() && self.is_connected_now(quality) {
+            self.view.observed.state = AgentState::Proven { since: self.clock(now) };
+            self.proven_at = Some(now);
+            self.report(now);
         } else if self.heard.is_none_or(|heard| now >= heard + 60) {
             self.report(now);
         }
@@ -160,10 +176,16 @@ impl Machine {
         self.job.as_ref().map(|job| job.until)
     }
 
+    fn is_connected_now(&self, quality: &BTreeMap<Revision, Quality>) -> bool {
+        let works = |assigned: &Assignment| quality.get(&assigned.revision) != Some(&Quality::NoNetwork);
+        matches!(self.view.observed.state, AgentState::Unproven { .. })
+            && self.view.assigned.as_ref().is_some_and(works)
+    }
+
     fn report(&mut self, now: u64) {
         self.heard = Some(now);
         self.beat += 1;
-        self.changed();
+        self.changed(now);
     }
 
     fn clock(&self, now: u64) -> Time {
@@ -179,9 +201,18 @@ impl Machine {
         }
     }
 
-    fn outcome(&self, assigned: &Assignment, quality: &BTreeMap<Revision, Quality>, random: &mut Random) -> AgentState {
+    fn outcome(
+        &self,
+        assigned: &Assignment,
+        quality: &BTreeMap<Revision, Quality>,
+        random: &mut Random,
+    ) -> AgentState {
         let failed = |class| {
-            AgentState::Failed(Failure { class, at: Time(0), message: format!("{} went wrong", assigned.revision) })
+            AgentState::Failed(Failure {
+                class,
+                at: Time(0),
+                message: format!("{} went wrong", assigned.revision),
+            })
         };
         if assigned.wanted == Wanted::Absent {
             return if self.view.in_use > 0 { failed(Class::InUse) } else { AgentState::Absent };
@@ -192,6 +223,7 @@ impl Machine {
             Quality::Picky if number.is_multiple_of(3) => failed(Class::Unsupported),
             Quality::Flaky if assigned.attempt < 3 => failed(Class::Unavailable),
             Quality::Unreachable => failed(Class::Unavailable),
+            Quality::NoNetwork => AgentState::Unproven { message: "no pod network".to_owned() },
             _ => AgentState::Proven { since: Time(0) },
         }
     }

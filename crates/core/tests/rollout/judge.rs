@@ -3,8 +3,8 @@
 use crate::fleet::{Machine, seconds};
 use cofferdam_core::name::NodeName;
 use cofferdam_core::rollout::{
-    Action, AgentState, Assignment, Decision, Fleet, Goal, Label, NodeReady, NodeUid, NodeView, Phase, Policy, Reason,
-    Request, RetryToken, Revision, Wanted, Why,
+    Action, AgentState, Assignment, Decision, Fleet, Goal, Label, NodeReady, NodeUid, NodeView, Phase,
+    Policy, Reason, Request, RetryToken, Revision, Wanted, Why,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,8 +46,9 @@ fn about(view: &NodeView) -> Option<&Assignment> {
     view.assigned.as_ref().filter(|assigned| view.observed.sequence == Some(assigned.sequence))
 }
 
-fn proven<'a>(view: &'a NodeView) -> Option<&'a Assignment> {
-    about(view).filter(|a| a.wanted == Wanted::Present && matches!(view.observed.state, AgentState::Proven { .. }))
+fn proven(view: &NodeView) -> Option<&Assignment> {
+    about(view)
+        .filter(|a| a.wanted == Wanted::Present && matches!(view.observed.state, AgentState::Proven { .. }))
 }
 
 fn silent(request: &Request<'_>, view: &NodeView) -> bool {
@@ -64,15 +65,20 @@ fn reachable(request: &Request<'_>, view: &NodeView) -> bool {
 fn is_fine(request: &Request<'_>, view: &NodeView) -> bool {
     match &view.assigned {
         None => true,
-        Some(a) if a.wanted == Wanted::Absent => about(view).is_some() && view.observed.state == AgentState::Absent,
-        Some(_) => proven(view).is_some() && (reachable(request, view) || !stays(request, view)),
+        Some(a) if a.wanted == Wanted::Absent => {
+            about(view).is_some() && view.observed.state == AgentState::Absent
+        }
+        // What is to go, and went away by itself, is not the rollout's doing.
+        Some(_) if !stays(request, view) => proven(view).is_some() || !reachable(request, view),
+        Some(_) => proven(view).is_some() && reachable(request, view),
     }
 }
 
 /// How many nodes may be unavailable.
 pub fn limit(request: &Request<'_>) -> usize {
     let base = views(request).iter().filter(|view| {
-        let gone = about(view).is_some_and(|a| a.wanted == Wanted::Absent) && view.observed.state == AgentState::Absent;
+        let gone = about(view).is_some_and(|a| a.wanted == Wanted::Absent)
+            && view.observed.state == AgentState::Absent;
         stays(request, view) || (view.assigned.is_some() && !gone)
     });
     request.policy.max_unavailable.of(base.count())
@@ -97,22 +103,29 @@ impl Judge {
             match action {
                 Action::Assign { uid, assignment, why, .. } => {
                     ensure(*uid == view.uid, || format!("{}: another node's uid", view.name))?;
-                    ensure(reachable(request, view), || format!("{}: unreachable, and told something", view.name))?;
+                    ensure(reachable(request, view), || {
+                        format!("{}: unreachable, and told something", view.name)
+                    })?;
                     started += usize::from(is_fine(request, view));
                     self.assignment(request, view, assignment, *why)?;
                 }
                 Action::Forget { .. } => {
                     let gone = about(view).is_some_and(|a| a.wanted == Wanted::Absent);
-                    ensure(gone && view.observed.state == AgentState::Absent && !stays(request, view), || {
-                        format!("{}: forgotten before it was gone", view.name)
-                    })?;
+                    ensure(
+                        gone && view.observed.state == AgentState::Absent && !stays(request, view),
+                        || format!("{}: forgotten before it was gone", view.name),
+                    )?;
                 }
                 Action::Withdraw { .. } => {}
             }
         }
         let down = views(request).iter().filter(|view| !is_fine(request, view)).count();
         ensure(started == 0 || down + started <= limit(request), || {
-            format!("starts {started} beside {down} that are unavailable, of {} that may be", limit(request))
+            let whys: Vec<Why> = decision.actions.iter().filter_map(Action::why).collect();
+            format!(
+                "starts {started} beside {down} that are unavailable, of {} that may be: {whys:?}",
+                limit(request)
+            )
         })?;
         self.reports(request, decision)
     }
@@ -121,7 +134,9 @@ impl Judge {
         let still = decision.actions.is_empty() && decision.remember.is_none() && decision.nodes.is_empty();
         ensure(still, || "acts on a fleet that it cannot see".to_owned())?;
         let confirmed = *request.fleet == Fleet::ConfirmedEmpty;
-        ensure(confirmed || matches!(decision.phase, Phase::Unknown { .. }), || "claims to know the fleet".to_owned())
+        ensure(confirmed || matches!(decision.phase, Phase::Unknown { .. }), || {
+            "claims to know the fleet".to_owned()
+        })
     }
 
     fn assignment(
@@ -156,11 +171,15 @@ impl Judge {
         let (Some(last), AgentState::Failed(failure)) = (about(view), &view.observed.state) else {
             return Err(format!("{}: retried what did not fail", view.name));
         };
-        ensure(assignment.attempt <= request.policy.retry.attempts, || format!("{}: one try too many", view.name))?;
+        ensure(assignment.attempt <= request.policy.retry.attempts, || {
+            format!("{}: one try too many", view.name)
+        })?;
         let waited = request.moment.now.0.saturating_sub(last.since.0);
         let delay = seconds(request.policy.retry.after(last.attempt));
         ensure(failure.is_transient(), || format!("{}: retried what is final", view.name))?;
-        ensure(self.jumped || waited >= delay, || format!("{}: retried after {waited} s, not {delay}", view.name))
+        ensure(self.jumped || waited >= delay, || {
+            format!("{}: retried after {waited} s, not {delay}", view.name)
+        })
     }
 
     fn reports(&self, request: &Request<'_>, decision: &Decision) -> Result<(), Broken> {
@@ -197,7 +216,8 @@ impl Judge {
         for view in views(request) {
             if let (Some(assigned), AgentState::Failed(failure)) = (about(view), &view.observed.state) {
                 let last = !failure.is_transient() || assigned.attempt >= request.policy.retry.attempts;
-                let known = self.failed.get(&view.uid).is_some_and(|(sequence, ..)| *sequence >= assigned.sequence);
+                let known =
+                    self.failed.get(&view.uid).is_some_and(|(sequence, ..)| *sequence >= assigned.sequence);
                 if last && !known && assigned.revision == *target && view.matches {
                     let tokens = (assigned.sequence, request.retry.cloned(), view.retry.clone());
                     self.failed.insert(view.uid.clone(), tokens);
@@ -211,7 +231,8 @@ impl Judge {
                 }
                 self.proven.entry(view.uid.clone()).or_default().insert(assigned.revision.clone());
                 let since = machines.get(&view.name).and_then(|machine| machine.proven_at);
-                let soaked = since.is_none_or(|since| now.saturating_sub(since) + 1 >= seconds(request.policy.soak));
+                let soaked =
+                    since.is_none_or(|since| now.saturating_sub(since) + 1 >= seconds(request.policy.soak));
                 let fits = assigned.revision == *target && view.matches && reachable(request, view);
                 grown += usize::from(fits && (soaked || self.jumped));
             }
@@ -233,6 +254,7 @@ impl Judge {
     pub fn written(
         &mut self,
         request: &Request<'_>,
+        decision: &Decision,
         machines: &Machines,
         before: &Machine,
         assignment: &Assignment,
@@ -240,8 +262,10 @@ impl Judge {
     ) -> Result<(), Broken> {
         let name = &before.view.name;
         ensure(!before.label, || format!("{name}: changes while it is announced"))?;
-        let unsettled = machines.values().filter(|machine| machine.is_unsettled() && machine.view.matches).count();
-        ensure(before.is_unsettled() || unsettled <= limit(request), || {
+        let unsettled =
+            machines.values().filter(|machine| machine.is_unsettled() && machine.view.matches).count();
+        let down = before.is_unsettled() || matches!(before.view.observed.state, AgentState::Drifted { .. });
+        ensure(down || unsettled <= limit(request), || {
             format!("{name}: {unsettled} change at once, {} may", limit(request))
         })?;
         if let Some(left) = before.view.assigned.as_ref().filter(|_| why == Why::Rollback) {
@@ -250,7 +274,11 @@ impl Judge {
             })?;
         }
         let Goal::Install(target) = request.goal else { return Ok(()) };
-        if assignment.revision != *target || request.record.last_good.as_ref() == Some(target) {
+        let record = decision.remember.as_ref().unwrap_or(request.record);
+        if assignment.wanted == Wanted::Absent
+            || assignment.revision != *target
+            || record.last_good.as_ref() == Some(target)
+        {
             return Ok(());
         }
         let budget = request.policy.failure_budget.min(Policy::MOST_FAILURES) as usize;
@@ -262,8 +290,13 @@ impl Judge {
         let trying = |view: &NodeView| {
             let machine = machines.get(&view.name).filter(|machine| machine.view.uid == view.uid);
             machine.is_some_and(|machine| {
-                let failed = matches!(machine.view.observed.state, AgentState::Failed(_)) && about(&machine.view).is_some();
-                let on = machine.view.assigned.as_ref().is_some_and(|a| a.revision == *target && a.wanted == Wanted::Present);
+                let failed = matches!(machine.view.observed.state, AgentState::Failed(_))
+                    && about(&machine.view).is_some();
+                let on = machine
+                    .view
+                    .assigned
+                    .as_ref()
+                    .is_some_and(|a| a.revision == *target && a.wanted == Wanted::Present);
                 on && !failed && view.matches
             })
         };
@@ -271,12 +304,17 @@ impl Judge {
         ensure(trying <= self.canaries, || format!("{name}: {trying} nodes try it, {} should", self.canaries))
     }
 
-    /// What may be withdrawn for silence: `heard` and `now` are real time.
-    pub fn withdrawn(&self, request: &Request<'_>, machine: &Machine, reason: &Reason, now: u64) -> Result<(), Broken> {
-        let quiet = now.saturating_sub(machine.heard.unwrap_or(0));
+    /// What may be withdrawn for silence, `quiet` seconds after the controller heard of the node, or began to listen.
+    pub fn withdrawn(
+        &self,
+        request: &Request<'_>,
+        name: &NodeName,
+        reason: &Reason,
+        quiet: u64,
+    ) -> Result<(), Broken> {
         let silence = matches!(reason, Reason::AgentSilent { .. });
         ensure(!silence || quiet >= seconds(request.policy.silent_after), || {
-            format!("{}: withdrawn for silence after {quiet} s", machine.view.name)
+            format!("{name}: withdrawn for silence after {quiet} s")
         })
     }
 }

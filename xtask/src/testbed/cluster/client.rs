@@ -4,7 +4,7 @@ use super::super::command::{Command, Output};
 use super::super::error::{Error, Result};
 use super::super::trial::wait_for;
 use super::Cluster;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::time::Duration;
 
 impl Cluster {
@@ -113,43 +113,6 @@ impl Cluster {
         self.wait_until(args, limit, |object| condition(object, kind) == Some(status))
     }
 
-    /// From soon on the API server answers every request of this user with 429.
-    ///
-    /// # Errors
-    /// The API server refuses.
-    pub fn hold_off(&self, user: &str) -> Result<()> {
-        let name = held_off(user);
-        let none = json!({"type": "Reject"});
-        let level = json!({
-            "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
-            "kind": "PriorityLevelConfiguration",
-            "metadata": {"name": name},
-            "spec": {"type": "Limited", "limited": {"nominalConcurrencyShares": 0, "lendablePercent": 0, "borrowingLimitPercent": 0, "limitResponse": none}},
-        });
-        let everything = json!({
-            "subjects": [{"kind": "User", "user": {"name": user}}],
-            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"], "namespaces": ["*"], "clusterScope": true}],
-            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-        });
-        let flow = json!({
-            "apiVersion": "flowcontrol.apiserver.k8s.io/v1",
-            "kind": "FlowSchema",
-            "metadata": {"name": name},
-            "spec": {"priorityLevelConfiguration": {"name": name}, "matchingPrecedence": 2, "rules": [everything]},
-        });
-        self.apply(&json!({"apiVersion": "v1", "kind": "List", "items": [level, flow]}).to_string())
-    }
-
-    /// Takes back [`Cluster::hold_off`].
-    ///
-    /// # Errors
-    /// The API server refuses.
-    pub fn let_in(&self, user: &str) -> Result<()> {
-        let name = held_off(user);
-        self.kubectl_ok(&["delete", "flowschema,prioritylevelconfiguration", &name])?;
-        Ok(())
-    }
-
     /// A token of a ServiceAccount as the kubelet gives it to a pod: bound to the pod, and so to its node.
     ///
     /// # Errors
@@ -168,13 +131,6 @@ impl Cluster {
     pub fn token(&self, namespace: &str, account: &str) -> Result<String> {
         Ok(self.kubectl_ok(&["create", "token", account, "--namespace", namespace])?.trim().to_owned())
     }
-}
-
-/// A user's name as an object's.
-fn held_off(user: &str) -> String {
-    let word: String =
-        user.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
-    format!("hold-off-{word}")
 }
 
 /// The status of an object's condition.

@@ -17,6 +17,11 @@ use cofferdam_host::store::Store;
 use cofferdam_host::survey::SurveyOptions;
 use cofferdam_host::transact::Options;
 use cofferdam_host::worker::{Job, Wish};
+use std::time::{Duration, Instant};
+
+/// How long a pod waits for another change of its host to end. Then the kubelet starts it again.
+const BUSY_LIMIT: Duration = Duration::from_secs(300);
+const BUSY_POLL: Duration = Duration::from_secs(1);
 
 /// Where a file is applied.
 pub(super) enum Place<'a> {
@@ -94,7 +99,16 @@ impl<'a> Place<'a> {
                     progress.take(event);
                 };
                 let job = Job { wish, survey, options, asker };
-                let outcome = outpost.carry_out(&job, &mut sink)?;
+                let deadline = Instant::now() + BUSY_LIMIT;
+                let outcome = loop {
+                    // Another pod's change, or one that this pod began before it was started again.
+                    match outpost.carry_out(&job, &mut sink) {
+                        Err(error) if error.class() == Class::Unavailable && Instant::now() < deadline => {
+                            std::thread::sleep(BUSY_POLL);
+                        }
+                        ended => break ended?,
+                    }
+                };
                 progress.finish();
                 refused.map(|()| Some(outcome))
             }

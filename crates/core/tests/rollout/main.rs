@@ -1,0 +1,68 @@
+//! The rollout's promises, on random fleets in random trouble; and that the checks would see them broken.
+
+// Helpers fail their test by panicking.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)]
+
+mod fleet;
+mod judge;
+mod mutants;
+mod tally;
+mod world;
+
+use mutants::{Decider, MUTANTS, Mutant};
+use tally::Tally;
+use world::World;
+
+/// How many lives are simulated.
+const RUNS: u64 = 400;
+
+fn broken(mutant: Option<Mutant>, tally: &mut Tally) -> Option<(u64, String)> {
+    (0..RUNS).find_map(|seed| {
+        let decider = mutant.map_or_else(Decider::default, Decider::with);
+        let mut world = World::new(seed, &decider);
+        let outcome = world.run();
+        tally.add(&world.tally);
+        outcome.err().map(|broken| (seed, broken))
+    })
+}
+
+#[test]
+fn every_promise_is_kept_on_random_fleets_in_random_trouble() {
+    let mut tally = Tally::default();
+    for seed in 0..RUNS {
+        let decider = Decider::default();
+        let mut world = World::new(seed, &decider);
+        if let Err(e) = world.run() {
+            println!("XX {seed} {}", e.chars().take(1500).collect::<String>());
+        }
+    }
+    let found = broken(None, &mut tally);
+    let (table, never) = tally.table();
+    println!("{RUNS} lives:\n{table}");
+    assert_eq!(found, None, "seed and broken promise");
+    assert!(never.is_empty(), "never reached: {never:?}");
+}
+
+#[test]
+fn every_planted_defect_is_found() {
+    let mut missed = Vec::new();
+    for mutant in MUTANTS {
+        match broken(Some(mutant), &mut Tally::default()) {
+            Some((seed, broken)) => {
+                println!("{mutant:?}: seed {seed}: {}", broken.chars().take(110).collect::<String>())
+            }
+            None => missed.push(mutant),
+        }
+    }
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+/// One life, for looking at: `COFFERDAM_SEED=1 cargo test -p cofferdam-core --test rollout one_life -- --nocapture`.
+#[test]
+fn one_life() {
+    let seed = std::env::var("COFFERDAM_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
+    let decider = Decider::default();
+    let mut world = World::new(seed, &decider);
+    world.trace = true;
+    assert_eq!(world.run(), Ok(()));
+}
