@@ -1,7 +1,7 @@
 //! Images from a registry that does not always behave, in this very process.
 
 // Helpers fail their test by panicking.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)]
 
 mod fake;
 
