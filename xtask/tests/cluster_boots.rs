@@ -78,7 +78,7 @@ fn nodes_run_pods_that_reach_the_api() {
     }
     let report = cluster.report();
     for (what, part) in
-        [("the pods' logs", "I am box-"), ("events", "SuccessfulCreate"), ("journals", "Started kubelet")]
+        [("the pods' logs", "I am box-"), ("events", "SuccessfulCreate"), ("journals", "n1 kubelet[")]
     {
         assert!(report.contains(part), "a failed test shows {what}: {report}");
     }
