@@ -73,7 +73,13 @@ impl Stage {
         cluster.apply(&json!({"apiVersion": "v1", "kind": "List", "items": objects}).to_string()).unwrap();
         let admin_token = {
             cluster.kubectl_ok(&["create", "serviceaccount", "admin"]).unwrap();
-            let bind = ["create", "clusterrolebinding", "admin", "--clusterrole=cluster-admin", "--serviceaccount=default:admin"];
+            let bind = [
+                "create",
+                "clusterrolebinding",
+                "admin",
+                "--clusterrole=cluster-admin",
+                "--serviceaccount=default:admin",
+            ];
             cluster.kubectl_ok(&bind).unwrap();
             cluster.token("default", "admin").unwrap()
         };
@@ -115,7 +121,8 @@ impl Stage {
 /// The DaemonSet's pod for a node: nothing runs it, but its token is that of a pod on this node.
 fn agent_pod(cluster: &Cluster, node: &str) -> String {
     let on_node = |pod: &Value| {
-        let wanted = &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+        let wanted =
+            &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
         pod["spec"]["nodeName"] == node && !wanted.is_null()
     };
     let args = ["pods", "--namespace", NAMESPACE, "--selector=app.kubernetes.io/component=agent"];
@@ -144,7 +151,10 @@ fn the_agents_rights(stage: &Stage) {
         let (more, few) = (stage.agent.rules(namespace), stage.nobody.rules(namespace));
         let gains: Vec<&String> = more.difference(&few).collect();
         assert_eq!(gains.len(), 2, "{gains:#?}");
-        assert!(gains.iter().all(|rule| rule.contains("\"cofferdam.dev\"") && !rule.contains('*')), "{gains:#?}");
+        assert!(
+            gains.iter().all(|rule| rule.contains("\"cofferdam.dev\"") && !rule.contains('*')),
+            "{gains:#?}"
+        );
     }
 }
 
@@ -192,7 +202,10 @@ fn an_agent_writes_its_own_status_only(stage: &Stage) {
     stage.agent.patch(&own, &smuggled);
     let after = stage.admin.get(&format!("{SANDBOX_NODES}/a"));
     assert_eq!(after["spec"], before["spec"]);
-    assert_eq!((&after["metadata"]["labels"], &after["metadata"]["finalizers"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&after["metadata"]["labels"], &after["metadata"]["finalizers"]),
+        (&Value::Null, &Value::Null)
+    );
 
     // Another machine under the same name: the old one's token is worth nothing.
     stage.admin.delete(&format!("{SANDBOX_NODES}/a")).ok();
@@ -220,12 +233,17 @@ fn the_controller_changes_its_own_marks_of_nodes_only(stage: &Stage) {
     for value in [json!("true"), Value::Null] {
         stage.controller.patch(&node, &labels(json!({own: value}))).ok();
     }
-    for name in ["katacontainers.io/kata-runtime", "kata-containers.io/kata-runtime", "kata-containers.io/container-runtime"] {
+    for name in [
+        "katacontainers.io/kata-runtime",
+        "kata-containers.io/kata-runtime",
+        "kata-containers.io/container-runtime",
+    ] {
         stage.controller.patch(&node, &labels(json!({name: "x"}))).ok();
         stage.controller.patch(&node, &labels(json!({name: null}))).ok();
     }
     stage.controller.patch(&node, &with(ours("NoSchedule"))).ok();
-    let without: Vec<Value> = others().into_iter().filter(|taint| taint["key"] != "cofferdam.dev/gvisor").collect();
+    let without: Vec<Value> =
+        others().into_iter().filter(|taint| taint["key"] != "cofferdam.dev/gvisor").collect();
     stage.controller.patch(&node, &taints(&without)).ok();
 
     let before = stage.admin.get(&node);
@@ -247,7 +265,10 @@ fn the_controller_changes_its_own_marks_of_nodes_only(stage: &Stage) {
         (json!({"metadata": {"annotations": {"more": "y"}}}), "no other metadata"),
         (json!({"metadata": {"annotations": null}}), "no other metadata"),
         (json!({"metadata": {"finalizers": ["x.example/y"]}}), "no other metadata"),
-        (json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "x"}]}}), "no other metadata"),
+        (
+            json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "x"}]}}),
+            "no other metadata",
+        ),
     ];
     for (patch, words) in refused {
         stage.controller.patch(&node, &patch).refused(words);
@@ -262,9 +283,7 @@ fn the_controller_changes_its_own_marks_of_nodes_only(stage: &Stage) {
 }
 
 fn the_controller_changes_its_own_runtime_classes_only(stage: &Stage) {
-    let class = |name: &str, labels: Value| {
-        json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": name, "metadata": {"name": name, "labels": labels}})
-    };
+    let class = |name: &str, labels: Value| json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": name, "metadata": {"name": name, "labels": labels}});
     let owner = json!({"cofferdam.dev/sandboxruntime": "gvisor"});
     let (own, foreign) = (format!("{CLASSES}/own"), format!("{CLASSES}/foreign"));
     stage.admin.create(CLASSES, &class("foreign", json!({"x": "y"}))).ok();
@@ -274,7 +293,10 @@ fn the_controller_changes_its_own_runtime_classes_only(stage: &Stage) {
     stage.controller.patch(&own, &overhead).ok();
     stage.controller.patch(&own, &json!({"metadata": {"labels": null}})).refused("whose they are");
     stage.controller.patch(&foreign, &overhead).refused("is not the controller's");
-    stage.controller.patch(&foreign, &json!({"metadata": {"labels": owner}})).refused("is not the controller's");
+    stage
+        .controller
+        .patch(&foreign, &json!({"metadata": {"labels": owner}}))
+        .refused("is not the controller's");
     stage.controller.delete(&foreign).refused("is not the controller's");
     stage.controller.delete(&own).ok();
 }

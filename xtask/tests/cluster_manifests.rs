@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::Duration;
 use xtask::task::build::workspace;
 use xtask::testbed::cache::Cache;
 use xtask::testbed::{Cluster, ClusterSpec, gotools};
@@ -20,12 +21,19 @@ const VARIANTS: &[&[&str]] = &[
     &["agent.pullSecrets={reg-a,reg.b}", "agent.seLinuxType=spc_t", "agent.dnsPolicy=Default"],
     &["metrics.services=true", "networkPolicy.enabled=false", "uninstall.enabled=false"],
     &["test.runtimeClasses={gvisor,kata.x}", "controller.replicas=1", "controller.nodeSelector.pool=infra"],
-    &["image.digest=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "imagePullSecrets[0].name=x"],
+    &[
+        "image.digest=sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        "imagePullSecrets[0].name=x",
+    ],
 ];
 
 /// Values that the schema refuses.
-const REFUSED: &[&str] =
-    &["agent.engineunit=x.service", "image.digest=sha256:1", "uninstall.timeout=soon", "controller.replicas=-1"];
+const REFUSED: &[&str] = &[
+    "agent.engineunit=x.service",
+    "image.digest=sha256:1",
+    "uninstall.timeout=soon",
+    "controller.replicas=-1",
+];
 
 fn chart() -> PathBuf {
     workspace().join("deploy/chart/cofferdam")
@@ -66,7 +74,15 @@ fn chart_manifests_and_examples_hold_before_a_real_api_server() {
     let cluster = Cluster::boot(ClusterSpec::without_nodes()).unwrap();
     let read = |path: &str| std::fs::read_to_string(workspace().join(path)).unwrap();
     cluster.apply(&read("deploy/manifests/crds.yaml")).unwrap();
-    cluster.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cofferdam-system"}}).to_string()).unwrap();
+    let class = |name: &str| json!({"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": name}, "handler": "x"});
+    let namespace =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cofferdam-system"}});
+    let needed =
+        json!({"apiVersion": "v1", "kind": "List", "items": [namespace, class("gvisor"), class("kata.x")]});
+    cluster.apply(&needed.to_string()).unwrap();
+    // Pods are taken once their namespace has its account.
+    let account = ["serviceaccount", "default", "--namespace=cofferdam-system"];
+    cluster.wait_until(&account, Duration::from_secs(30), |_| true).unwrap();
     for values in VARIANTS {
         taken(&cluster, &helm.template(values));
     }
@@ -78,7 +94,10 @@ fn chart_manifests_and_examples_hold_before_a_real_api_server() {
         }
     }
     for name in rendered.keys() {
-        assert!(plain.contains_key(name) || name.ends_with("cofferdam-uninstall"), "{name} is the chart's only");
+        assert!(
+            plain.contains_key(name) || name.ends_with("cofferdam-uninstall"),
+            "{name} is the chart's only"
+        );
     }
     examples(&cluster);
 }
@@ -105,9 +124,12 @@ fn objects(cluster: &Cluster, text: &str) -> BTreeMap<String, Value> {
         object["metadata"].as_object_mut().unwrap().remove("labels");
         if let Some(template) = object.pointer_mut("/spec/template/metadata/labels") {
             let labels = template.as_object_mut().unwrap();
-            labels.retain(|name, _| name.ends_with("/name") || name.ends_with("/component") || name.ends_with("/part-of"));
+            labels.retain(|name, _| {
+                name.ends_with("/name") || name.ends_with("/component") || name.ends_with("/part-of")
+            });
         }
-        let name = format!("{} {}", object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
+        let name =
+            format!("{} {}", object["kind"].as_str().unwrap(), object["metadata"]["name"].as_str().unwrap());
         (name, object)
     })
     .collect()
@@ -117,7 +139,8 @@ fn examples(cluster: &Cluster) {
     let folder = workspace().join("deploy/examples");
     let yaml = |folder: &PathBuf| {
         let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-        let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|e| e == "yaml")).collect();
+        let mut files: Vec<PathBuf> =
+            files.filter(|path| path.extension().is_some_and(|e| e == "yaml")).collect();
         files.sort();
         assert!(files.len() > 2);
         files

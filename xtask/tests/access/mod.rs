@@ -71,15 +71,21 @@ impl Caller {
     /// The status alone: a watch has no end.
     fn status(&self, method: Method, path: &str, content: &str, body: &Value) -> StatusCode {
         let body = if method == Method::GET { Vec::new() } else { body.to_string().into_bytes() };
-        let request =
-            Request::builder().method(method).uri(path).header("Content-Type", content).body(Body::from(body));
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("Content-Type", content)
+            .body(Body::from(body));
         self.runtime.block_on(async { self.client.send(request.unwrap()).await.unwrap().status() })
     }
 
     pub fn ask(&self, method: Method, path: &str, content: &str, body: &Value) -> Answer {
         let body = if method == Method::GET { Vec::new() } else { body.to_string().into_bytes() };
-        let request =
-            Request::builder().method(method).uri(path).header("Content-Type", content).body(Body::from(body));
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("Content-Type", content)
+            .body(Body::from(body));
         self.runtime.block_on(async {
             let answer = self.client.send(request.unwrap()).await.unwrap();
             let status = answer.status();
