@@ -76,6 +76,12 @@ fn nodes_run_pods_that_reach_the_api() {
         let log = cluster.kubectl_ok(&["logs", pod]).unwrap();
         assert_eq!(log.trim(), format!("I am {pod}"));
     }
+    let report = cluster.report();
+    for (what, part) in
+        [("the pods' logs", "I am box-"), ("events", "SuccessfulCreate"), ("journals", "n1 kubelet[")]
+    {
+        assert!(report.contains(part), "a failed test shows {what}: {report}");
+    }
     requests_are_counted(&cluster, mark);
     tokens_name_their_node(&cluster, &pods[0]);
     nodes_have_no_power_over_others(&cluster);
@@ -100,18 +106,9 @@ fn requests_are_counted(cluster: &Cluster, mark: cluster::Mark) {
 
 fn tokens_name_their_node(cluster: &Cluster, (pod, node): &(String, String)) {
     let whoami = |token: &str| {
-        let kubeconfig = cluster.dir().join("nobody.conf");
-        let config = format!(
-            "{{\"clusters\": [{{\"name\": \"c\", \"cluster\": {{\"server\": \"{}\", \"certificate-authority\": {:?}}}}}], \
-             \"contexts\": [{{\"name\": \"c\", \"context\": {{\"cluster\": \"c\"}}}}], \"current-context\": \"c\"}}",
-            cluster.url(),
-            cluster.dir().join("ca.crt")
-        );
-        std::fs::write(&kubeconfig, config).unwrap();
-        let args = ["auth", "whoami", "--output=json", "--token", token, "--kubeconfig"];
-        let mut args = args.to_vec();
-        args.push(kubeconfig.to_str().unwrap());
-        serde_json::from_str::<Value>(&cluster.kubectl_ok(&args).unwrap()).unwrap()
+        let answer =
+            cluster.kubectl_with_token(token, &["auth", "whoami", "--output=json"]).unwrap().ok().unwrap();
+        serde_json::from_str::<Value>(&answer.stdout).unwrap()
     };
     let bound = whoami(&cluster.pod_token("default", "default", pod).unwrap());
     assert_eq!(text(&bound, "/status/userInfo/username"), "system:serviceaccount:default:default");

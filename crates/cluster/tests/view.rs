@@ -69,7 +69,9 @@ fn node(name: &str, pool: &str, ready: &str) -> Node {
 fn runtimes_show_phase_counts_and_why() {
     let status = json!({
         "observedGeneration": 2, "phase": "Halted", "message": "1 node failed: w1\nmore",
-        "nodes": {"matched": 12, "ready": 11, "updated": 1, "failed": 1},
+        "nodes": {
+            "matched": 12, "ready": 11, "updated": 1, "failed": 1, "unavailable": 0, "unknown": 0, "waiting": 0, "leaving": 0,
+        },
     });
     assert_eq!(
         view::runtimes(&[runtime(status)]),

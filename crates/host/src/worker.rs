@@ -139,6 +139,7 @@ pub fn run(folder: &Path) -> Result<Outcome> {
         .mode(0o600)
         .open(&path)
         .map_err(|error| HostError::std_io("open", path.display(), error))?;
+    let resumed = !folder.join(REQUEST).exists();
     let job = take_request(folder)?;
     let mut sink = |event: Event| {
         // Nobody may be reading any more: the work goes on.
@@ -147,7 +148,15 @@ pub fn run(folder: &Path) -> Result<Outcome> {
             let _ = events.write_all(&line);
         }
     };
-    let outcome = perform(&job, &root, &mut sink);
+    let outcome = match perform(&job, &root, &mut sink) {
+        // Whoever follows waits for what the worker before was to do, and that was not done.
+        idle if resumed && idle.result == Ending::Unchanged => {
+            let text = "the worker was killed, and left nothing half done";
+            let error = HostError::new(Class::Unavailable, text).with_hint("try again");
+            Outcome::refused(&error, idle.generation)
+        }
+        outcome => outcome,
+    };
     // The states of OCI runtimes go with the last one, and only then: a running container needs its own.
     let removed = matches!(job.wish, Wish::Remove { .. }) && outcome.result == Ending::Committed;
     if removed && crate::store::Store::new(&root)?.ledger()?.is_none() {

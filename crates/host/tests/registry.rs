@@ -1,7 +1,7 @@
 //! Images from a registry that does not always behave, in this very process.
 
 // Helpers fail their test by panicking.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, unreachable_pub)]
 
 mod fake;
 
@@ -148,7 +148,10 @@ fn tokens_are_had_with_the_login_and_sent_instead_of_it() {
     let asked = tokens.requests();
     assert_eq!(asked.len(), 1, "one token for all of it: {asked:?}");
     assert!(asked[0].path.contains("x=y&scope=repository%3Ateam%2Ftoy%3Apull&service=s%20v"), "{asked:?}");
-    let password = registry.requests().into_iter().find(|r| r.header("authorization").is_some_and(|v| v.starts_with("Basic")));
+    let password = registry
+        .requests()
+        .into_iter()
+        .find(|r| r.header("authorization").is_some_and(|v| v.starts_with("Basic")));
     assert!(password.is_none(), "{password:?}");
 
     let identity = Login::Identity { token: "1d".to_owned() };
@@ -326,7 +329,11 @@ fn manifests_that_are_not_for_us_are_refused_with_the_reason() {
             Class::Invalid,
             "no archive",
         ),
-        (of(image, format!("\"config\":{},\"layers\":[]", config.replace("sha256", "md5"))), Class::Invalid, "md5"),
+        (
+            of(image, format!("\"config\":{},\"layers\":[]", config.replace("sha256", "md5"))),
+            Class::Invalid,
+            "md5",
+        ),
         ("[".repeat(100_000), Class::Invalid, "cannot be used"),
         (" ".repeat((4 << 20) + 1), Class::Invalid, "larger than"),
     ] {

@@ -207,3 +207,23 @@ pub fn strays() -> Result<Vec<String>> {
     }
     Ok(strays)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_in_the_checkout_are_what_the_code_makes() {
+        run(&Args { check: true }).unwrap();
+        assert_eq!(strays().unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_chart_has_the_workspaces_version() {
+        let text = fs::read_to_string(workspace().join(CHART).join("Chart.yaml")).unwrap();
+        for key in ["version", "appVersion"] {
+            let line = format!("\n{key}: {}\n", env!("CARGO_PKG_VERSION"));
+            assert!(text.contains(&line), "{key}");
+        }
+    }
+}

@@ -16,6 +16,7 @@
 //! pods       pods on a node, through CRI
 //! package    runtimes, packed as package directories, in two releases each
 //! trial      cofferdam on a node: install, failpoints, before and after
+//! fleet      a cluster with Cofferdam on it, from the chart, and packages in a registry
 //! interrupt  Ctrl-C tears everything down
 //! ```
 //!
@@ -30,6 +31,7 @@ mod daemon;
 pub mod debs;
 pub mod engine;
 pub mod error;
+pub mod fleet;
 pub mod gotools;
 pub(crate) mod host;
 pub mod image;

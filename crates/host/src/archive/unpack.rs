@@ -190,7 +190,7 @@ impl Unpacking {
     /// A whiteout: `name` in `folder` is no more.
     fn hide(&mut self, folder: &str, name: &str) -> Result<(), ArchiveError> {
         let path = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
-        if name.is_empty() || name.starts_with(WHITEOUT) {
+        if matches!(name, "" | "." | "..") || name.starts_with(WHITEOUT) {
             return Err(ArchiveError::refused(format!(
                 "{folder}/{WHITEOUT}{name} hides nothing that has a name"
             )));

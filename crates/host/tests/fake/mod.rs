@@ -87,7 +87,8 @@ fn talk(mut stream: TcpStream, answer: &dyn Fn(&Request) -> Answer, seen: &Mutex
     let Answer { status, headers, body, cut_at } = answer(&request);
     let is_head = request.method == "HEAD";
     seen.lock().unwrap().push(request);
-    let mut head = format!("HTTP/1.1 {status} Status\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
+    let mut head =
+        format!("HTTP/1.1 {status} Status\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
@@ -121,7 +122,8 @@ fn read(stream: &TcpStream) -> Option<Request> {
 /// What a registry says that has the image of `layout` as `team/toy:1.0`.
 pub fn serve_layout(layout: &Path, manifest: &Digest, request: &Request) -> Answer {
     let blob = |digest: &str| std::fs::read(layout.join("blobs/sha256").join(digest)).ok();
-    let Some((kind, name)) = request.path.strip_prefix("/v2/team/toy/").and_then(|path| path.split_once('/')) else {
+    let Some((kind, name)) = request.path.strip_prefix("/v2/team/toy/").and_then(|path| path.split_once('/'))
+    else {
         return Answer::status(if request.path == "/v2/" { 200 } else { 404 });
     };
     let name = name.split('?').next().unwrap_or_default();

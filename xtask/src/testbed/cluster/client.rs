@@ -32,6 +32,17 @@ impl Cluster {
         Ok(self.kubectl(args)?.ok()?.stdout)
     }
 
+    /// [`Cluster::kubectl`] as the owner of a token, with no right of the administrator's.
+    ///
+    /// # Errors
+    /// It cannot be started, or does not end in time.
+    pub fn kubectl_with_token(&self, token: &str, args: &[&str]) -> Result<Output> {
+        self.kubectl_command(args)
+            .args(["--token", token])
+            .env("KUBECONFIG", self.plane.tokens_kubeconfig())
+            .run()
+    }
+
     /// A call of helm as the administrator, to be given a limit.
     ///
     /// # Errors
@@ -103,6 +114,15 @@ impl Cluster {
             }
             other => other,
         }
+    }
+
+    /// Waits until there is no such object.
+    ///
+    /// # Errors
+    /// It is still there, or the API server does not answer.
+    pub fn wait_gone(&self, args: &[&str], limit: Duration) -> Result<()> {
+        let what = format!("kubectl get {} to find nothing", args.join(" "));
+        wait_for(&what, limit, || Ok(self.get_json(args)?.is_none().then_some(())))
     }
 
     /// Waits until an object's condition of this type has this status.

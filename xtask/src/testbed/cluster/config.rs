@@ -6,13 +6,22 @@ use std::path::Path;
 /// A taint: key, value, effect.
 pub(super) type Taint = (String, String, String);
 
-/// A kubeconfig with a client certificate.
+/// A kubeconfig with a client certificate and its key.
 pub(super) fn kubeconfig(url: &str, authority: &Path, certificate: &Path, key: &Path) -> String {
+    with_user(url, authority, &json!({"client-certificate": certificate, "client-key": key}))
+}
+
+/// A kubeconfig for those who bring a token: it says nothing about who they are.
+pub(super) fn nobody(url: &str, authority: &Path) -> String {
+    with_user(url, authority, &json!({}))
+}
+
+fn with_user(url: &str, authority: &Path, user: &Value) -> String {
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "test", "cluster": {"server": url, "certificate-authority": authority}}],
-        "users": [{"name": "user", "user": {"client-certificate": certificate, "client-key": key}}],
+        "users": [{"name": "user", "user": user}],
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "user"}}],
         "current-context": "test",
     });

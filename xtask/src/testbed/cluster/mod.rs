@@ -6,6 +6,7 @@
 //! join     a booted node becomes a member
 //! client   kubectl
 //! audit    who asked the API server for what
+//! report   what is known when a test has failed
 //! ```
 //!
 //! Everyone reaches the API server at 10.98.*number*.1, an address of this machine, and pods at 10.96.0.1, as
@@ -16,6 +17,7 @@ mod client;
 mod config;
 mod join;
 mod plane;
+mod report;
 
 use super::cache::{Cache, Entry};
 use super::engine::Containerd;
@@ -323,6 +325,15 @@ impl Cluster {
             ("HELM_DATA_HOME", of("helm-data")),
         ]
         .into_iter()
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // With the cluster goes what would tell why a test failed.
+        if std::thread::panicking() {
+            eprintln!("{}", self.report());
+        }
     }
 }
 

@@ -100,6 +100,11 @@ impl Plane {
         self.site.dir().join("admin.conf")
     }
 
+    /// For those who bring a token.
+    pub(super) fn tokens_kubeconfig(&self) -> PathBuf {
+        self.site.dir().join("nobody.conf")
+    }
+
     /// What the API server wrote about its requests.
     pub(super) fn audit_log(&self) -> PathBuf {
         self.site.dir().join("audit.log")
@@ -203,7 +208,7 @@ impl Plane {
             let text = config::kubeconfig(&self.url(), &dir.join("ca.crt"), &certificate, &key);
             host::write(&dir.join(format!("{file}.conf")), text, 0o600)?;
         }
-        Ok(())
+        host::write(&self.tokens_kubeconfig(), config::nobody(&self.url(), &dir.join("ca.crt")), 0o644)
     }
 
     /// Where only this machine reaches what should be out of the nodes' reach. All of 127/8 is loopback.

@@ -1,4 +1,6 @@
-//! `cargo xtask demo`: the whole of it on one disposable node, for a person to read.
+//! `cargo xtask demo`: the whole of it on one disposable node, or on a disposable cluster, for a person to read.
+
+pub mod fleet;
 
 use super::build::Release;
 use super::screen::{Screen, time};
@@ -14,7 +16,11 @@ use std::time::Duration;
 ///
 /// Needs root, Rust and Debian 12 or later; missing Debian packages are named and installed.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// On a cluster instead: two nodes with a kubelet each, Cofferdam from its chart, a rollout, a release that fails.
+    #[arg(long)]
+    cluster: bool,
+}
 
 /// What a removal has to leave as it was. containerd's own state and logs are not in it.
 const WATCHED: &[&str] = &["/etc", "/opt", "/usr", "/var/lib/cofferdam"];
@@ -26,17 +32,30 @@ const LIMIT: Duration = Duration::from_secs(180);
 ///
 /// # Errors
 /// A step does not end as it should.
-pub fn run(_: &Args) -> Result<()> {
+pub fn run(args: &Args) -> Result<()> {
     let mut screen = Screen::new();
-    let result = show(&mut screen);
+    let result = if args.cluster { show_fleet(&mut screen) } else { show(&mut screen) };
     let took = time(screen.elapsed());
     match &result {
         Ok(()) => screen.line(&format!(
-            "\nThe demo is over; its node is gone, what was built stays in the cache. It took {took}."
+            "\nThe demo is over; its nodes are gone, what was built stays in the cache. It took {took}."
         )),
         Err(_) => screen.bad(&format!("\nThe demo failed after {took}.")),
     }
     result
+}
+
+/// The cluster's part, with the release binary.
+fn show_fleet(screen: &mut Screen) -> Result<()> {
+    packages::need_root()?;
+    packages::need_go("the cluster's control plane is built with it")?;
+    screen.line(
+        "Cofferdam on a disposable cluster: Kubernetes 1.34, a node with containerd 1.7 and one with 2.4.",
+    );
+    screen.heading("A binary");
+    screen.typed("$", "cargo build --release --package cofferdam");
+    let binary = Release::start()?.finish()?;
+    fleet::tell(screen, &binary)
 }
 
 fn show(screen: &mut Screen) -> Result<()> {

@@ -1,0 +1,196 @@
+//! A cluster with Cofferdam on it, from the chart, and a registry with packages.
+
+use super::cache::Cache;
+use super::cluster::{Cluster, ClusterSpec};
+use super::command::Command;
+use super::error::{Error, Result};
+use super::package::{self, Release, Runtime};
+use super::registry::{Registry, RegistrySpec};
+use super::{host, packages};
+use crate::task::build::workspace;
+use crate::task::image;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Where Cofferdam runs.
+pub const NAMESPACE: &str = "cofferdam-system";
+
+/// Its image, as the nodes know it.
+const IMAGE: &str = "cofferdam.test/cofferdam";
+
+/// The image's tag.
+const TAG: &str = "demo";
+
+/// The pull secret, and the file with the same account for a push.
+const SECRET: &str = "registry";
+
+/// How often agents say that they live, in seconds.
+pub const HEARTBEAT: u32 = 5;
+
+/// Pods start, on a busy machine.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// A package in the registry.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Its reference, with a tag.
+    pub reference: String,
+    /// Its digest, as the push said it.
+    pub digest: String,
+}
+
+/// What a published package should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// gVisor's release that works.
+    Works(Release),
+    /// One whose program ends at once: it can be installed, and starts no sandbox.
+    Broken,
+}
+
+/// A cluster with Cofferdam on it.
+#[derive(Debug)]
+pub struct Fleet {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// The registry: TLS with an authority of its own, and an account.
+    pub registry: Registry,
+    binary: PathBuf,
+    files: TempDir,
+}
+
+impl Fleet {
+    /// Boots a cluster and installs the chart, with an image of `binary`.
+    ///
+    /// # Errors
+    /// Something does not come up.
+    pub fn boot(spec: ClusterSpec, binary: &Path, values: &[&str]) -> Result<Self> {
+        let files = tempfile::tempdir().map_err(Error::io("make a directory in", &std::env::temp_dir()))?;
+        let cluster = Cluster::boot(spec)?;
+        let registry = Registry::start(RegistrySpec::new(cluster.address()))?;
+        let fleet = Self { cluster, registry, binary: binary.to_owned(), files };
+        fleet.load_image()?;
+        fleet.make_namespace()?;
+        fleet.install_chart(values)?;
+        Ok(fleet)
+    }
+
+    /// A file of this fleet.
+    fn file(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
+    fn load_image(&self) -> Result<()> {
+        // What only a debugger reads makes a test's program five times as large.
+        packages::ensure(&["binutils"])?;
+        let program = self.file("cofferdam");
+        Command::new("strip").arg("-o").arg(&program).arg(&self.binary).ok()?;
+        let layout = self.file("image");
+        image::build(&program, &layout).map_err(|error| Error::Unexpected {
+            what: "the image".to_owned(),
+            why: format!("{error:#}"),
+            next: "cargo xtask image".to_owned(),
+        })?;
+        self.cluster.load_image(&layout, &format!("{IMAGE}:{TAG}"))
+    }
+
+    fn make_namespace(&self) -> Result<()> {
+        let level = "pod-security.kubernetes.io/enforce=privileged";
+        self.cluster.kubectl_ok(&["create", "namespace", NAMESPACE])?;
+        self.cluster.kubectl_ok(&["label", "namespace", NAMESPACE, level])?;
+        let login = self.file("login.json");
+        host::write(&login, self.registry.docker_config(), 0o600)?;
+        let from = format!("--from-file=.dockerconfigjson={}", login.display());
+        let kind = "--type=kubernetes.io/dockerconfigjson";
+        self.cluster.kubectl_ok(&["create", "secret", "generic", SECRET, "-n", NAMESPACE, kind, &from])?;
+        Ok(())
+    }
+
+    fn install_chart(&self, values: &[&str]) -> Result<()> {
+        let chart = workspace().join("deploy/chart/cofferdam");
+        let chart = chart.display().to_string();
+        let image = format!("image.repository={IMAGE}");
+        let tag = format!("image.tag={TAG}");
+        let secrets = format!("agent.pullSecrets={{{SECRET}}}");
+        let heartbeat = format!("agent.heartbeatSeconds={HEARTBEAT}");
+        let mut args = vec!["install", "cofferdam", &chart, "-n", NAMESPACE, "--wait", "--timeout", "120s"];
+        for value in
+            [&image, &tag, &secrets, &heartbeat].into_iter().map(String::as_str).chain(values.iter().copied())
+        {
+            args.extend(["--set", value]);
+        }
+        self.cluster.helm_command(&args)?.limit(START_LIMIT * 2).ok()?;
+        // Every node has an agent that has reported.
+        let nodes = self.cluster.nodes().len();
+        self.cluster.wait_until(&["sandboxnodes"], START_LIMIT, |list| {
+            let items = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+            items.len() == nodes && items.iter().all(|node| node["status"]["heartbeat"].is_string())
+        })?;
+        Ok(())
+    }
+
+    /// Packs a package and pushes it as `name:tag`.
+    ///
+    /// # Errors
+    /// It cannot be packed or pushed.
+    pub fn publish(&self, kind: Kind, name: &str, tag: &str) -> Result<Published> {
+        let dir = tempfile::tempdir_in(self.files.path())
+            .map_err(Error::io("make a directory in", self.files.path()))?;
+        let release = match kind {
+            Kind::Works(release) => release,
+            Kind::Broken => Release::New,
+        };
+        package::pack(&Cache::open()?, Runtime::GvisorOci, release, dir.path())?;
+        if kind == Kind::Broken {
+            break_it(dir.path())?;
+        }
+        let reference = format!("{}/{name}:{tag}", self.registry.address());
+        let (auth, ca) = (self.file("login.json"), self.file("ca.pem"));
+        host::write(&ca, self.registry.ca_pem().unwrap_or_default(), 0o644)?;
+        let output = Command::new(&self.binary)
+            .args(["pack", "--push", &format!("oci:{reference}"), "--json"])
+            .arg("--auth-file")
+            .arg(&auth)
+            .arg("--ca-file")
+            .arg(&ca)
+            .arg(dir.path())
+            .limit(Duration::from_secs(120))
+            .ok()?;
+        let pushed: Value =
+            serde_json::from_str(output.stdout.trim()).map_err(|error| Error::Unexpected {
+                what: "what cofferdam pack printed".to_owned(),
+                why: format!("{error}: {}", output.stdout),
+                next: "run it by hand".to_owned(),
+            })?;
+        let digest = pushed["digest"].as_str().unwrap_or_default().to_owned();
+        Ok(Published { reference, digest })
+    }
+
+    /// A SandboxRuntime of this name for a published package, as YAML; `more` is added to its spec.
+    pub fn runtime(&self, name: &str, package: &Published, more: &str) -> String {
+        let ca: String = self
+            .registry
+            .ca_pem()
+            .unwrap_or_default()
+            .lines()
+            .map(|line| format!("          {line}\n"))
+            .collect();
+        let reference = format!("{}@{}", package.reference, package.digest);
+        format!(
+            "apiVersion: cofferdam.dev/v1alpha1\nkind: SandboxRuntime\nmetadata:\n  name: {name}\nspec:\n  package:\n    \
+             source:\n      oci:\n        reference: {reference}\n        pullSecret: {SECRET}\n        caBundle: |\n{ca}{more}"
+        )
+    }
+}
+
+/// Makes the runtime's program one that ends at once, in a version of its own.
+fn break_it(package: &Path) -> Result<()> {
+    host::write(&package.join("bin/runsc"), "#!/bin/sh\nexit 1\n", 0o755)?;
+    let path = package.join("runtime.toml");
+    let text = std::fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    let lines =
+        text.lines().map(|line| if line.starts_with("version") { "version = \"99.0\"" } else { line });
+    host::write(&path, lines.collect::<Vec<_>>().join("\n") + "\n", 0o644)
+}
