@@ -8,6 +8,7 @@ mod judge;
 mod mutants;
 mod speed;
 mod tally;
+mod trouble;
 mod world;
 
 use cofferdam_core::rollout::Reason;
