@@ -178,7 +178,6 @@ impl std::fmt::Display for Reason {
             Self::Replaced => f.write_str("another node of its name was changing a moment ago"),
             Self::Halted => f.write_str("the rollout is halted"),
             Self::Paused => f.write_str("the rollout is paused"),
-            Self::Replaced => f.write_str("another node of its name was changing a moment ago"),
             Self::NotSelected => f.write_str("the selector does not match it any more"),
             Self::SandboxesInUse { sandboxes: 1 } => f.write_str("a sandbox still runs"),
             Self::SandboxesInUse { sandboxes } => write!(f, "{sandboxes} sandboxes still run"),
