@@ -34,7 +34,7 @@ fn parse(text: &str) -> Vec<Challenge> {
     let mut parameters: Vec<(String, String)> = Vec::new();
     let mut rest = text.trim_start_matches([' ', ',']);
     while !rest.is_empty() {
-        let end = rest.find(|c: char| matches!(c, '=' | ' ' | ',')).unwrap_or(rest.len());
+        let end = rest.find(['=', ' ', ',']).unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
         if let Some(value) = after.strip_prefix('=') {
             let (value, after) = read_value(value);

@@ -259,13 +259,8 @@ impl Registry {
         if let Some(known) = *self.scheme.borrow() {
             return Ok(known);
         }
-        let scheme = if self.access.plain_http {
-            "http"
-        } else if self.reference.is_loopback() && self.speaks_no_tls()? {
-            "http"
-        } else {
-            "https"
-        };
+        let plain = self.access.plain_http || self.reference.is_loopback() && self.speaks_no_tls()?;
+        let scheme = if plain { "http" } else { "https" };
         *self.scheme.borrow_mut() = Some(scheme);
         Ok(scheme)
     }

@@ -127,7 +127,7 @@ fn fit(key: &str, reference: &Reference) -> Option<usize> {
     };
     let below = |rest: &str| rest.is_empty() || rest.starts_with('/');
     let in_path = path.is_empty() || reference.repository().strip_prefix(path).is_some_and(below);
-    (is_host(host, reference.registry()) && in_path).then(|| bare.len())
+    (is_host(host, reference.registry()) && in_path).then_some(bare.len())
 }
 
 /// Whether `pattern` stands for `host`; `*` stands for one part of a name.
