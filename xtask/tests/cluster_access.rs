@@ -118,19 +118,18 @@ impl Stage {
     }
 }
 
-/// The DaemonSet's pod for a node: nothing runs it, but its token is that of a pod on this node.
+/// A pod of the agent's account on a node: nothing runs it, but its token is that of a pod on this node.
 fn agent_pod(cluster: &Cluster, node: &str) -> String {
-    let on_node = |pod: &Value| {
-        let wanted =
-            &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
-        pod["spec"]["nodeName"] == node && !wanted.is_null()
-    };
-    let args = ["pods", "--namespace", NAMESPACE, "--selector=app.kubernetes.io/component=agent"];
-    let pods = cluster
-        .wait_until(&args, ENFORCED, |list| list["items"].as_array().unwrap().iter().any(on_node))
-        .unwrap();
-    let pod = pods["items"].as_array().unwrap().iter().find(|pod| on_node(pod)).unwrap();
-    pod["metadata"]["name"].as_str().unwrap().to_owned()
+    let name = format!("agent-on-{node}");
+    let spec = json!({
+        "nodeName": node,
+        "serviceAccountName": Who::Agent.account(),
+        "containers": [{"name": "agent", "image": "none.example/none:1"}],
+    });
+    let metadata = json!({"name": name, "namespace": NAMESPACE});
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
+    cluster.apply(&pod.to_string()).unwrap();
+    name
 }
 
 fn gain(verb: &str, resource: &str, namespace: &str) -> (String, String, String) {

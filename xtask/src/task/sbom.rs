@@ -110,7 +110,7 @@ impl<'m> Parts<'m> {
         let license = self.field(id, "license");
         if !license.is_empty() {
             // Older crates write "or" as a slash.
-            component["licenses"] = json!([{"expression": license.replace('/', " OR ")}]);
+            component["licenses"] = json!([{"expression": license.replace('/', " OR ").split_whitespace().collect::<Vec<_>>().join(" ")}]);
         }
         component
     }

@@ -14,32 +14,32 @@ const NAMESPACES: [&str; 3] = ["cofferdam-system", "default", "kube-system"];
 const MERGE: &str = "application/merge-patch+json";
 
 /// Somebody with a token.
-pub struct Caller {
+pub(crate) struct Caller {
     runtime: Runtime,
     client: kube::Client,
 }
 
 /// What the API server said.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: StatusCode,
-    pub body: Value,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Value,
 }
 
 impl Answer {
-    pub fn message(&self) -> &str {
+    pub(crate) fn message(&self) -> &str {
         self.body["message"].as_str().unwrap_or_default()
     }
 
     #[track_caller]
-    pub fn ok(self) -> Value {
+    pub(crate) fn ok(self) -> Value {
         assert!(self.status.is_success(), "{self:?}");
         self.body
     }
 
     /// Refused by a policy, with these words.
     #[track_caller]
-    pub fn refused(self, words: &str) {
+    pub(crate) fn refused(self, words: &str) {
         assert_eq!(self.status, StatusCode::FORBIDDEN, "{self:?}");
         assert!(self.message().contains("ValidatingAdmissionPolicy"), "{self:?}");
         assert!(self.message().contains(words), "{self:?}");
@@ -47,14 +47,14 @@ impl Answer {
 
     /// Refused by RBAC.
     #[track_caller]
-    pub fn no_right(self) {
+    pub(crate) fn no_right(self) {
         assert_eq!(self.status, StatusCode::FORBIDDEN, "{self:?}");
         assert!(self.message().contains("cannot "), "{self:?}");
     }
 }
 
 impl Caller {
-    pub fn new(cluster: &Cluster, name: &str, token: &str) -> Self {
+    pub(crate) fn new(cluster: &Cluster, name: &str, token: &str) -> Self {
         let file = cluster.dir().join(format!("{name}.conf"));
         let config = json!({
             "clusters": [{"name": "c", "cluster": {"server": cluster.url(), "certificate-authority": cluster.dir().join("ca.crt")}}],
@@ -79,7 +79,7 @@ impl Caller {
         self.runtime.block_on(async { self.client.send(request.unwrap()).await.unwrap().status() })
     }
 
-    pub fn ask(&self, method: Method, path: &str, content: &str, body: &Value) -> Answer {
+    pub(crate) fn ask(&self, method: Method, path: &str, content: &str, body: &Value) -> Answer {
         let body = if method == Method::GET { Vec::new() } else { body.to_string().into_bytes() };
         let request = Request::builder()
             .method(method)
@@ -94,24 +94,24 @@ impl Caller {
         })
     }
 
-    pub fn get(&self, path: &str) -> Value {
+    pub(crate) fn get(&self, path: &str) -> Value {
         self.ask(Method::GET, path, "application/json", &Value::Null).ok()
     }
 
-    pub fn patch(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn patch(&self, path: &str, body: &Value) -> Answer {
         self.ask(Method::PATCH, path, MERGE, body)
     }
 
-    pub fn create(&self, path: &str, body: &Value) -> Answer {
+    pub(crate) fn create(&self, path: &str, body: &Value) -> Answer {
         self.ask(Method::POST, path, "application/json", body)
     }
 
-    pub fn delete(&self, path: &str) -> Answer {
+    pub(crate) fn delete(&self, path: &str) -> Answer {
         self.ask(Method::DELETE, path, "application/json", &json!({}))
     }
 
     /// What the API server says that this caller may do in a namespace, as text, a line for each rule.
-    pub fn rules(&self, namespace: &str) -> BTreeSet<String> {
+    pub(crate) fn rules(&self, namespace: &str) -> BTreeSet<String> {
         let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace}});
         let answer = self.create("/apis/authorization.k8s.io/v1/selfsubjectrulesreviews", &review).ok();
         assert_eq!(answer["status"]["incomplete"], false, "{answer}");
@@ -121,7 +121,7 @@ impl Caller {
     }
 
     /// Which of `doors` the API server's authorization lets this caller through: each is tried with a real request.
-    pub fn open<'d>(&self, doors: &'d [Door]) -> BTreeSet<&'d Door> {
+    pub(crate) fn open<'d>(&self, doors: &'d [Door]) -> BTreeSet<&'d Door> {
         doors
             .iter()
             .filter(|door| {
@@ -141,17 +141,17 @@ impl Caller {
 
 /// One verb on one resource in one namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Door {
-    pub verb: String,
+pub(crate) struct Door {
+    pub(crate) verb: String,
     /// `resource.group/subresource`.
-    pub resource: String,
+    pub(crate) resource: String,
     /// Empty: cluster-scoped.
-    pub namespace: String,
+    pub(crate) namespace: String,
     path: String,
 }
 
 /// Every verb of every resource and subresource of the API server: what its discovery lists.
-pub fn doors(admin: &Caller) -> Vec<Door> {
+pub(crate) fn doors(admin: &Caller) -> Vec<Door> {
     let mut roots = vec![(String::new(), "/api/v1".to_owned())];
     for group in admin.get("/apis")["groups"].as_array().unwrap() {
         for version in group["versions"].as_array().unwrap() {
