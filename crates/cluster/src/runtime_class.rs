@@ -109,7 +109,7 @@ fn pod_overhead(overhead: &Overhead) -> Option<PodOverhead> {
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), Quantity(value.clone()?))))
         .collect();
-    (!fixed.is_empty()).then(|| PodOverhead { pod_fixed: Some(fixed) })
+    (!fixed.is_empty()).then_some(PodOverhead { pod_fixed: Some(fixed) })
 }
 
 #[cfg(test)]

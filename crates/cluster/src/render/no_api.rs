@@ -1,6 +1,8 @@
 //! Pods that do the work without a token: a DaemonSet and its ConfigMap for each node selector of the file, since a pod
 //! without a token cannot ask for its node's labels.
 
+#![allow(clippy::indexing_slicing)] // of JSON objects that are made here: a key that is missing is added
+
 use super::{Options, RenderError, json};
 use crate::access::{host, manifest};
 use crate::api::{GROUP, VERSION};
