@@ -175,6 +175,7 @@ impl std::fmt::Display for Reason {
             Self::MaxUnavailable { unavailable, limit } => {
                 write!(f, "waits: {unavailable} nodes are unavailable, and {limit} may be")
             }
+            Self::Replaced => f.write_str("another node of its name was changing a moment ago"),
             Self::Halted => f.write_str("the rollout is halted"),
             Self::Paused => f.write_str("the rollout is paused"),
             Self::NotSelected => f.write_str("the selector does not match it any more"),
