@@ -19,8 +19,12 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const PREFIX: &str = "cofferdam-";
+
+/// A mount takes milliseconds.
+const MOUNT_LIMIT: Duration = Duration::from_secs(20);
 
 /// A place on the host from which this program's work is started.
 #[derive(Clone, Debug)]
@@ -36,7 +40,7 @@ impl Outpost {
     /// If systemd does not answer, or the program cannot be placed; the message says which mount is missing.
     pub fn establish(unit: &str) -> Result<Self> {
         let mount = "mount the host's folder at the same path (docs/security.md lists what the agent needs)";
-        Manager::connect().map_err(|error| {
+        let mut manager = Manager::connect().map_err(|error| {
             HostError::new(Class::Unsupported, format!("the host's systemd cannot be reached: {error}"))
                 .with_hint(format!("/run/dbus or /run/systemd: {mount}"))
         })?;
@@ -44,7 +48,9 @@ impl Outpost {
             let text = format!("{RUN} is not there");
             return Err(HostError::new(Class::Unsupported, text).with_hint(format!("{RUN}: {mount}")));
         }
-        Ok(Self { program: place(Path::new(RUN))?, unit: unit.to_owned() })
+        let bin = Path::new(RUN).join("bin");
+        make_runnable(&mut manager, &bin)?;
+        Ok(Self { program: place(&bin)?, unit: unit.to_owned() })
     }
 
     /// The engine's unit.
@@ -77,11 +83,34 @@ impl Outpost {
     }
 }
 
-/// Copies this program below `run`, unless it is there, and deletes those that nothing runs.
-fn place(run: &Path) -> Result<PathBuf> {
-    let bin = run.join("bin");
+/// Makes the folder for the program. Where /run is mounted noexec (initramfs-tools does that), it gets a tmpfs of its own,
+/// which goes with the next boot, as all of /run does.
+fn make_runnable(manager: &mut Manager, bin: &Path) -> Result<()> {
     let fail = |error| HostError::std_io("make", bin.display(), error);
-    DirBuilder::new().recursive(true).mode(0o700).create(&bin).map_err(fail)?;
+    DirBuilder::new().recursive(true).mode(0o700).create(bin).map_err(fail)?;
+    if !is_noexec(bin)? {
+        return Ok(());
+    }
+    manager.mount_programs(&bin.display().to_string(), MOUNT_LIMIT)?;
+    if is_noexec(bin)? {
+        let text = format!("no program can be run from {}: it is mounted noexec", bin.display());
+        return Err(HostError::new(Class::Unsupported, text).with_hint(
+            "a mount was made there, and this pod does not see it: its mount of /run/cofferdam needs \
+             mountPropagation: HostToContainer",
+        ));
+    }
+    Ok(())
+}
+
+fn is_noexec(folder: &Path) -> Result<bool> {
+    let stat =
+        rustix::fs::statvfs(folder).map_err(|errno| HostError::io("look at", folder.display(), errno))?;
+    Ok(stat.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC))
+}
+
+/// Copies this program into `bin`, unless it is there, and deletes those that nothing runs.
+fn place(bin: &Path) -> Result<PathBuf> {
+    let fail = |error| HostError::std_io("look into", bin.display(), error);
     let own = Path::new("/proc/self/exe");
     let read = |error| HostError::std_io("read", own.display(), error);
     let digest = digest_of(File::open(own).map_err(read)?).map_err(read)?;
@@ -90,7 +119,7 @@ fn place(run: &Path) -> Result<PathBuf> {
     if !is_same(&target, own) {
         copy(own, &target)?;
     }
-    for entry in fs::read_dir(&bin).map_err(fail)?.flatten() {
+    for entry in fs::read_dir(bin).map_err(fail)?.flatten() {
         let other = entry.file_name();
         // A running program keeps its inode: deleting the name does it no harm, and a worker is started only by name.
         if other.to_string_lossy().starts_with(PREFIX) && other.to_string_lossy() != name {
@@ -125,7 +154,7 @@ mod tests {
     fn the_program_is_placed_once_and_older_ones_go() {
         let run = tempfile::tempdir().unwrap();
         let first = place(run.path()).unwrap();
-        let old = run.path().join("bin/cofferdam-000000000000");
+        let old = run.path().join("cofferdam-000000000000");
         std::fs::write(&old, "old").unwrap();
         let before = std::fs::metadata(&first).unwrap().modified().unwrap();
         assert_eq!(place(run.path()).unwrap(), first);

@@ -112,7 +112,7 @@ impl<'a> Pass<'a> {
             return;
         }
         let handlers = claims.handlers(&name);
-        let view = View::of(&runtime, &self.snapshot);
+        let view = View::of(&runtime, handlers, &self.snapshot);
         let decision = decide(&view.request(self.snapshot.moment));
         let record = decision.remember.as_ref().unwrap_or(&view.record);
         let target = PackageRevision::of(&runtime.spec.package, &runtime.spec.skip_checks).revision;

@@ -4,6 +4,7 @@ use super::cache::Snapshot;
 use crate::api::{
     Assigned, PackageRevision, Revision, RuntimeState, SandboxNode, SandboxRuntime, State, Wanted, names,
 };
+use crate::runtime_class::KnownHandler;
 use cofferdam_core::class::Class;
 use cofferdam_core::name::NodeName;
 use cofferdam_core::rollout::{
@@ -36,7 +37,7 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn of(runtime: &SandboxRuntime, snapshot: &Snapshot) -> Self {
+    pub(super) fn of(runtime: &SandboxRuntime, handlers: &[KnownHandler], snapshot: &Snapshot) -> Self {
         let target = PackageRevision::of(&runtime.spec.package, &runtime.spec.skip_checks);
         let goal = match runtime.metadata.deletion_timestamp {
             Some(_) => Goal::Remove,
@@ -46,7 +47,7 @@ impl View {
             policy: policy(runtime),
             goal,
             retry: retry(runtime),
-            fleet: fleet(runtime, snapshot),
+            fleet: fleet(runtime, handlers, snapshot),
             record: record(runtime),
             packages: packages(runtime, target, snapshot),
         }
@@ -100,13 +101,18 @@ fn policy(runtime: &SandboxRuntime) -> Policy {
     }
 }
 
-fn fleet(runtime: &SandboxRuntime, snapshot: &Snapshot) -> Fleet {
+fn fleet(runtime: &SandboxRuntime, handlers: &[KnownHandler], snapshot: &Snapshot) -> Fleet {
+    let labels: Vec<String> =
+        handlers.iter().map(|handler| format!("{}{}", names::HANDLER_LABEL_PREFIX, handler.name)).collect();
     if snapshot.nodes.is_empty() && !snapshot.sandbox_nodes.is_empty() {
         return Fleet::Unknown { why: "the list of nodes is empty, and SandboxNodes are there".to_owned() };
     }
     let views = snapshot.nodes.iter().filter_map(|(name, node)| {
         let view = node_view(runtime, node, snapshot.sandbox_nodes.get(name).map(AsRef::as_ref))?;
-        let concerned = view.matches || view.assigned.is_some() || view.observed.state != AgentState::Absent;
+        // A label that was left behind is a reason to look, too.
+        let labelled = labels.iter().any(|label| node.labels().contains_key(label));
+        let told = view.assigned.is_some() || view.observed.state != AgentState::Absent;
+        let concerned = view.matches || told || labelled;
         concerned.then_some(view)
     });
     let views: Vec<NodeView> = views.collect();

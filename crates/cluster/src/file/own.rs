@@ -107,9 +107,8 @@ fn name(tree: &Tree, findings: &mut Vec<Finding>) -> Option<String> {
 
 /// The rules of the CRD that are not its schema's, and what would fail on every node.
 fn rules(spec: &SandboxRuntimeSpec, tree: &Tree, findings: &mut Vec<Finding>) {
-    let at = |path: &[&str]| {
-        path.iter().try_fold(tree, |tree, key| tree.get(key)).map_or(tree.at, |tree| tree.at)
-    };
+    let at =
+        |path: &[&str]| path.iter().try_fold(tree, |tree, key| tree.get(key)).map_or(tree.at, |tree| tree.at);
     let mut wrong = |path: &[&str], what: String, hint: Option<String>| {
         findings.push(Finding { at: at(path), what, hint });
     };

@@ -1,7 +1,7 @@
 //! Transient units: work that outlives its starter.
 
-use super::{CALL_LIMIT, Manager, SystemdError};
-use std::time::Duration;
+use super::{CALL_LIMIT, Manager, POLL, SystemdError};
+use std::time::{Duration, Instant};
 use zbus::Variant;
 
 /// A service that exists only while it is needed. Its name is a lock: a second start with the same name fails while
@@ -132,6 +132,48 @@ impl Manager {
             }
         }
     }
+}
+
+impl Manager {
+    /// Has systemd mount a tmpfs of its own at `place`, which exists, from which programs run, and waits for it.
+    ///
+    /// # Errors
+    /// If systemd refuses, or the mount fails.
+    pub fn mount_programs(&mut self, place: &str, limit: Duration) -> Result<(), SystemdError> {
+        let unit = mount_unit(place);
+        let text = |value: &str| Variant::new(value.to_owned());
+        let properties = vec![
+            ("Description", text("Cofferdam: the program of the cluster's agent")),
+            ("What", text("tmpfs")),
+            ("Type", text("tmpfs")),
+            ("Options", text("mode=0700,size=256m,nosuid,nodev")),
+        ];
+        let auxiliary: Vec<(String, Vec<(String, Variant<'_>)>)> = Vec::new();
+        let body = (unit.clone(), "replace".to_owned(), &properties, auxiliary);
+        self.manager("StartTransientUnit", &body, CALL_LIMIT)?;
+        let deadline = Instant::now() + limit;
+        loop {
+            let state = self.unit(&unit)?;
+            if state.active_state == "active" {
+                return Ok(());
+            }
+            if state.active_state == "failed" || Instant::now() > deadline {
+                return Err(SystemdError::JobFailed {
+                    unit,
+                    job: "start",
+                    state: format!("{}/{}", state.active_state, state.sub_state),
+                    result: state.result,
+                    status: state.exec_main_status,
+                });
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+/// The name that systemd gives to a mount of this path (systemd.mount(5)); ours need no escapes.
+fn mount_unit(place: &str) -> String {
+    format!("{}.mount", place.trim_matches('/').replace('/', "-"))
 }
 
 /// The property that an old systemd does not know ("Cannot set property X, or unknown property."), unless the unit
