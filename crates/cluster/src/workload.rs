@@ -1,6 +1,8 @@
 //! What runs in a cluster, without Helm: the objects of the plain manifests. The chart's templates, rendered with the
 //! chart's defaults, give the same objects (a test compares them).
 
+#![allow(clippy::indexing_slicing)] // of objects that json! made in the same function
+
 use crate::access::manifest::{PART_OF, labels};
 use crate::access::{LEASE, Who, host};
 use serde_json::{Value, json};

@@ -1,5 +1,7 @@
 //! A cluster with Cofferdam on it, from the chart, and a registry with packages.
 
+#![allow(clippy::indexing_slicing)] // reading what a JSON object has not gives null
+
 use super::cache::Cache;
 use super::cluster::{Cluster, ClusterSpec};
 use super::command::Command;

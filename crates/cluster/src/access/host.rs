@@ -4,6 +4,8 @@
 //! run it. Who may do that is root on the node, so this table does not make the agent harmless to its own node. It keeps
 //! the pod out of the host's namespaces, files and devices, where a mistake does harm and where Pod Security asks why.
 
+#![allow(clippy::indexing_slicing)] // of objects that json! made in the same function
+
 use serde_json::{Value, json};
 
 /// A directory of the host in the pod.

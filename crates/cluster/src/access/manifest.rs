@@ -1,5 +1,7 @@
 //! The objects that the tables stand for, and their text.
 
+#![allow(clippy::indexing_slicing)] // of objects that json! made in the same function
+
 use super::Who;
 use super::policies::policies;
 use super::rbac::{Row, Within, rows};

@@ -1,6 +1,8 @@
 //! What RBAC cannot say: which object, which field. ValidatingAdmissionPolicies, each for one of our ServiceAccounts
 //! only: nobody else's requests are looked at.
 
+#![allow(clippy::indexing_slicing)] // of objects that json! made in the same function
+
 use super::Who;
 use crate::api::GROUP;
 use crate::api::names::{

@@ -326,6 +326,7 @@ pub(super) mod tests {
             verdict,
             handlers,
             drift: drift.iter().map(ToString::to_string).collect(),
+            declared: false,
             users: vec![User::Pod { namespace: "default".to_owned(), name: "web".to_owned() }],
         };
         Report {

@@ -1,6 +1,7 @@
 //! SandboxNode: what one node should have, and has.
 
 #![allow(unreachable_pub)] // what KubeSchema derives
+#![allow(clippy::duplicated_attributes)] // each printcolumn has its own type_
 
 use super::package::{Overhead, PackageRevision, Revision};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};

@@ -1,6 +1,7 @@
 //! SandboxRuntime: what the fleet should have.
 
 #![allow(unreachable_pub)] // what KubeSchema derives
+#![allow(clippy::duplicated_attributes)] // each printcolumn has its own type_
 
 use super::package::{Overhead, PackageRevision, PackageSpec, Revision};
 use k8s_openapi::api::core::v1::Toleration;

@@ -12,6 +12,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -252,7 +253,10 @@ where
         .modify(move |object| prune(object))
         .reflect(writer);
     tokio::spawn(async move {
-        stream.for_each(|_| std::future::ready(changed.notify_one())).await;
+        let mut stream = pin!(stream);
+        while stream.next().await.is_some() {
+            changed.notify_one();
+        }
     });
     reader
 }

@@ -1,5 +1,7 @@
 //! Announcements as labels and taints of nodes.
 
+#![allow(clippy::indexing_slicing)] // of objects that json! made in the same function
+
 use crate::api::{SandboxRuntime, names};
 use crate::runtime_class::KnownHandler;
 use cofferdam_core::rollout::Label;

@@ -1,5 +1,7 @@
 //! Every write to the API.
 
+#![allow(clippy::indexing_slicing)] // of objects that json! made in the same function
+
 use crate::api::{Assigned, SandboxNode, SandboxNodeSpec, SandboxRuntime, SandboxRuntimeStatus, names};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::node::v1::RuntimeClass;

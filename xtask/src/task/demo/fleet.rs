@@ -1,5 +1,7 @@
 //! The demo on a cluster, which is a test as well: every step fails if it does not end as it should.
 
+#![allow(clippy::indexing_slicing)] // reading what a JSON object has not gives null
+
 use crate::task::screen::{Screen, time};
 use crate::testbed::fleet::{Fleet, Kind, NAMESPACE, Published};
 use crate::testbed::package::Release;
