@@ -1,5 +1,7 @@
 //! The API's reference, from the CRDs' schemas: what `kubectl explain` says, on one page.
 
+#![allow(clippy::indexing_slicing)] // of JSON objects: reading what is not there gives null
+
 use anyhow::{Context, Result};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
