@@ -1,0 +1,148 @@
+//! A fleet whose parts fail: nothing is lost or removed, and what was begun comes to its end.
+
+// Helpers outside of #[test] functions fail their test by panicking, too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use xtask::testbed::ClusterSpec;
+use xtask::testbed::cluster::condition;
+use xtask::testbed::fleet::{Fleet, Kind, NAMESPACE, Published};
+use xtask::testbed::package::Release;
+use xtask::testbed::trial::{JOURNAL, binary, wait_for};
+
+const LIMIT: Duration = Duration::from_secs(180);
+const LABEL: &str = "cofferdam.node-restriction.kubernetes.io/runsc-oci";
+const ROLLOUT: &str = "  rollout:\n    canary: 1\n    maxUnavailable: 1\n    agentSilentSeconds: 20\n";
+
+fn apply(fleet: &Fleet, package: &Published) {
+    fleet.cluster.apply(&fleet.runtime("gvisor", package, ROLLOUT)).unwrap();
+}
+
+fn wait_complete(fleet: &Fleet) -> Value {
+    let complete = |object: &Value| {
+        object["status"]["phase"] == "Complete"
+            && object["status"]["observedGeneration"] == object["metadata"]["generation"]
+            && object["status"]["nodes"]["ready"] == 2
+    };
+    fleet.cluster.wait_until(&["sandboxruntime", "gvisor"], LIMIT, complete).unwrap()
+}
+
+fn label(fleet: &Fleet, node: &str, present: bool) {
+    let fits = |object: &Value| object["metadata"]["labels"].get(LABEL).is_some() == present;
+    fleet.cluster.wait_until(&["node", node], LIMIT, fits).unwrap();
+}
+
+fn version(fleet: &Fleet, node: &str, version: &str) {
+    let fits = |own: &Value| own["status"]["runtimes"][0]["version"] == version;
+    fleet.cluster.wait_until(&["sandboxnode", node], LIMIT, fits).unwrap();
+}
+
+/// Deletes the pods of a component at once, as a crash would.
+fn kill_pods(fleet: &Fleet, component: &str, node: Option<&str>) {
+    let selector = format!("--selector=app.kubernetes.io/component={component}");
+    let mut args = vec!["delete", "pods", "-n", NAMESPACE, "--force", "--grace-period=0", &selector];
+    let field = node.map(|node| format!("--field-selector=spec.nodeName={node}"));
+    args.extend(field.as_deref());
+    fleet.cluster.kubectl_ok(&args).unwrap();
+}
+
+#[test]
+fn nothing_is_lost_when_parts_fail() {
+    let mut fleet = Fleet::boot(ClusterSpec::default(), &binary().unwrap(), &[]).unwrap();
+    let old = fleet.publish(Kind::Works(Release::Old), "gvisor", "old").unwrap();
+    let new = fleet.publish(Kind::Works(Release::New), "gvisor", "new").unwrap();
+    apply(&fleet, &old);
+    wait_complete(&fleet);
+
+    the_controller_dies_during_a_rollout(&fleet, &new);
+    an_agent_dies_in_a_transaction(&fleet, &old);
+    the_api_server_goes_away(&mut fleet, &new);
+    a_sandbox_node_is_edited_and_deleted(&fleet);
+    a_drifted_node_loses_its_label(&fleet);
+    a_node_reboots(&mut fleet);
+}
+
+fn the_controller_dies_during_a_rollout(fleet: &Fleet, new: &Published) {
+    apply(fleet, new);
+    for _ in 0..4 {
+        kill_pods(fleet, "controller", None);
+        std::thread::sleep(Duration::from_secs(3));
+    }
+    wait_complete(fleet);
+    for node in ["n1", "n2"] {
+        version(fleet, node, "20250205.0");
+        label(fleet, node, true);
+    }
+}
+
+/// The worker is a unit of the host: it ends what it began, and the next agent finds it done.
+fn an_agent_dies_in_a_transaction(fleet: &Fleet, old: &Published) {
+    apply(fleet, old);
+    let canary = wait_for("a transaction on a node", LIMIT, || {
+        let nodes = fleet.cluster.nodes().iter();
+        Ok(nodes
+            .map(|node| (node.spec().name.clone(), node))
+            .find_map(|(name, node)| node.read(JOURNAL).ok().map(|_| name)))
+    })
+    .unwrap();
+    kill_pods(fleet, "agent", Some(&canary));
+    wait_complete(fleet);
+    for node in ["n1", "n2"] {
+        version(fleet, node, "20240729.0");
+        let own = fleet.cluster.get_json(&["sandboxnode", node]).unwrap().unwrap();
+        assert_eq!(own["status"]["runtimes"][0]["state"], "Proven", "{own:#}");
+    }
+}
+
+/// Away for longer than an agent may be silent: the labels stay, since nobody listened, and the rollout goes on.
+fn the_api_server_goes_away(fleet: &mut Fleet, new: &Published) {
+    apply(fleet, new);
+    fleet.cluster.stop_api_server().unwrap();
+    std::thread::sleep(Duration::from_secs(40));
+    fleet.cluster.start_api_server().unwrap();
+    wait_complete(fleet);
+    for node in ["n1", "n2"] {
+        version(fleet, node, "20250205.0");
+        label(fleet, node, true);
+    }
+}
+
+fn a_sandbox_node_is_edited_and_deleted(fleet: &Fleet) {
+    let trees = || {
+        let node = fleet.cluster.node("n1").unwrap();
+        node.ok(&["ls", "/opt/cofferdam/runtimes/gvisor-oci"]).unwrap()
+    };
+    let before = trees();
+    let empty = json!({ "spec": { "runtimes": [] } }).to_string();
+    fleet.cluster.kubectl_ok(&["patch", "sandboxnode", "n1", "--type=merge", "--patch", &empty]).unwrap();
+    let told = |own: &Value| own["spec"]["runtimes"].as_array().is_some_and(|all| all.len() == 1);
+    fleet.cluster.wait_until(&["sandboxnode", "n1"], LIMIT, told).unwrap();
+    wait_complete(fleet);
+    fleet.cluster.kubectl_ok(&["delete", "sandboxnode", "n1"]).unwrap();
+    fleet.cluster.wait_until(&["sandboxnode", "n1"], LIMIT, told).unwrap();
+    wait_complete(fleet);
+    label(fleet, "n1", true);
+    assert_eq!(trees(), before, "nothing was removed or installed anew");
+}
+
+fn a_drifted_node_loses_its_label(fleet: &Fleet) {
+    let node = fleet.cluster.node("n2").unwrap();
+    let (config, aside) = ("/etc/systemd/system/cofferdam-recover.service", "/root/aside");
+    node.ok(&["mv", config, aside]).unwrap();
+    label(fleet, "n2", false);
+    let drifted = |own: &Value| own["status"]["runtimes"][0]["state"] == "Drifted";
+    let own = fleet.cluster.wait_until(&["sandboxnode", "n2"], LIMIT, drifted).unwrap();
+    let message = own["status"]["runtimes"][0]["message"].as_str().unwrap();
+    assert!(message.contains("cofferdam-recover.service"), "{message}");
+    node.ok(&["mv", aside, config]).unwrap();
+    label(fleet, "n2", true);
+}
+
+fn a_node_reboots(fleet: &mut Fleet) {
+    fleet.cluster.node_mut("n2").unwrap().power_cut().unwrap();
+    let ready = |node: &Value| condition(node, "Ready") == Some("True");
+    fleet.cluster.wait_until(&["node", "n2"], LIMIT, ready).unwrap();
+    wait_complete(fleet);
+    label(fleet, "n2", true);
+}
