@@ -149,12 +149,14 @@ pub fn inner_target(path: &str, target: &str) -> bool {
         return false;
     }
     let mut depth = path.split('/').count() - 1;
+    let mut went_down = false;
     for part in target.split('/') {
         match part {
             "" | "." => {}
-            ".." if depth == 0 => return false,
+            // Behind a name, which may be a link itself, `..` leads elsewhere than the text says.
+            ".." if depth == 0 || went_down => return false,
             ".." => depth -= 1,
-            _ => depth += 1,
+            _ => went_down = true,
         }
     }
     true
@@ -278,6 +280,16 @@ impl TryFrom<String> for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_leads_up_only_before_it_leads_down() {
+        assert!(inner_target("a/b/c", "../../d/e"));
+        assert!(inner_target("a", "b/c"));
+        assert!(!inner_target("a", "../b"), "out of the package");
+        // Where a/b/c/d is a link to the top, this one leaves the package.
+        assert!(!inner_target("x", "a/b/c/d/../../../../etc/shadow"));
+        assert!(!inner_target("x", "/etc/shadow"));
+    }
 
     #[test]
     fn labels_are_dns_labels() {

@@ -19,7 +19,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const PREFIX: &str = "cofferdam-";
 
@@ -135,15 +135,19 @@ fn is_same(target: &Path, own: &Path) -> bool {
 }
 
 fn copy(own: &Path, target: &Path) -> Result<()> {
-    let partial = target.with_extension("partial");
+    // Two pods on one node may do this at the same time, and each is process 1.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let partial = target.with_file_name(format!(".partial-{now:x}"));
     let fail = |error| HostError::std_io("write", target.display(), error);
     let bytes = fs::read(own).map_err(|error| HostError::std_io("read", own.display(), error))?;
-    let _ = fs::remove_file(&partial);
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o700).open(&partial).map_err(fail)?;
-    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(fail)?;
+    let written = file.write_all(&bytes).and_then(|()| file.sync_all());
     drop(file);
-    fs::rename(&partial, target).map_err(fail)
+    written.and_then(|()| fs::rename(&partial, target)).map_err(|error| {
+        let _ = fs::remove_file(&partial);
+        fail(error)
+    })
 }
 
 #[cfg(test)]

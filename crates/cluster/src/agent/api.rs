@@ -79,6 +79,9 @@ fn complete(status: &SandboxNodeStatus) -> serde_json::Value {
         {
             fields.entry(field).or_insert(serde_json::Value::Null);
         }
+        if let Some(engine) = fields.get_mut("engine").and_then(serde_json::Value::as_object_mut) {
+            engine.entry("message").or_insert(serde_json::Value::Null);
+        }
     }
     value
 }

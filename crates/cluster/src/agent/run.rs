@@ -145,8 +145,8 @@ impl Agent {
                 self.carry_out(&object, task).await?;
                 self.look().await?;
             }
-            self.tell(&object).await;
-            if task::next(&object.spec.runtimes, &self.known).is_none() {
+            // What could not be written is written in the next round, with the news that came in between.
+            if self.tell(&object).await && task::next(&object.spec.runtimes, &self.known).is_none() {
                 self.rest().await?;
             }
         }
@@ -235,11 +235,13 @@ impl Agent {
             Err(error) => Done { result: Err(error), descriptor: None },
         });
         let mut working = pin!(working);
-        let done = tokio::select! {
-            done = &mut working => done?,
-            () = sleep(SHOWN_AFTER) => {
-                self.tell_once(object).await;
-                working.await?
+        let mut pause = SHOWN_AFTER;
+        let done = loop {
+            tokio::select! {
+                done = &mut working => break done?,
+                () = sleep(pause) => {
+                    pause = if self.tell_once(object).await { self.options.heartbeat } else { RETRY };
+                }
             }
         };
         let removal = matches!(task, Task::Remove(_));
@@ -278,7 +280,11 @@ impl Agent {
             prefix: None,
             engine: EngineChoice::Running { unit: self.outpost.unit().to_owned() },
             systemd: true,
-            skip_checks: skips(task.assigned())?,
+            skip_checks: match task {
+                Task::Install(assigned) => skips(assigned)?,
+                // A removal must not fail on what only an installation looks at.
+                Task::Remove(_) => Vec::new(),
+            },
         };
         let asker = history::asker(Through::Agent);
         Ok(Some(Job { wish, survey, options: transact::Options::default(), asker }))
@@ -312,17 +318,15 @@ impl Agent {
     }
 
     /// Patches the status until it is written, or there is something new to do: it is all in memory.
-    async fn tell(&mut self, object: &SandboxNode) {
+    async fn tell(&mut self, object: &SandboxNode) -> bool {
         let mut wait = RETRY;
         while !self.tell_once(object).await {
             tokio::select! {
                 () = sleep(wait) => wait = (wait * 2).min(RETRY_MOST),
-                _ = self.seen.changed() => {
-                    self.seen.mark_changed();
-                    return;
-                }
+                _ = self.seen.changed() => return false,
             }
         }
+        true
     }
 }
 

@@ -35,6 +35,13 @@ impl Marks {
         }
     }
 
+    /// Takes the labels of handlers that the node does not have.
+    pub(super) fn take_handlers(&mut self, handlers: &[KnownHandler]) {
+        for handler in handlers {
+            self.label(format!("{}{}", names::HANDLER_LABEL_PREFIX, handler.name), names::PROVEN, false);
+        }
+    }
+
     /// The same without its taint.
     pub(super) fn add_labels(&mut self, runtime: &SandboxRuntime, handlers: &[KnownHandler], label: Label) {
         let announced = match label {
@@ -80,13 +87,12 @@ impl Marks {
         if labels.is_empty() && taints.is_none() {
             return None;
         }
-        let mut patch = json!({ "metadata": {} });
+        // Only if nobody changed the node meanwhile: taints are replaced as a whole, and old facts are no facts.
+        let mut patch = json!({ "metadata": { "resourceVersion": node.resource_version() } });
         if !labels.is_empty() {
             patch["metadata"]["labels"] = Value::Object(labels);
         }
         if let Some(taints) = taints {
-            // The list is replaced as a whole: only if nobody changed the node meanwhile.
-            patch["metadata"]["resourceVersion"] = json!(node.resource_version());
             patch["spec"] = json!({ "taints": taints });
         }
         Some(patch)

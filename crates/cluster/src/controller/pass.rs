@@ -30,6 +30,8 @@ pub(super) struct Pass<'a> {
     next_wake: Option<Time>,
     /// A write failed: the round is due again soon.
     failed: bool,
+    /// The present SandboxRuntime came into another phase.
+    told: bool,
 }
 
 /// When the next round is due, if nothing happens before.
@@ -50,7 +52,16 @@ impl<'a> Pass<'a> {
         metrics: &'a ControllerMetrics,
         snapshot: Snapshot,
     ) -> Self {
-        Self { writer, recorder, metrics, snapshot, marks: BTreeMap::new(), next_wake: None, failed: false }
+        Self {
+            writer,
+            recorder,
+            metrics,
+            snapshot,
+            marks: BTreeMap::new(),
+            next_wake: None,
+            failed: false,
+            told: false,
+        }
     }
 
     pub(super) async fn run(mut self) -> Wake {
@@ -136,7 +147,10 @@ impl<'a> Pass<'a> {
             self.next_wake = Some(self.next_wake.map_or(wake, |other| other.min(wake)));
         }
         if decision.phase == Phase::Removed && leaving {
-            self.finish(&runtime).await;
+            // Labels and taints first: without the SandboxRuntime nobody would take them away.
+            if self.mark().await {
+                self.finish(&runtime).await;
+            }
         }
     }
 
@@ -157,6 +171,7 @@ impl<'a> Pass<'a> {
 
     /// Writes the status if it says something new, and tells of it. False: it could not be written.
     async fn publish(&mut self, runtime: &Arc<SandboxRuntime>, status: SandboxRuntimeStatus) -> bool {
+        self.told = false;
         if runtime.status.as_ref() == Some(&status) {
             return true;
         }
@@ -173,6 +188,7 @@ impl<'a> Pass<'a> {
         let before = runtime.status.clone().unwrap_or_default();
         let reference = runtime.object_ref(&());
         if before.phase != status.phase {
+            self.told = true;
             let bad = matches!(status.phase.as_str(), "Halted" | "Degraded" | "Conflict" | "Unknown");
             self.event(&reference, bad, &status.phase, &status.message).await;
         }
@@ -210,9 +226,12 @@ impl<'a> Pass<'a> {
             let written = match present {
                 None => self.writer.create_class(class).await,
                 Some(present) if !ours(&present) => {
-                    let text =
-                        format!("the RuntimeClass {class_name} is someone else's: it is left as it is");
-                    self.event(&runtime.object_ref(&()), true, "RuntimeClassTaken", &text).await;
+                    // Said with each new phase, not in each round.
+                    if self.told {
+                        let text =
+                            format!("the RuntimeClass {class_name} is someone else's: it is left as it is");
+                        self.event(&runtime.object_ref(&()), true, "RuntimeClassTaken", &text).await;
+                    }
                     continue;
                 }
                 Some(present) if is_same(&present, class) => continue,
@@ -335,7 +354,14 @@ impl<'a> Pass<'a> {
         let leaving = matches!(decision.phase, Phase::Removing | Phase::Removed);
         // The reports are in the order of the views.
         for (view, report) in views.iter().zip(&decision.nodes) {
+            // The node may have a revision with other handlers than the one that is wanted.
+            let (proven, others): (Vec<_>, Vec<_>) = match report.announcement.label {
+                Label::Put => handlers.iter().cloned().partition(|h| self.proves(runtime, &report.name, h)),
+                Label::Take | Label::Keep => (handlers.to_vec(), Vec::new()),
+            };
             let marks = self.marks.entry(report.name.to_string()).or_default();
+            marks.take_handlers(&others);
+            let handlers = &proven;
             if view.matches && !leaving {
                 marks.add(runtime, handlers, report.announcement.label);
             } else {
@@ -346,17 +372,37 @@ impl<'a> Pass<'a> {
         }
     }
 
-    async fn mark(&mut self) {
+    /// Whether the node's agent says that this handler is proven there now.
+    fn proves(&self, runtime: &SandboxRuntime, node: &NodeName, handler: &KnownHandler) -> bool {
+        let own = self.snapshot.sandbox_nodes.get(node.as_str());
+        let states = own.and_then(|own| own.status.as_ref()).into_iter().flat_map(|status| &status.runtimes);
+        let name = runtime.name_any();
+        states
+            .filter(|state| state.name == name)
+            .flat_map(|state| &state.handlers)
+            .any(|known| known.name == handler.name && known.proven)
+    }
+
+    /// Writes the marks that were collected. False: one could not be written.
+    async fn mark(&mut self) -> bool {
+        let mut all = true;
         for (node, marks) in std::mem::take(&mut self.marks) {
-            self.mark_node(&node, &marks).await;
+            all &= self.mark_node(&node, &marks).await;
         }
+        all
     }
 
     async fn mark_node(&mut self, name: &str, marks: &Marks) -> bool {
         let node = self.snapshot.nodes.get(name);
         let Some(patch) = node.and_then(|node| marks.patch(node)) else { return true };
         let written = self.writer.mark(name, &patch).await;
-        self.wrote("node", name, written).is_some()
+        match self.wrote("node", name, written) {
+            Some(node) => {
+                self.snapshot.nodes.insert(name.to_owned(), Arc::new(node));
+                true
+            }
+            None => false,
+        }
     }
 
     /// The last node is done: the SandboxRuntime may go.

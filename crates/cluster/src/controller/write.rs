@@ -38,11 +38,11 @@ impl Writer {
             for field in ["lastGood", "record", "phase", "message", "failures", "handlers"] {
                 fields.entry(field).or_insert(Value::Null);
             }
-            // So is what is left out within the record.
-            let before = runtime.status.as_ref().and_then(|status| status.record.as_ref());
-            if let (Some(record), Some(before)) = (fields.get_mut("record"), before) {
-                name_what_went(before, record);
-            }
+        }
+        // So is what is left out at any depth.
+        if let Some(before) = &runtime.status {
+            let before = serde_json::to_value(before).map_err(kube::Error::SerdeError)?;
+            name_what_went(&before, &mut value);
         }
         let patch = json!({
             "metadata": { "resourceVersion": runtime.resource_version() },
@@ -96,9 +96,9 @@ impl Writer {
     }
 
     /// Patches a node's labels and taints.
-    pub(super) async fn mark(&self, node: &str, patch: &Value) -> kube::Result<()> {
+    pub(super) async fn mark(&self, node: &str, patch: &Value) -> kube::Result<Node> {
         let api: Api<Node> = Api::all(self.client.clone());
-        api.patch(node, &Self::params(), &Patch::Merge(patch)).await.map(|_| ())
+        api.patch(node, &Self::params(), &Patch::Merge(patch)).await
     }
 
     /// Makes a RuntimeClass.

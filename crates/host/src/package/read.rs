@@ -104,15 +104,23 @@ fn no_descriptor(folder: &str) -> HostError {
     )
 }
 
+/// What a descriptor may have; real ones have a few kilobytes.
+const MOST_TEXT: u64 = 1 << 20;
+
 fn read_text(fd: &OwnedFd, name: &str, folder: &str) -> Result<Option<String>> {
     let shown = format!("{folder}/{name}");
-    let file = match rustix::fs::openat(fd, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat(fd, name, flags, Mode::empty()) {
         Ok(fd) => fd,
         Err(rustix::io::Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(HostError::io("read", &shown, errno)),
     };
     let mut text = String::new();
-    File::from(file).read_to_string(&mut text).map_err(|error| HostError::std_io("read", &shown, error))?;
+    let fail = |error| HostError::std_io("read", &shown, error);
+    File::from(file).take(MOST_TEXT + 1).read_to_string(&mut text).map_err(fail)?;
+    if text.len() as u64 > MOST_TEXT {
+        return Err(invalid(format!("{shown} is larger than {MOST_TEXT} bytes")));
+    }
     Ok(Some(text))
 }
 

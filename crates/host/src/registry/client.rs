@@ -164,8 +164,9 @@ impl Registry {
 
     /// Sends a request, says who we are if the registry asks, and follows where it sends us.
     pub(super) fn send(&self, call: &Call<'_>) -> Result<Reply<'_>> {
-        let reply = self.follow(call)?;
-        if reply.status != StatusCode::UNAUTHORIZED {
+        let (reply, ours) = self.follow(call)?;
+        // Only the registry itself may ask who we are, not whoever it sent us to.
+        if reply.status != StatusCode::UNAUTHORIZED || !ours {
             return Ok(reply);
         }
         let Some(challenge) = challenge::of_headers(&reply.headers) else { return Ok(reply) };
@@ -174,16 +175,18 @@ impl Registry {
             Some(value) => *self.authorization.borrow_mut() = Some(value),
             None => return Err(self.denied(StatusCode::UNAUTHORIZED).into()),
         }
-        self.follow(call)
+        Ok(self.follow(call)?.0)
     }
 
-    fn follow(&self, call: &Call<'_>) -> Result<Reply<'_>> {
+    /// The answer, and whether it is the registry's own.
+    fn follow(&self, call: &Call<'_>) -> Result<(Reply<'_>, bool)> {
         let mut uri = self.uri(call.place)?;
-        let own = uri.clone();
+        // An upload's place may already be elsewhere.
+        let own = self.uri("/")?;
         for _ in 0..=MOST_REDIRECTS {
             let ours = (uri.scheme(), uri.authority()) == (own.scheme(), own.authority());
             let reply = self.once(call, &uri, ours)?;
-            let Some(target) = redirect(&reply) else { return Ok(reply) };
+            let Some(target) = redirect(&reply) else { return Ok((reply, ours)) };
             uri = self.redirected(&uri, target)?;
         }
         Err(self.astray(&uri.to_string(), "it was the last of too many redirects").into())
