@@ -164,7 +164,7 @@ fn caller_is_killed(node: &Node) {
     // Somebody else attaches to it, sees it from its begin, and gets its outcome.
     let followed = node.cofferdam(&["follow"]).unwrap();
     assert_eq!(followed.outcome().unwrap().result, Ending::Committed, "{:#?}", followed.output);
-    assert!(followed.output.stdout.starts_with("{\"event\":\"started\""), "{:#?}", followed.output);
+    assert!(followed.output.stdout.starts_with("{\"event\":\"read\""), "{:#?}", followed.output);
     let idle = node.cofferdam(&["follow"]).unwrap();
     assert_eq!(idle.outcome().unwrap().result, Ending::Unchanged, "{:#?}", idle.output);
     let status = status(node);

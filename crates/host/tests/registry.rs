@@ -50,7 +50,7 @@ impl Bench {
 
 fn pack(package: &Path, out: &Path) -> Layout {
     let source = Source::plain(Place::Dir(package.to_owned()));
-    TemporaryRoom::new().unwrap().open(&source, None, &mut |_, _| {}).unwrap().pack(out).unwrap()
+    TemporaryRoom::default().open(&source, None, &mut |_, _| {}).unwrap().pack(out).unwrap()
 }
 
 fn remote(fake: &Fake, target: &str, access: Access) -> Remote {
@@ -60,7 +60,7 @@ fn remote(fake: &Fake, target: &str, access: Access) -> Remote {
 
 /// The digest of the package's files, and of its image.
 fn fetch(place: Place) -> Result<(Digest, Digest), HostError> {
-    let room = TemporaryRoom::new()?;
+    let room = TemporaryRoom::default();
     let package = room.open(&Source::plain(place), None, &mut |_, _| {})?.package;
     Ok((package.digest, package.image.unwrap()))
 }
@@ -98,7 +98,7 @@ fn by_tag_by_digest_and_from_a_folder_it_is_the_same_package() {
     assert_eq!(fetch_from(&fake, &pinned, Access::default()).unwrap(), by_tag);
     assert_eq!(fetch(Place::Layout(bench.image())).unwrap(), by_tag);
     let folder = Source::plain(Place::Dir(bench.folder.path().join("package")));
-    let local = TemporaryRoom::new().unwrap().open(&folder, None, &mut |_, _| {}).unwrap();
+    let local = TemporaryRoom::default().open(&folder, None, &mut |_, _| {}).unwrap();
     assert_eq!(local.package.digest, by_tag.0, "packing changes nothing");
     let again = pack(&bench.folder.path().join("package"), &bench.folder.path().join("again"));
     assert_eq!(again.digest(), bench.digest, "the same package, the same image");

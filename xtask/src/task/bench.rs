@@ -105,7 +105,7 @@ pub fn run(args: &Args) -> Result<()> {
 fn planning(report: &mut Report, node: &Node, folder: &Path) -> Result<()> {
     let status = node.ok(&["cofferdam", "status", "--json"])?;
     let Status { mut engine } = serde_json::from_str(&status).context("cannot read the observation")?;
-    let package = TemporaryRoom::new()?
+    let package = TemporaryRoom::default()
         .open(&Source::plain(Place::Dir(folder.to_owned())), None, &mut |_, _| {})?
         .package;
     let runs = report.runs;

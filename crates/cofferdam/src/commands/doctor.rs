@@ -68,7 +68,7 @@ pub(crate) fn document(root: &HostRoot, options: &SurveyOptions) -> Result<serde
 fn descriptor(name: &str) -> Result<Descriptor> {
     if let Some(place) = PlaceArg::find(name)? {
         let source = Source::plain(AccessArgs::default().place(&place)?);
-        return Ok(TemporaryRoom::new()?.open(&source, None, &mut |_, _| {})?.package.descriptor);
+        return Ok(TemporaryRoom::default().open(&source, None, &mut |_, _| {})?.package.descriptor);
     }
     let internal = |error: String| HostError::new(Class::Internal, error);
     let preset = preset::find(name)?;

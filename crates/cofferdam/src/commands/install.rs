@@ -35,7 +35,7 @@ fn install(args: &InstallArgs, expect: Expect, dry_run: bool) -> Result<ExitCode
     if !dry_run && !matches!(source.place, Place::Dir(_)) {
         return carry_out(wish, options, args.survey(), &args.node);
     }
-    let room = TemporaryRoom::new()?;
+    let room = TemporaryRoom::default();
     let root = args.node.open_root()?;
     let ledger = Store::new(&root)?.ledger()?;
     let mut progress = show::Progress::new(args.node.json);

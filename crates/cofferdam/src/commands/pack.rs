@@ -24,9 +24,12 @@ struct Packed {
 }
 
 pub(crate) fn run(args: &PackArgs) -> Result<ExitCode> {
-    let room = TemporaryRoom::new()?;
+    let room = TemporaryRoom::default();
     let package = room.open(&args.described.source(Place::Dir(args.folder.clone())), None, &mut |_, _| {})?;
-    let folder = args.out.clone().unwrap_or_else(|| room.path().join("image"));
+    let folder = match &args.out {
+        Some(folder) => folder.clone(),
+        None => room.path()?.join("image"),
+    };
     // Credentials that cannot be read are told of before anything is packed.
     let remote = args.push.clone().map(|reference| args.access.remote(reference)).transpose()?;
     let layout = package.pack(&folder)?;

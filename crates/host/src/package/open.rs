@@ -14,6 +14,7 @@ use cofferdam_core::observation::TreeState;
 use cofferdam_core::plan::Package;
 use cofferdam_core::record::{Installed, Ledger};
 use rustix::fs::{Mode, OFlags};
+use std::cell::OnceCell;
 use std::fs::DirBuilder;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -31,34 +32,23 @@ pub struct Room<'a> {
     pub progress: &'a mut dyn FnMut(u64, u64),
 }
 
-/// A room of one's own, in memory or wherever temporary files go. It is deleted in the end.
+/// A room of one's own, in memory or wherever temporary files go: made when something is put in, deleted in the end.
+#[derive(Debug, Default)]
+pub struct TemporaryRoom(OnceCell<TemporaryFolder>);
+
 #[derive(Debug)]
-pub struct TemporaryRoom {
+struct TemporaryFolder {
     path: PathBuf,
     root: HostRoot,
 }
 
 impl TemporaryRoom {
-    /// Makes one.
+    /// Its folder.
     ///
     /// # Errors
     /// If it cannot be made.
-    pub fn new() -> Result<Self> {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        let name = format!("cofferdam-{}-{:x}", std::process::id(), now.as_nanos());
-        let path = std::env::temp_dir().join(name);
-        // Not recursive: what is there already is somebody else's.
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .map_err(|error| HostError::std_io("make the folder", path.display(), error))?;
-        let root = HostRoot::open(&path)?;
-        Ok(Self { path, root })
-    }
-
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn path(&self) -> Result<&Path> {
+        Ok(&self.folder()?.path)
     }
 
     /// The package of `source`, for as long as this is there.
@@ -71,12 +61,39 @@ impl TemporaryRoom {
         installed: Option<(&HostRoot, &Ledger)>,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<PackageDir> {
+        // What lies here is read where it lies: there may be no room for temporary files.
+        if let Place::Dir(folder) = &source.place {
+            return source.read_dir(folder);
+        }
         let folder = host_path("/package")?;
-        source.open(&mut Room { root: &self.root, folder, installed, progress })
+        source.open(&mut Room { root: &self.folder()?.root, folder, installed, progress })
+    }
+
+    fn folder(&self) -> Result<&TemporaryFolder> {
+        if self.0.get().is_none() {
+            // Nobody else can have set it meanwhile: a cell is not shared between threads.
+            let _ = self.0.set(TemporaryFolder::new()?);
+        }
+        self.0.get().ok_or_else(|| HostError::new(Class::Internal, "the temporary folder is gone"))
     }
 }
 
-impl Drop for TemporaryRoom {
+impl TemporaryFolder {
+    fn new() -> Result<Self> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let name = format!("cofferdam-{}-{:x}", std::process::id(), now.as_nanos());
+        let path = std::env::temp_dir().join(name);
+        // Not recursive: what is there already is somebody else's.
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| HostError::std_io("make the folder", path.display(), error))?;
+        let root = HostRoot::open(&path)?;
+        Ok(Self { path, root })
+    }
+}
+
+impl Drop for TemporaryFolder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.path);
     }
@@ -88,25 +105,25 @@ impl Source {
     /// # Errors
     /// If it cannot be fetched, is not what it should be, or is no package.
     pub fn open(&self, room: &mut Room<'_>) -> Result<PackageDir> {
-        let using = self.using()?;
         let (image, fetched) = match &self.place {
-            Place::Dir(folder) => {
-                let shown = folder.display().to_string();
-                return PackageDir::read(open_folder(folder)?, &shown, using);
-            }
+            Place::Dir(folder) => return self.read_dir(folder),
             Place::Layout(folder) => self.fetch(&Layout::open(folder)?, room)?,
             Place::Oci(remote) => self.fetch(&registry::Registry::new(remote)?, room)?,
         };
         let mut dir = match fetched {
             Fetched::Installed(dir) => *dir,
             Fetched::Folder(folder) => {
-                let dir = PackageDir::read(folder, &self.place.to_string(), using)?;
+                let dir = PackageDir::read(folder, &self.place.to_string(), self.using()?)?;
                 PackageDir { movable: true, ..dir }
             }
         };
         dir.package.source = self.place.to_string();
         dir.package.image = Some(image);
         Ok(dir)
+    }
+
+    fn read_dir(&self, folder: &Path) -> Result<PackageDir> {
+        PackageDir::read(open_folder(folder)?, &folder.display().to_string(), self.using()?)
     }
 
     /// Brings the image of `origin` into the room, unless it is installed.

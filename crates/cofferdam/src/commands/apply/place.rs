@@ -56,7 +56,7 @@ impl<'a> Place<'a> {
             Self::Here(args) => {
                 let planned = match &wish {
                     Wish::Install { source, expect } => {
-                        let room = TemporaryRoom::new()?;
+                        let room = TemporaryRoom::default();
                         let root = args.node.open_root()?;
                         let ledger = Store::new(&root)?.ledger()?;
                         let installed = ledger.as_ref().map(|ledger| (&root, ledger));
