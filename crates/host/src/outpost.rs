@@ -16,7 +16,6 @@ use crate::systemd::Manager;
 use crate::worker::{self, Job, RUN, Submitted};
 use cofferdam_core::class::Class;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
