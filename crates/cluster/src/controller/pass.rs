@@ -19,6 +19,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Resource, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// One round.
 pub(super) struct Pass<'a> {
@@ -123,8 +124,10 @@ impl<'a> Pass<'a> {
             return;
         }
         let handlers = claims.handlers(&name);
+        let begun = Instant::now();
         let view = View::of(&runtime, handlers, &self.snapshot);
         let decision = decide(&view.request(self.snapshot.moment));
+        self.metrics.decided(begun.elapsed().as_secs_f64());
         let record = decision.remember.as_ref().unwrap_or(&view.record);
         let target = PackageRevision::of(&runtime.spec.package, &runtime.spec.skip_checks).revision;
         let known = truth::Known {

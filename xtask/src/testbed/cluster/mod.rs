@@ -5,6 +5,7 @@
 //! plane    etcd, API server, controller manager, scheduler: stop and start each
 //! join     a booted node becomes a member
 //! client   kubectl
+//! outside  a program with an account's token, but without a pod
 //! audit    who asked the API server for what
 //! report   what is known when a test has failed
 //! ```
@@ -16,6 +17,7 @@ mod audit;
 mod client;
 mod config;
 mod join;
+mod outside;
 mod plane;
 mod report;
 
@@ -27,6 +29,7 @@ use super::site::{self, Kind, Site};
 use super::{gotools, packages};
 pub use audit::{Mark, Request};
 pub use client::condition;
+pub use outside::{Outside, OutsideSpec, Usage};
 pub use plane::Component;
 use plane::Plane;
 use std::ffi::OsString;

@@ -91,6 +91,10 @@ impl Plane {
         &self.site
     }
 
+    pub(super) const fn site_mut(&mut self) -> &mut Site {
+        &mut self.site
+    }
+
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.bin.join(name)
     }
