@@ -125,12 +125,7 @@ impl Cache {
         Self {
             runtimes: keep(client, &wakes, Handling { prune, same: differs }, || {}),
             sandbox_nodes: keep(client, &wakes, Handling { prune: keep_heard, same: only_heard }, gap),
-            nodes: keep(
-                client,
-                &wakes,
-                Handling { prune: trim, same: |one, other| alike(one, other) },
-                || {},
-            ),
+            nodes: keep(client, &wakes, Handling { prune: trim, same: alike }, || {}),
             classes: keep(client, &wakes, Handling { prune, same: differs }, || {}),
             wakes,
             hearing,

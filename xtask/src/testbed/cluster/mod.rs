@@ -267,6 +267,20 @@ impl Cluster {
         self.start(Component::ApiServer)
     }
 
+    /// Makes etcd forget all that is not the present state: a watch from before cannot go on (410).
+    ///
+    /// # Errors
+    /// etcd does not answer as expected.
+    pub fn compact(&self) -> Result<()> {
+        let unexpected = |answer: String| Error::Cluster { what: "compact etcd".into(), why: answer };
+        let range = self.plane.etcd_request("/v3/kv/range", r#"{"key":"AA=="}"#)?;
+        let revision = range.split("\"revision\":\"").nth(1).and_then(|rest| rest.split('"').next());
+        let Some(revision) = revision.map(str::to_owned) else { return Err(unexpected(range)) };
+        let body = format!(r#"{{"revision":"{revision}","physical":true}}"#);
+        let answer = self.plane.etcd_request("/v3/kv/compaction", &body)?;
+        if answer.contains("200 OK") { Ok(()) } else { Err(unexpected(answer)) }
+    }
+
     /// Other arguments for the API server, from its next start on.
     pub fn set_api_args(&mut self, args: &[&str]) {
         self.plane.set_api_args(args.iter().map(|&arg| arg.to_owned()).collect());
