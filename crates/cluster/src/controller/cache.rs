@@ -143,20 +143,23 @@ impl Cache {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let mut runtimes = self.runtimes.shelf().all();
+        let (mut runtimes, unreadable_runtimes) = self.runtimes.read();
         // The older claims a handler.
         runtimes.sort_by_key(|runtime| (runtime.creation_timestamp().map(|time| time.0), runtime.name_any()));
+        let (sandbox_nodes, unreadable_sandbox_nodes) = self.sandbox_nodes.read();
+        let (nodes, unreadable_nodes) = self.nodes.read();
+        let (classes, unreadable_classes) = self.classes.read();
         Snapshot {
             moment: self.hearing.moment(),
             runtimes,
-            sandbox_nodes: by_name(self.sandbox_nodes.shelf().all()),
-            nodes: by_name(self.nodes.shelf().all()),
-            classes: self.classes.shelf().all(),
+            sandbox_nodes: by_name(sandbox_nodes),
+            nodes: by_name(nodes),
+            classes,
             unreadable: Unreadable {
-                runtimes: self.runtimes.shelf().unreadable().clone(),
-                sandbox_nodes: self.sandbox_nodes.shelf().unreadable().clone(),
-                nodes: self.nodes.shelf().unreadable().clone(),
-                classes: self.classes.shelf().unreadable().clone(),
+                runtimes: unreadable_runtimes,
+                sandbox_nodes: unreadable_sandbox_nodes,
+                nodes: unreadable_nodes,
+                classes: unreadable_classes,
             },
         }
     }
@@ -234,8 +237,10 @@ struct Store<K> {
 }
 
 impl<K: Resource<DynamicType = ()>> Store<K> {
-    fn shelf(&self) -> MutexGuard<'_, Shelf<K>> {
-        lock(&self.shelf)
+    /// What there is, and what does not parse. The lock is held for this call only.
+    fn read(&self) -> (Vec<Arc<K>>, BTreeMap<String, String>) {
+        let shelf = lock(&self.shelf);
+        (shelf.all(), shelf.unreadable().clone())
     }
 
     async fn wait_until_listed(&self) {
