@@ -107,20 +107,26 @@ fn fleet(runtime: &SandboxRuntime, handlers: &[KnownHandler], snapshot: &Snapsho
     if snapshot.nodes.is_empty() && !snapshot.sandbox_nodes.is_empty() {
         return Fleet::Unknown { why: "the list of nodes is empty, and SandboxNodes are there".to_owned() };
     }
-    let unreadable = &snapshot.unreadable.sandbox_nodes;
+    // Of a node whose SandboxNode cannot be read, or was not listed and is being made, nothing can be said: it is told
+    // nothing, and what it is marked with stays.
+    let unreadable = &snapshot.unreadable;
+    let hidden = snapshot.nodes.keys().find(|name| !snapshot.sandbox_nodes.contains_key(*name));
     let unknown = || {
-        let (name, why) = unreadable.first_key_value().or(snapshot.unreadable.nodes.first_key_value())?;
-        Some(Fleet::Unknown { why: format!("the Node or SandboxNode {name} does not parse: {why}") })
+        let broken = unreadable.sandbox_nodes.iter().chain(&unreadable.nodes).next();
+        let why = match broken {
+            Some((name, why)) => format!("the Node or SandboxNode {name} does not parse: {why}"),
+            None => format!("the SandboxNode {} is not there", hidden?),
+        };
+        Some(Fleet::Unknown { why })
     };
-    // The last node is done only if every one can be read: else what is on it would be forgotten.
+    // The last node is done only if every one can be seen: else what is on it would be forgotten.
     if runtime.metadata.deletion_timestamp.is_some()
         && let Some(unknown) = unknown()
     {
         return unknown;
     }
     let views = snapshot.nodes.iter().filter_map(|(name, node)| {
-        // Nothing can be said of it: it is told nothing, and what it is marked with stays.
-        if unreadable.contains_key(name) {
+        if unreadable.sandbox_nodes.contains_key(name) || !snapshot.sandbox_nodes.contains_key(name) {
             return None;
         }
         let view = node_view(runtime, node, snapshot.sandbox_nodes.get(name).map(AsRef::as_ref))?;
