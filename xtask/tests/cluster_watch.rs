@@ -152,7 +152,7 @@ fn a_watch_whose_past_is_compacted_is_begun_anew() {
     controller.check().unwrap();
     wait_for("the controller to say that its watch is too old", LIMIT, || {
         let log = controller.output().unwrap();
-        Ok((log.contains("too old resource version") || log.contains("has been compacted")).then_some(()))
+        Ok((log.contains("provided watch is too old")).then_some(()))
     })
     .unwrap();
     assert_eq!(identities(&cluster), before, "SandboxNodes were made anew");
