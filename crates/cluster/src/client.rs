@@ -1,10 +1,10 @@
 //! A client of the API server over our own connector: names by hickory, TLS by rustls with ring.
 
+use crate::patience::{Paced, Patience};
 use base64::Engine;
 use cofferdam_host::net::{self, Identity, NetError, Roots, Tls};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use kube::client::retry::RetryPolicy;
 use kube::client::{Body, ClientBuilder, ConfigExt};
 use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -121,7 +121,8 @@ fn build(config: Config, tls: Tls) -> Result<Client, ClientError> {
         .build(net::connector(&tls)?);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
-        .layer(RetryLayer::new(RetryPolicy::server_retry()))
+        .layer_fn(Paced::new)
+        .layer(RetryLayer::new(Patience::new()?))
         .option_layer(config.auth_layer()?)
         .layer(config.extra_headers_layer()?)
         .map_err(tower::BoxError::from)

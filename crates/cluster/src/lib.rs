@@ -4,7 +4,7 @@
 //! api            SandboxRuntime and SandboxNode
 //! access         who may do what: RBAC, admission policies, what of the host an agent sees
 //! workload       the pods that run this program, as manifests
-//! client         the API server, over the program's one connector
+//! client         the API server, over the program's one connector;  patience: what it does when that is in trouble
 //! agent          one node: does what its SandboxNode says
 //! controller     the fleet: says what each node should have, as the rollout allows
 //! service        both as processes;  metrics: what they count;  serve: health and metrics over HTTP
@@ -20,6 +20,7 @@ pub mod client;
 pub mod controller;
 pub mod file;
 pub mod metrics;
+mod patience;
 pub mod render;
 pub mod runtime_class;
 pub mod serve;

@@ -30,6 +30,11 @@ struct TaskResult {
     result: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
 const NODE_STATES: [&str; 8] =
     ["matched", "updated", "ready", "failed", "unavailable", "unknown", "waiting", "leaving"];
 
@@ -38,6 +43,8 @@ const NODE_STATES: [&str; 8] =
 pub struct ControllerMetrics {
     registry: Arc<Registry>,
     passes: Histogram,
+    decisions: Histogram,
+    unreadable: Family<Kind, Gauge>,
     writes: Family<Object, Counter>,
     nodes: Family<NodeState, Gauge>,
     leader: Gauge,
@@ -47,6 +54,8 @@ impl Default for ControllerMetrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix(PREFIX);
         let passes = Histogram::new(exponential_buckets(0.001, 4.0, 8));
+        let decisions = Histogram::new(exponential_buckets(0.0005, 2.0, 12));
+        let unreadable: Family<Kind, Gauge> = Family::default();
         let writes: Family<Object, Counter> = Family::default();
         let nodes: Family<NodeState, Gauge> = Family::default();
         let leader: Gauge = Gauge::default();
@@ -55,6 +64,16 @@ impl Default for ControllerMetrics {
             "How long one round over all objects took",
             passes.clone(),
         );
+        registry.register(
+            "controller_decision_duration_seconds",
+            "How long one decision about one SandboxRuntime took, over all its nodes",
+            decisions.clone(),
+        );
+        registry.register(
+            "controller_unreadable_objects",
+            "Objects that do not parse, by kind: they are left as they are",
+            unreadable.clone(),
+        );
         registry.register("controller_api_writes", "Writes to the API, by object and result", writes.clone());
         registry.register(
             "runtime_nodes",
@@ -62,7 +81,7 @@ impl Default for ControllerMetrics {
             nodes.clone(),
         );
         registry.register("controller_leader", "1 if this replica leads", leader.clone());
-        Self { registry: Arc::new(registry), passes, writes, nodes, leader }
+        Self { registry: Arc::new(registry), passes, decisions, unreadable, writes, nodes, leader }
     }
 }
 
@@ -84,6 +103,17 @@ impl ControllerMetrics {
     /// A round took so many seconds.
     pub fn passed(&self, seconds: f64) {
         self.passes.observe(seconds);
+    }
+
+    /// A decision took so many seconds.
+    pub fn decided(&self, seconds: f64) {
+        self.decisions.observe(seconds);
+    }
+
+    /// So many objects of a kind do not parse.
+    pub fn unreadable(&self, kind: &'static str, count: usize) {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.unreadable.get_or_create(&Kind { kind }).set(count);
     }
 
     /// Whether this replica leads.

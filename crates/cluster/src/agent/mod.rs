@@ -5,7 +5,9 @@
 //! state     what was done, and what the host reports -> status (pure)
 //! secrets   pull secrets, as mounted files
 //! api       watching the own SandboxNode, patching its status: the only two calls
+//! host      what it needs of its machine
 //! run       the loop between them
+//! simulated agents of machines that are not there, for benchmarks and tests
 //! ```
 //!
 //! The agent decides nothing: each assignment has a sequence number, is tried once, and its result is reported; whether and
@@ -13,8 +15,11 @@
 //! which does not notice if the agent dies. What is not in the spec is left alone: an empty or missing spec removes nothing.
 
 mod api;
+mod host;
 mod run;
 pub(crate) mod secrets;
+#[cfg(feature = "testing")]
+pub mod simulated;
 mod state;
 mod task;
 

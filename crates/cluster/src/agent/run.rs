@@ -1,6 +1,7 @@
 //! The agent's loop.
 
 use super::api::{self, Seen};
+use super::host::{Host, blocking};
 use super::state::{self, Done, Known};
 use super::{secrets, task};
 use crate::agent::task::Task;
@@ -11,12 +12,11 @@ use crate::now;
 use crate::serve::Ready;
 use crate::source::source;
 use cofferdam_core::class::Class;
-use cofferdam_core::descriptor::Descriptor;
 use cofferdam_core::doctor::Skip;
 use cofferdam_core::history::Through;
 use cofferdam_core::plan::Expect;
 use cofferdam_host::error::HostError;
-use cofferdam_host::event::{Ending, Event, Outcome};
+use cofferdam_host::event::{Ending, Outcome};
 use cofferdam_host::history;
 use cofferdam_host::outpost::Outpost;
 use cofferdam_host::report::{Depth, Report};
@@ -25,6 +25,8 @@ use cofferdam_host::transact;
 use cofferdam_host::worker::{Job, Wish};
 use futures::StreamExt;
 use kube::Client;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
@@ -87,9 +89,8 @@ pub async fn run(
     let outpost = blocking(move || Outpost::establish(&unit)).await??;
     ready.set();
     let (send, seen) = watch::channel(Seen::Nothing);
-    let name = options.node.clone();
     let watching = {
-        let client = client.clone();
+        let (client, name) = (client.clone(), options.node.clone());
         async move {
             let mut stream = pin!(api::watch(&client, &name));
             while let Some(news) = stream.next().await {
@@ -97,9 +98,23 @@ pub async fn run(
             }
         }
     };
+    tokio::select! {
+        () = watching => Err(AgentError::WatchEnded),
+        result = work(client, outpost, options, metrics, seen) => result,
+    }
+}
+
+/// Does what `seen` says, on `host`, and tells of it.
+pub(super) async fn work(
+    client: Client,
+    host: impl Host,
+    options: Options,
+    metrics: AgentMetrics,
+    seen: watch::Receiver<Seen>,
+) -> Result<(), AgentError> {
     let mut agent = Agent {
         client,
-        outpost,
+        host,
         options,
         metrics,
         seen,
@@ -108,19 +123,19 @@ pub async fn run(
         written: SandboxNodeStatus::default(),
         full_due: Instant::now(),
     };
-    tokio::select! {
-        () = watching => Err(AgentError::WatchEnded),
-        result = agent.work() => result,
-    }
+    agent.work().await
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, AgentError> {
-    Ok(tokio::task::spawn_blocking(work).await?)
+/// A part of a tenth of `period`, another one each time: agents that began together, or waited together for the API, do
+/// not go on together.
+fn jitter(period: Duration) -> Duration {
+    let random = RandomState::new().build_hasher().finish() % 1000;
+    period / 10_000 * u32::try_from(random).unwrap_or(0)
 }
 
-struct Agent {
+struct Agent<H> {
     client: Client,
-    outpost: Outpost,
+    host: H,
     options: Options,
     metrics: AgentMetrics,
     seen: watch::Receiver<Seen>,
@@ -131,7 +146,7 @@ struct Agent {
     full_due: Instant,
 }
 
-impl Agent {
+impl<H: Host> Agent<H> {
     async fn work(&mut self) -> Result<(), AgentError> {
         let first = self.object().await?;
         self.known = Known::of(first.status.as_ref().unwrap_or(&SandboxNodeStatus::default()));
@@ -164,7 +179,7 @@ impl Agent {
 
     /// Sleeps until the spec changes or it is time for a look.
     async fn rest(&mut self) -> Result<(), AgentError> {
-        let heartbeat = Instant::now() + self.options.heartbeat;
+        let heartbeat = Instant::now() + self.options.heartbeat - jitter(self.options.heartbeat);
         let generation = self.written.observed_generation;
         loop {
             tokio::select! {
@@ -185,12 +200,7 @@ impl Agent {
 
     /// Another agent's work may still be going on.
     async fn follow_running(&self) -> Result<(), AgentError> {
-        let outpost = self.outpost.clone();
-        let followed = blocking(move || {
-            let running = outpost.running()?;
-            running.map(|submitted| submitted.follow(&mut |_: Event| {})).transpose()
-        });
-        match followed.await? {
+        match self.host.follow_running().await? {
             Ok(Some(outcome)) => tracing::info!(message = outcome.message, "a change from before ended"),
             Ok(None) => {}
             Err(error) => tracing::warn!(error = error.chain(), "following the change from before"),
@@ -201,8 +211,7 @@ impl Agent {
     /// Looks at the host. What cannot be looked at stays as it was seen last.
     async fn look(&mut self) -> Result<(), AgentError> {
         let depth = if Instant::now() >= self.full_due { Depth::Full } else { Depth::Quick };
-        let outpost = self.outpost.clone();
-        match blocking(move || outpost.report(depth)).await? {
+        match self.host.report(depth).await? {
             Ok(report) => {
                 if depth == Depth::Full {
                     self.full_due = Instant::now() + self.options.verify;
@@ -226,14 +235,15 @@ impl Agent {
         );
         self.known.begin(&assigned, &now());
         let job = self.job(&task);
-        let outpost = self.outpost.clone();
-        let working = blocking(move || match job {
-            Ok(Some(job)) => perform(&outpost, &job),
-            Ok(None) => {
-                Done { result: Ok(Outcome::new(Ending::Unchanged, 0, "it is not there")), descriptor: None }
-            }
-            Err(error) => Done { result: Err(error), descriptor: None },
-        });
+        let host = self.host.clone();
+        let working = async move {
+            let result = match job {
+                Ok(Some(job)) => return host.carry_out(job).await,
+                Ok(None) => Ok(Outcome::new(Ending::Unchanged, 0, "it is not there")),
+                Err(error) => Err(error),
+            };
+            Ok::<_, AgentError>(Done { result, descriptor: None })
+        };
         let mut working = pin!(working);
         let mut pause = SHOWN_AFTER;
         let done = loop {
@@ -278,7 +288,7 @@ impl Agent {
         };
         let survey = SurveyOptions {
             prefix: None,
-            engine: EngineChoice::Running { unit: self.outpost.unit().to_owned() },
+            engine: EngineChoice::Running { unit: self.host.unit().to_owned() },
             systemd: true,
             skip_checks: match task {
                 Task::Install(assigned) => skips(assigned)?,
@@ -328,17 +338,6 @@ impl Agent {
         }
         true
     }
-}
-
-fn perform(outpost: &Outpost, job: &Job) -> Done {
-    let mut descriptor: Option<Descriptor> = None;
-    let mut sink = |event: Event| {
-        if let Event::Read { package } = event {
-            descriptor = Some(*package);
-        }
-    };
-    let result = outpost.carry_out(job, &mut sink);
-    Done { result, descriptor }
 }
 
 fn skips(assigned: &Assigned) -> Result<Vec<Skip>, HostError> {

@@ -1,22 +1,22 @@
 //! What the watches have brought.
 
-use crate::api::{SandboxNode, SandboxRuntime, names};
+use super::shelf::{News, Shelf};
+use crate::api::{SandboxNode, SandboxNodeStatus, SandboxRuntime, names};
 use cofferdam_core::rollout::{Moment, Time};
-use futures::{Stream, StreamExt, TryStreamExt};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::{Lookup, Store, store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// A difference between the two clocks that is more than their drift.
 const JUMP: Duration = Duration::from_secs(5);
@@ -31,9 +31,17 @@ pub(super) struct Cache {
     sandbox_nodes: Store<SandboxNode>,
     nodes: Store<Node>,
     classes: Store<RuntimeClass>,
+    pub(super) wakes: Wakes,
+    hearing: Arc<Hearing>,
+}
+
+/// What a round is made for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wakes {
     /// Signalled at every change.
     pub(super) changed: Arc<Notify>,
-    hearing: Arc<Hearing>,
+    /// Signalled when an agent said that it lives, and nothing else: that can wait a little.
+    pub(super) heard: Arc<Notify>,
 }
 
 /// All objects, as they were at one moment.
@@ -46,6 +54,17 @@ pub(super) struct Snapshot {
     /// By name.
     pub(super) nodes: BTreeMap<String, Arc<Node>>,
     pub(super) classes: Vec<Arc<RuntimeClass>>,
+    /// SandboxRuntimes, SandboxNodes, Nodes and RuntimeClasses that do not parse, and why.
+    pub(super) unreadable: Unreadable,
+}
+
+/// Objects that do not parse, by name, and why.
+#[derive(Debug, Default)]
+pub(super) struct Unreadable {
+    pub(super) runtimes: BTreeMap<String, String>,
+    pub(super) sandbox_nodes: BTreeMap<String, String>,
+    pub(super) nodes: BTreeMap<String, String>,
+    pub(super) classes: BTreeMap<String, String>,
 }
 
 /// Since when agents' reports have come without a gap.
@@ -97,20 +116,18 @@ fn seconds(time: SystemTime) -> u64 {
 impl Cache {
     /// Starts the watches; they run as tasks of the present runtime until it ends.
     pub(super) fn start(client: &Client) -> Self {
-        let changed = Arc::new(Notify::new());
+        let wakes = Wakes::default();
         let hearing = Arc::new(Hearing::new());
         let gap = {
             let hearing = Arc::clone(&hearing);
             move || hearing.restart()
         };
         Self {
-            runtimes: guarded(client, &changed, |runtime: &mut SandboxRuntime| prune(runtime), || {}),
-            sandbox_nodes: guarded(client, &changed, keep_heard, gap),
-            nodes: plain(client, &changed, watcher::Config::default(), trim),
-            classes: plain(client, &changed, watcher::Config::default(), |class: &mut RuntimeClass| {
-                prune(class)
-            }),
-            changed,
+            runtimes: keep(client, &wakes, Handling { prune, same: differs }, || {}),
+            sandbox_nodes: keep(client, &wakes, Handling { prune: keep_heard, same: only_heard }, gap),
+            nodes: keep(client, &wakes, Handling { prune: trim, same: alike }, || {}),
+            classes: keep(client, &wakes, Handling { prune, same: differs }, || {}),
+            wakes,
             hearing,
         }
     }
@@ -118,26 +135,56 @@ impl Cache {
     /// Waits until every list was read once.
     pub(super) async fn ready(&self) {
         let _ = tokio::join!(
-            self.runtimes.wait_until_ready(),
-            self.sandbox_nodes.wait_until_ready(),
-            self.nodes.wait_until_ready(),
-            self.classes.wait_until_ready()
+            self.runtimes.wait_until_listed(),
+            self.sandbox_nodes.wait_until_listed(),
+            self.nodes.wait_until_listed(),
+            self.classes.wait_until_listed()
         );
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
-        let mut runtimes = self.runtimes.state();
+        let (mut runtimes, unreadable_runtimes) = self.runtimes.read();
         // The older claims a handler.
         runtimes.sort_by_key(|runtime| (runtime.creation_timestamp().map(|time| time.0), runtime.name_any()));
-        let sandbox_nodes = self.sandbox_nodes.state();
+        let (sandbox_nodes, unreadable_sandbox_nodes) = self.sandbox_nodes.read();
+        let (nodes, unreadable_nodes) = self.nodes.read();
+        let (classes, unreadable_classes) = self.classes.read();
         Snapshot {
             moment: self.hearing.moment(),
             runtimes,
-            sandbox_nodes: sandbox_nodes.into_iter().map(|node| (node.name_any(), node)).collect(),
-            nodes: self.nodes.state().into_iter().map(|node| (node.name_any(), node)).collect(),
-            classes: self.classes.state(),
+            sandbox_nodes: by_name(sandbox_nodes),
+            nodes: by_name(nodes),
+            classes,
+            unreadable: Unreadable {
+                runtimes: unreadable_runtimes,
+                sandbox_nodes: unreadable_sandbox_nodes,
+                nodes: unreadable_nodes,
+                classes: unreadable_classes,
+            },
         }
     }
+}
+
+fn by_name<K: Resource<DynamicType = ()>>(objects: Vec<Arc<K>>) -> BTreeMap<String, Arc<K>> {
+    objects.into_iter().map(|object| (object.name_any(), object)).collect()
+}
+
+/// Every event of a kind without signs of life is a change.
+const fn differs<K>(_: &K, _: &K) -> bool {
+    false
+}
+
+/// A kubelet writes its Node's status every few minutes: what was trimmed away makes no difference, nor does the version.
+fn alike(before: &Node, after: &Node) -> bool {
+    let old = |node: &Node| {
+        let mut node = node.clone();
+        node.metadata.resource_version = None;
+        for condition in node.status.iter_mut().flat_map(|status| &mut status.conditions).flatten() {
+            condition.last_heartbeat_time = None;
+        }
+        node
+    };
+    old(before) == old(after)
 }
 
 fn prune<K: Resource>(object: &mut K) {
@@ -170,93 +217,83 @@ fn trim(node: &mut Node) {
     });
 }
 
-/// A watch of objects of our own kinds: one that does not parse is reported, and does no harm to the others.
-fn guarded<K>(
-    client: &Client,
-    changed: &Arc<Notify>,
-    prune: impl Fn(&mut K) + Send + Sync + 'static,
-    gap: impl Fn() + Send + 'static,
-) -> Store<K>
+/// Whether the second object differs from the first only in when its agent was heard.
+fn only_heard(before: &SandboxNode, after: &SandboxNode) -> bool {
+    let told = |status: &SandboxNodeStatus| SandboxNodeStatus { heartbeat: None, ..status.clone() };
+    let meta = |object: &SandboxNode| {
+        let meta = &object.metadata;
+        (meta.uid.clone(), meta.generation, meta.annotations.clone(), meta.deletion_timestamp.clone())
+    };
+    before.spec == after.spec
+        && before.status.as_ref().map(told) == after.status.as_ref().map(told)
+        && meta(before) == meta(after)
+}
+
+/// A kind's objects, as others see them.
+#[derive(Debug)]
+struct Store<K> {
+    shelf: Arc<Mutex<Shelf<K>>>,
+    listed: watch::Receiver<bool>,
+}
+
+impl<K: Resource<DynamicType = ()>> Store<K> {
+    /// What there is, and what does not parse. The lock is held for this call only.
+    fn read(&self) -> (Vec<Arc<K>>, BTreeMap<String, String>) {
+        let shelf = lock(&self.shelf);
+        (shelf.all(), shelf.unreadable().clone())
+    }
+
+    async fn wait_until_listed(&self) {
+        // The watch never ends; if it does, nothing is known, and nothing is done.
+        let _ = self.listed.clone().wait_for(|listed| *listed).await;
+    }
+}
+
+fn lock<K>(shelf: &Mutex<Shelf<K>>) -> MutexGuard<'_, Shelf<K>> {
+    shelf.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is done with the objects of a kind.
+struct Handling<K> {
+    /// Takes away what nobody needs.
+    prune: fn(&mut K),
+    /// Whether the second differs from the first only by a sign of life.
+    same: fn(&K, &K) -> bool,
+}
+
+/// Keeps the objects of a kind, and waits out what breaks the watch. One that does not parse does no harm to the others.
+fn keep<K>(client: &Client, wakes: &Wakes, handling: Handling<K>, gap: impl Fn() + Send + 'static) -> Store<K>
 where
-    K: Resource<DynamicType = ()>
-        + Lookup<DynamicType = ()>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static,
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
-    let events = watcher(api, watcher::Config::default().page_size(PAGE)).filter_map(move |event| {
-        if event.is_err() {
-            gap();
-        }
-        std::future::ready(parsed(event))
-    });
-    keep(events, changed, prune)
-}
-
-fn parsed<K: Resource<DynamicType = ()>>(
-    event: watcher::Result<watcher::Event<DeserializeGuard<K>>>,
-) -> Option<watcher::Result<watcher::Event<K>>> {
-    let parse = |guard: DeserializeGuard<K>| match guard.0 {
-        Ok(object) => Some(object),
-        Err(error) => {
-            tracing::error!(kind = %K::kind(&()), %error, "an object does not parse: it is left as it is");
-            None
-        }
-    };
-    Some(match event {
-        Err(error) => Err(error),
-        Ok(watcher::Event::Init) => Ok(watcher::Event::Init),
-        Ok(watcher::Event::InitDone) => Ok(watcher::Event::InitDone),
-        Ok(watcher::Event::InitApply(object)) => Ok(watcher::Event::InitApply(parse(object)?)),
-        Ok(watcher::Event::Apply(object)) => Ok(watcher::Event::Apply(parse(object)?)),
-        Ok(watcher::Event::Delete(object)) => Ok(watcher::Event::Delete(parse(object)?)),
-    })
-}
-
-fn plain<K>(
-    client: &Client,
-    changed: &Arc<Notify>,
-    config: watcher::Config,
-    prune: impl Fn(&mut K) + Send + Sync + 'static,
-) -> Store<K>
-where
-    K: Resource<DynamicType = ()>
-        + Lookup<DynamicType = ()>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + Sync
-        + 'static,
-{
-    keep(watcher(Api::all(client.clone()), config.page_size(PAGE)), changed, prune)
-}
-
-/// Keeps the objects of a watch, and waits out what breaks it.
-fn keep<K>(
-    events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
-    changed: &Arc<Notify>,
-    prune: impl Fn(&mut K) + Send + Sync + 'static,
-) -> Store<K>
-where
-    K: Resource<DynamicType = ()> + Lookup<DynamicType = ()> + Clone + Debug + Send + Sync + 'static,
-{
-    let (reader, writer) = store();
-    let changed = Arc::clone(changed);
-    let stream = events
-        .default_backoff()
-        .inspect_err(|error| tracing::warn!(kind = %<K as Resource>::kind(&()), %error, "watching"))
-        .modify(move |object| prune(object))
-        .reflect(writer);
+    let shelf = Arc::new(Mutex::new(Shelf::default()));
+    let (done, listed) = watch::channel(false);
+    let store = Store { shelf: Arc::clone(&shelf), listed };
+    let wakes = wakes.clone();
+    let stream = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
     tokio::spawn(async move {
         let mut stream = pin!(stream);
-        while stream.next().await.is_some() {
-            changed.notify_one();
+        while let Some(event) = stream.next().await {
+            let event = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    tracing::warn!(kind = %K::kind(&()), %error, "watching");
+                    gap();
+                    continue;
+                }
+            };
+            let (news, listed) = {
+                let mut shelf = lock(&shelf);
+                (shelf.take(event, handling.prune, handling.same), shelf.is_listed())
+            };
+            done.send_if_modified(|before| std::mem::replace(before, listed) != listed);
+            match news {
+                News::None => {}
+                News::Beat => wakes.heard.notify_one(),
+                News::Change => wakes.changed.notify_one(),
+            }
         }
     });
-    reader
+    store
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cache     what the watches have brought: SandboxRuntimes, SandboxNodes, Nodes, RuntimeClasses
+//! shelf     the objects of one kind, and those of it that do not parse (pure)
 //! claims    which SandboxRuntime owns which handler (pure)
 //! view      objects -> what a decision depends on (pure; the decision is cofferdam_core::rollout)
 //! marks     announcements -> labels and taints of nodes (pure)
@@ -21,6 +22,7 @@ mod claims;
 mod marks;
 mod pass;
 mod run;
+mod shelf;
 mod truth;
 mod view;
 mod write;

@@ -19,6 +19,7 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Resource, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// One round.
 pub(super) struct Pass<'a> {
@@ -65,6 +66,11 @@ impl<'a> Pass<'a> {
     }
 
     pub(super) async fn run(mut self) -> Wake {
+        let unreadable = &self.snapshot.unreadable;
+        self.metrics.unreadable("SandboxRuntime", unreadable.runtimes.len());
+        self.metrics.unreadable("SandboxNode", unreadable.sandbox_nodes.len());
+        self.metrics.unreadable("Node", unreadable.nodes.len());
+        self.metrics.unreadable("RuntimeClass", unreadable.classes.len());
         self.make_sandbox_nodes().await;
         let claims = Claims::of(&self.snapshot.runtimes, &self.snapshot.sandbox_nodes);
         for runtime in self.snapshot.runtimes.clone() {
@@ -103,7 +109,10 @@ impl<'a> Pass<'a> {
     async fn make_sandbox_nodes(&mut self) {
         for (name, node) in self.snapshot.nodes.clone() {
             // One of a node that is gone goes with it; until then its name is taken.
-            if node.metadata.deletion_timestamp.is_some() || self.snapshot.sandbox_nodes.contains_key(&name) {
+            if node.metadata.deletion_timestamp.is_some()
+                || self.snapshot.sandbox_nodes.contains_key(&name)
+                || self.snapshot.unreadable.sandbox_nodes.contains_key(&name)
+            {
                 continue;
             }
             let created = self.writer.create_sandbox_node(&node).await;
@@ -123,8 +132,10 @@ impl<'a> Pass<'a> {
             return;
         }
         let handlers = claims.handlers(&name);
+        let begun = Instant::now();
         let view = View::of(&runtime, handlers, &self.snapshot);
         let decision = decide(&view.request(self.snapshot.moment));
+        self.metrics.decided(begun.elapsed().as_secs_f64());
         let record = decision.remember.as_ref().unwrap_or(&view.record);
         let target = PackageRevision::of(&runtime.spec.package, &runtime.spec.skip_checks).revision;
         let known = truth::Known {

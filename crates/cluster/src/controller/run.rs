@@ -15,6 +15,9 @@ use tokio::time::sleep;
 /// Changes that come together are looked at together.
 const DEBOUNCE: Duration = Duration::from_millis(250);
 
+/// How long a sign of life, and nothing else, may wait.
+const BEAT: Duration = Duration::from_secs(5);
+
 /// The wait after a write that failed.
 const SOON: Duration = Duration::from_secs(2);
 
@@ -99,7 +102,14 @@ async fn work(client: Client, options: &Options, metrics: &ControllerMetrics) {
         let wake = Pass::new(&writer, &recorder, metrics, cache.snapshot()).run().await;
         metrics.passed(begun.elapsed().as_secs_f64());
         tokio::select! {
-            () = cache.changed.notified() => {}
+            () = cache.wakes.changed.notified() => {}
+            () = cache.wakes.heard.notified() => {
+                // In a large fleet somebody always says that he lives: that alone is no reason for a round each time.
+                tokio::select! {
+                    () = cache.wakes.changed.notified() => {}
+                    () = sleep(wait(wake).min(BEAT)) => {}
+                }
+            }
             () = sleep(wait(wake)) => {}
         }
         sleep(DEBOUNCE).await;

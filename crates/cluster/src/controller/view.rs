@@ -107,7 +107,28 @@ fn fleet(runtime: &SandboxRuntime, handlers: &[KnownHandler], snapshot: &Snapsho
     if snapshot.nodes.is_empty() && !snapshot.sandbox_nodes.is_empty() {
         return Fleet::Unknown { why: "the list of nodes is empty, and SandboxNodes are there".to_owned() };
     }
+    // Of a node whose SandboxNode cannot be read, or was not listed and is being made, nothing can be said: it is told
+    // nothing, and what it is marked with stays.
+    let unreadable = &snapshot.unreadable;
+    let hidden = snapshot.nodes.keys().find(|name| !snapshot.sandbox_nodes.contains_key(*name));
+    let unknown = || {
+        let broken = unreadable.sandbox_nodes.iter().chain(&unreadable.nodes).next();
+        let why = match broken {
+            Some((name, why)) => format!("the Node or SandboxNode {name} does not parse: {why}"),
+            None => format!("the SandboxNode {} is not there", hidden?),
+        };
+        Some(Fleet::Unknown { why })
+    };
+    // The last node is done only if every one can be seen: else what is on it would be forgotten.
+    if runtime.metadata.deletion_timestamp.is_some()
+        && let Some(unknown) = unknown()
+    {
+        return unknown;
+    }
     let views = snapshot.nodes.iter().filter_map(|(name, node)| {
+        if unreadable.sandbox_nodes.contains_key(name) || !snapshot.sandbox_nodes.contains_key(name) {
+            return None;
+        }
         let view = node_view(runtime, node, snapshot.sandbox_nodes.get(name).map(AsRef::as_ref))?;
         // A label that was left behind is a reason to look, too.
         let labelled = labels.iter().any(|label| node.labels().contains_key(label));
@@ -117,7 +138,7 @@ fn fleet(runtime: &SandboxRuntime, handlers: &[KnownHandler], snapshot: &Snapsho
     });
     let views: Vec<NodeView> = views.collect();
     // Nodes were listed, or both lists agree that there are none.
-    if views.is_empty() { Fleet::ConfirmedEmpty } else { Fleet::Nodes(views) }
+    if views.is_empty() { unknown().unwrap_or(Fleet::ConfirmedEmpty) } else { Fleet::Nodes(views) }
 }
 
 /// Whether the selector matches the node.

@@ -5,6 +5,7 @@
 //! plane    etcd, API server, controller manager, scheduler: stop and start each
 //! join     a booted node becomes a member
 //! client   kubectl
+//! outside  a program with an account's token, but without a pod
 //! audit    who asked the API server for what
 //! report   what is known when a test has failed
 //! ```
@@ -16,6 +17,7 @@ mod audit;
 mod client;
 mod config;
 mod join;
+mod outside;
 mod plane;
 mod report;
 
@@ -27,6 +29,7 @@ use super::site::{self, Kind, Site};
 use super::{gotools, packages};
 pub use audit::{Mark, Request};
 pub use client::condition;
+pub use outside::{Outside, OutsideSpec, Usage};
 pub use plane::Component;
 use plane::Plane;
 use std::ffi::OsString;
@@ -262,6 +265,20 @@ impl Cluster {
     /// It does not come up.
     pub fn start_api_server(&mut self) -> Result<()> {
         self.start(Component::ApiServer)
+    }
+
+    /// Makes etcd forget all that is not the present state: a watch from before cannot go on (410).
+    ///
+    /// # Errors
+    /// etcd does not answer as expected.
+    pub fn compact(&self) -> Result<()> {
+        let unexpected = |answer: String| Error::Cluster { what: "compact etcd".into(), why: answer };
+        let range = self.plane.etcd_request("/v3/kv/range", r#"{"key":"AA=="}"#)?;
+        let revision = range.split("\"revision\":\"").nth(1).and_then(|rest| rest.split('"').next());
+        let Some(revision) = revision.map(str::to_owned) else { return Err(unexpected(range)) };
+        let body = format!(r#"{{"revision":"{revision}","physical":true}}"#);
+        let answer = self.plane.etcd_request("/v3/kv/compaction", &body)?;
+        if answer.contains("200 OK") { Ok(()) } else { Err(unexpected(answer)) }
     }
 
     /// Other arguments for the API server, from its next start on.

@@ -7,6 +7,8 @@ use super::super::pki::{Authority, token_key};
 use super::super::site::Site;
 use super::super::trial::wait_for;
 use super::config;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -91,6 +93,10 @@ impl Plane {
         &self.site
     }
 
+    pub(super) const fn site_mut(&mut self) -> &mut Site {
+        &mut self.site
+    }
+
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.bin.join(name)
     }
@@ -151,6 +157,22 @@ impl Plane {
         let daemon = self.site.start(component.name(), command)?;
         self.daemons.push((component, daemon));
         Ok(())
+    }
+
+    /// Asks etcd by its HTTP gateway.
+    pub(super) fn etcd_request(&self, path: &str, body: &str) -> Result<String> {
+        let address = format!("{}:2379", self.inner_address());
+        let unreachable = |source: std::io::Error| Error::Cluster {
+            what: format!("ask etcd at {address}{path}"),
+            why: source.to_string(),
+        };
+        let mut stream = TcpStream::connect(&address).map_err(unreachable)?;
+        let length = body.len();
+        write!(stream, "POST {path} HTTP/1.0\r\nHost: etcd\r\nContent-Length: {length}\r\n\r\n{body}")
+            .map_err(unreachable)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).map_err(unreachable)?;
+        Ok(answer)
     }
 
     /// Waits until the API server says that it is ready.

@@ -1,4 +1,6 @@
-//! `cargo xtask bench`: how long planning and whole changes take.
+//! `cargo xtask bench`: how long planning and whole changes take, and with `--fleet` what a cluster is asked for.
+
+mod fleet;
 
 use super::build::Release;
 use super::screen::Screen;
@@ -19,7 +21,7 @@ use std::time::{Duration, Instant};
 
 /// Measures planning, and install, no-op and remove on a node, beside the same change by a shell script.
 ///
-/// Needs what the demo needs; `--containerd 2.4` needs Go as well.
+/// Needs what the demo needs; `--containerd 2.4` and `--fleet` need Go as well.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The node's containerd: 1.6, 1.7, 2.1 or 2.4.
@@ -31,6 +33,21 @@ pub struct Args {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Measure a fleet instead: an idle agent on a real node; the controller with simulated agents on a real API server.
+    #[arg(long)]
+    fleet: bool,
+    /// With --fleet: the number of nodes whose agents are simulated; 0 leaves the controller out.
+    #[arg(long, default_value_t = 5000, requires = "fleet", value_parser = clap::value_parser!(u32).range(0..=20_000))]
+    nodes: u32,
+    /// With --fleet: for how many seconds idling is measured.
+    #[arg(long, default_value_t = 300, requires = "fleet", value_parser = clap::value_parser!(u16).range(1..=3600))]
+    idle: u16,
+    /// With --fleet: leave the agent out.
+    #[arg(long, requires = "fleet")]
+    skip_agent: bool,
+    /// With --fleet: the program to measure, instead of a release build of this checkout.
+    #[arg(long, value_name = "FILE", requires = "fleet")]
+    binary: Option<std::path::PathBuf>,
 }
 
 /// A configuration of about a megabyte, as a generator might leave it.
@@ -81,6 +98,9 @@ struct Status {
 /// # Errors
 /// The node does not boot, or a change does not end as it should.
 pub fn run(args: &Args) -> Result<()> {
+    if args.fleet {
+        return fleet::run(args);
+    }
     let cache = Cache::open()?;
     let release = Release::start()?;
     let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
