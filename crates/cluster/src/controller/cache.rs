@@ -48,6 +48,13 @@ pub(super) struct Snapshot {
     pub(super) classes: Vec<Arc<RuntimeClass>>,
 }
 
+impl Snapshot {
+    /// The older claims a handler.
+    pub(super) fn in_order(runtimes: &mut [Arc<SandboxRuntime>]) {
+        runtimes.sort_by_key(|runtime| (runtime.creation_timestamp().map(|time| time.0), runtime.name_any()));
+    }
+}
+
 /// Since when agents' reports have come without a gap.
 #[derive(Debug)]
 struct Hearing {
@@ -127,8 +134,7 @@ impl Cache {
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let mut runtimes = self.runtimes.state();
-        // The older claims a handler.
-        runtimes.sort_by_key(|runtime| (runtime.creation_timestamp().map(|time| time.0), runtime.name_any()));
+        Snapshot::in_order(&mut runtimes);
         let sandbox_nodes = self.sandbox_nodes.state();
         Snapshot {
             moment: self.hearing.moment(),
