@@ -9,7 +9,7 @@ use xtask::testbed::ClusterSpec;
 use xtask::testbed::cluster::condition;
 use xtask::testbed::fleet::{Fleet, Kind, NAMESPACE, Published};
 use xtask::testbed::package::Release;
-use xtask::testbed::trial::{JOURNAL, binary, wait_for};
+use xtask::testbed::trial::{FAULT, JOURNAL, binary, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(180);
 const LABEL: &str = "cofferdam.node-restriction.kubernetes.io/runsc-oci";
@@ -52,15 +52,25 @@ fn nothing_is_lost_when_parts_fail() {
     let mut fleet = Fleet::boot(ClusterSpec::default(), &binary().unwrap(), &[]).unwrap();
     let old = fleet.publish(Kind::Works(Release::Old), "gvisor", "old").unwrap();
     let new = fleet.publish(Kind::Works(Release::New), "gvisor", "new").unwrap();
-    apply(&fleet, &old);
-    wait_complete(&fleet);
-
+    a_kubelet_takes_a_probe_away(&fleet, &old);
     the_controller_dies_during_a_rollout(&fleet, &new);
     an_agent_dies_in_a_transaction(&fleet, &old);
     the_api_server_goes_away(&mut fleet, &new);
     a_sandbox_node_is_edited_and_deleted(&fleet);
     a_drifted_node_loses_its_label(&fleet);
     a_node_reboots(&mut fleet);
+}
+
+/// Every kubelet does so with pods that it does not know, every two seconds.
+fn a_kubelet_takes_a_probe_away(fleet: &Fleet, old: &Published) {
+    for node in fleet.cluster.nodes() {
+        node.put(FAULT, "slow:probe:2", 0o644).unwrap();
+    }
+    apply(fleet, old);
+    wait_complete(fleet);
+    for node in fleet.cluster.nodes() {
+        assert!(node.read(FAULT).is_err(), "the probe did hesitate");
+    }
 }
 
 fn the_controller_dies_during_a_rollout(fleet: &Fleet, new: &Published) {

@@ -7,6 +7,7 @@
 //! ```text
 //! kill:before:write-file:2    SIGKILL before the second step of that kind; or kill:after:...
 //! kill:probe:2                SIGKILL in the second probe, once its sandbox runs
+//! slow:probe:1                the first probe hesitates once its sandbox runs, for longer than a kubelet bears with it
 //! kill:change:7               SIGKILL before the seventh change of a file, wherever it is
 //! fail:verify:1               the first step of that kind reports a failure
 //! error:ENOSPC:7              the seventh change of a file fails with that errno; changes are counted from 1
@@ -33,7 +34,7 @@ pub(crate) const fn fails(_: StepKind) -> bool {
     false
 }
 
-/// Strikes if a `kill` failpoint names this probe.
+/// Strikes if a `kill` or `slow` failpoint names this probe.
 #[cfg(not(feature = "failpoints"))]
 pub(crate) const fn probe() {}
 
@@ -54,6 +55,8 @@ mod armed {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     const FILE: &str = "/run/cofferdam.fault";
+    /// A kubelet looks for pods that it does not know every two seconds (`housekeepingPeriod`).
+    const HESITATION: std::time::Duration = std::time::Duration::from_secs(5);
     static SEEN: AtomicU32 = AtomicU32::new(0);
 
     fn armed() -> Option<String> {
@@ -89,6 +92,10 @@ mod armed {
     pub(crate) fn probe() {
         if strikes("kill:probe") {
             die();
+        }
+        if strikes("slow:probe") {
+            disarm();
+            std::thread::sleep(HESITATION);
         }
     }
 

@@ -16,7 +16,6 @@ use crate::systemd::Manager;
 use crate::worker::{self, Job, RUN, Submitted};
 use cofferdam_core::class::Class;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -139,10 +138,10 @@ fn copy(own: &Path, target: &Path) -> Result<()> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let partial = target.with_file_name(format!(".partial-{now:x}"));
     let fail = |error| HostError::std_io("write", target.display(), error);
-    let bytes = fs::read(own).map_err(|error| HostError::std_io("read", own.display(), error))?;
+    let mut source = File::open(own).map_err(|error| HostError::std_io("read", own.display(), error))?;
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o700).open(&partial).map_err(fail)?;
-    let written = file.write_all(&bytes).and_then(|()| file.sync_all());
+    let written = std::io::copy(&mut source, &mut file).and_then(|_| file.sync_all());
     drop(file);
     written.and_then(|()| fs::rename(&partial, target)).map_err(|error| {
         let _ = fs::remove_file(&partial);

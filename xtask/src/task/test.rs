@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every suite, in order, with its time.
 
+mod pool;
 mod programs;
 mod suites;
 

@@ -3,6 +3,7 @@
 
 use super::{ContainerRun, ContainerSpec, Cri, CriError, PodSpec};
 use crate::fault;
+use cofferdam_core::observation::Sandbox;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -12,6 +13,15 @@ pub const PROBE_NAMESPACE: &str = "cofferdam-probe";
 
 /// How long a container must stay up to count as running.
 const SETTLE: Duration = Duration::from_millis(200);
+
+/// How often a probe is begun, if somebody takes its pod away.
+const TRIES: u32 = 8;
+
+/// After a failure: within this the sandbox is gone if somebody was taking it away.
+const AFTERMATH: Duration = Duration::from_millis(500);
+
+/// How often the aftermath is looked at.
+const POLL: Duration = Duration::from_millis(50);
 
 /// How long each call of the cleanup may take, also after the deadline.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(30);
@@ -41,8 +51,8 @@ pub enum ProbeOutcome {
     },
 }
 
-/// The steps of a probe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The steps of a probe, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProbeStep {
     /// Asking CRI for its status and images.
@@ -83,7 +93,9 @@ pub struct ProbeTimes {
 /// Proves `handler` by starting a pod with it. `sandbox_image` is the pause image; `id_seed` makes the pod's name
 /// and UID unique on this node. All calls that start something end by `deadline`; the cleanup may end later.
 ///
-/// A kubelet removes pods that it does not know within seconds, so "not found" after a successful start is no failure.
+/// A kubelet looks every two seconds for pods that it does not know, and takes them away (`HandlePodCleanups`). So
+/// "not found" after a successful start is no failure, and a start whose sandbox went away beneath it is tried again:
+/// the next look is then two seconds off.
 pub fn probe(
     cri: &Cri,
     handler: &str,
@@ -91,18 +103,47 @@ pub fn probe(
     id_seed: &str,
     deadline: Instant,
 ) -> ProbeOutcome {
-    let pod = match prepare(cri, handler, sandbox_image, id_seed) {
+    let mut attempt = 1;
+    loop {
+        let seed = format!("{id_seed}-{attempt}");
+        let (outcome, taken) = try_once(cri, handler, sandbox_image, &seed, deadline);
+        if !taken || attempt == TRIES || Instant::now() >= deadline {
+            return outcome;
+        }
+        attempt += 1;
+    }
+}
+
+/// One try, and whether it failed since somebody took the sandbox away.
+fn try_once(cri: &Cri, handler: &str, image: &str, seed: &str, deadline: Instant) -> (ProbeOutcome, bool) {
+    let pod = match prepare(cri, handler, image, seed) {
         Ok(pod) => pod,
-        Err(outcome) => return outcome,
+        Err(outcome) => return (outcome, false),
     };
     let mut times = ProbeTimes::default();
-    let result = start(cri, handler, sandbox_image, &pod, deadline, &mut times);
+    let result = start(cri, handler, image, &pod, deadline, &mut times);
+    // A sandbox that never ran was not taken away: only those that are ready are looked for.
+    let taken = matches!(&result, Err((step, _)) if *step > ProbeStep::RunPodSandbox) && is_taken(cri, &pod);
     let started = Instant::now();
     let left = remove_pod(cri, &pod);
     times.cleanup_ms = millis(started);
     match result {
-        Ok(()) => ProbeOutcome::Proven { times, left },
-        Err((step, reason)) => ProbeOutcome::Failed { step, reason },
+        Ok(()) => (ProbeOutcome::Proven { times, left }, false),
+        Err((step, reason)) => (ProbeOutcome::Failed { step, reason }, taken),
+    }
+}
+
+/// Whether the pod's sandbox ends within a moment, or has ended.
+fn is_taken(cri: &Cri, pod: &PodSpec) -> bool {
+    let until = Instant::now() + AFTERMATH;
+    loop {
+        match cri.sandboxes() {
+            Ok(sandboxes) if !sandboxes.iter().any(|sandbox| sandbox.ready && is_of(sandbox, pod)) => {
+                return true;
+            }
+            Ok(_) if Instant::now() < until => std::thread::sleep(POLL),
+            _ => return false,
+        }
     }
 }
 
@@ -183,15 +224,12 @@ fn running(cri: &Cri, container: &str) -> Result<(), (ProbeStep, String)> {
 
 /// Removes the pod by its name: a call that met its time limit returned no id. Returns what went wrong.
 fn remove_pod(cri: &Cri, pod: &PodSpec) -> Option<String> {
-    let is_ours = |s: &cofferdam_core::observation::Sandbox| {
-        s.namespace == pod.namespace && s.name == pod.name && s.uid == pod.uid
-    };
     let sandboxes = match cri.sandboxes() {
         Ok(sandboxes) => sandboxes,
         Err(error) => return Some(error.to_string()),
     };
     let mut problem = None;
-    for sandbox in sandboxes.iter().filter(|&sandbox| is_ours(sandbox)) {
+    for sandbox in sandboxes.iter().filter(|sandbox| is_of(sandbox, pod)) {
         let containers = sandbox.containers.iter().map(|c| cri.remove_container(&c.id, CLEANUP_LIMIT));
         let containers = containers.fold(Ok(()), Result::and);
         if let Err(error) = containers.and(cri.remove_pod_sandbox(&sandbox.id, CLEANUP_LIMIT)) {
@@ -199,6 +237,10 @@ fn remove_pod(cri: &Cri, pod: &PodSpec) -> Option<String> {
         }
     }
     problem
+}
+
+fn is_of(sandbox: &Sandbox, pod: &PodSpec) -> bool {
+    sandbox.namespace == pod.namespace && sandbox.name == pod.name && sandbox.uid == pod.uid
 }
 
 fn left(deadline: Instant) -> Duration {

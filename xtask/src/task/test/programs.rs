@@ -1,7 +1,6 @@
 //! The workspace's test programs, built once, with one set of features for all suites and for clippy.
 
 use super::super::build::{TARGET, cargo};
-use super::super::screen::Screen;
 use super::passed_in;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -102,26 +101,49 @@ impl Program {
         format!("{package} {}", self.name)
     }
 
+    /// The names of its tests.
+    ///
+    /// # Errors
+    /// It does not say.
+    pub(super) fn tests(&self) -> Result<Vec<String>> {
+        let mut command = Command::new(&self.executable);
+        command.args(["--list", "--format", "terse"]).current_dir(&self.dir);
+        let output = command.output().with_context(|| format!("cannot start {}", self.title()))?;
+        if !output.status.success() {
+            bail!("{} does not list its tests: {}", self.title(), output.status);
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
+    }
+
     /// Runs it, passes on what it prints, and returns how many tests passed.
     ///
     /// # Errors
     /// A test failed, or the limit came first.
-    pub(super) fn run(&self, args: &[&str], env: &[(&str, &Path)], screen: &Screen) -> Result<usize> {
+    pub(super) fn run(
+        &self,
+        args: &[&str],
+        env: &[(&str, &Path)],
+        print: &mut dyn FnMut(&str),
+    ) -> Result<usize> {
         // --foreground: Ctrl-C reaches the tests as well, and they tear down what they built.
         let mut command = Command::new("timeout");
         command.args(["--foreground", "--kill-after=60", "3000"]).arg(&self.executable).args(args);
         command.current_dir(&self.dir).env("CARGO_MANIFEST_DIR", &self.dir).stdin(Stdio::null());
         command.envs(env.iter().copied());
-        let mut child = command.stdout(Stdio::piped()).spawn().context("cannot start timeout")?;
+        // What panics print belongs to the test's output.
+        let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
+        command.stderr(writer.try_clone().context("cannot share a pipe")?).stdout(writer);
+        let mut child = command.spawn().context("cannot start timeout")?;
+        drop(command);
         let mut passed = None;
-        let out = child.stdout.take().context("no output")?;
-        for line in BufReader::new(out).split(b'\n') {
+        for line in BufReader::new(reader).split(b'\n') {
             let line = line.context("cannot read what the tests print")?;
             let line = String::from_utf8_lossy(&line).into_owned();
             if let Ok(number) = passed_in(&line) {
                 passed = Some(passed.unwrap_or(0) + number);
             }
-            screen.line(&line);
+            print(&line);
         }
         let status = child.wait().context("cannot wait for the tests")?;
         match status.code() {

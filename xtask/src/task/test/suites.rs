@@ -2,6 +2,7 @@
 
 use super::super::build::{Release, workspace};
 use super::super::screen::Screen;
+use super::pool::Pool;
 use super::programs::{Program, Programs};
 use super::{Selection, Suite};
 use crate::matrix::{self, Ran};
@@ -13,13 +14,13 @@ use std::path::Path;
 const MATRIX: &str = "node_matrix";
 
 /// So many nodes at a time: a node's tests mostly wait, for half a core in all.
-const THREADS: &str = "--test-threads=3";
+const NODES: usize = 3;
 
 /// What the names of the cluster suite's programs begin with.
 const CLUSTER: &str = "cluster_";
 
 /// So many clusters at a time: a control plane wants more than a node.
-const CLUSTER_THREADS: &str = "--test-threads=2";
+const CLUSTERS: usize = 2;
 
 /// Its tests look at one binary, and say with this variable which.
 const STATIC_BINARY: &str = "static_binary";
@@ -79,32 +80,28 @@ pub(super) fn run(
                 }
             }
         }
-        Suite::Node => nodes(programs, args, selection, screen),
+        Suite::Node => nodes(programs, selection, screen),
         Suite::Cluster => {
-            let args: Vec<&str> = args.into_iter().chain([CLUSTER_THREADS]).collect();
+            // The command is built already.
             let env: Vec<_> = programs.cofferdam().map(|path| ("COFFERDAM_BIN", path)).into_iter().collect();
-            all(&programs.with(|name| name.starts_with(CLUSTER)), &args, &env, screen)
+            let pool = Pool { width: CLUSTERS, filter: selection.filter, env: &env };
+            pool.run(&programs.with(|name| name.starts_with(CLUSTER)), screen)
         }
     }
 }
 
 /// The node suite, with what ran of the fault matrix.
-fn nodes(
-    programs: &Programs,
-    mut args: Vec<&str>,
-    selection: &Selection<'_>,
-    screen: &Screen,
-) -> (usize, Vec<String>) {
+fn nodes(programs: &Programs, selection: &Selection<'_>, screen: &Screen) -> (usize, Vec<String>) {
     let records = match tempfile::tempdir() {
         Ok(records) => records,
         Err(e) => return (0, vec![format!("cannot make a temporary directory: {e}")]),
     };
-    args.push(THREADS);
     let mut env = vec![(matrix::RECORDS, records.path())];
     // The command is built already.
     env.extend(programs.cofferdam().map(|path| ("COFFERDAM_BIN", path)));
     let fits = |name: &str| if selection.matrix_only { name == MATRIX } else { name.starts_with("node_") };
-    let (passed, mut failures) = all(&programs.with(fits), &args, &env, screen);
+    let pool = Pool { width: NODES, filter: selection.filter, env: &env };
+    let (passed, mut failures) = pool.run(&programs.with(fits), screen);
     if selection.filter.is_none()
         && let Err(e) = judge(records.path(), selection.write, screen)
     {
@@ -137,7 +134,7 @@ fn all(programs: &[&Program], args: &[&str], env: &[(&str, &Path)], screen: &Scr
     let mut failures = Vec::new();
     for program in programs {
         screen.line(&format!("\n-- {}", program.title()));
-        match program.run(args, env, screen) {
+        match program.run(args, env, &mut |line| screen.line(line)) {
             Ok(tests) => passed += tests,
             Err(e) => failures.push(format!("{e:#}")),
         }

@@ -8,6 +8,14 @@ use std::time::Duration;
 /// Nobody waits long for a cluster that may be broken.
 const LIMIT: Duration = Duration::from_secs(10);
 
+/// The units of a node, and how many lines of each are looked at.
+const UNITS: [(&str, &str); 3] =
+    [("kubelet.service", "40"), ("containerd.service", "150"), ("cofferdam-worker.service", "60")];
+
+/// What Cofferdam has on a node.
+const INSTALLED: &str =
+    "find /opt/cofferdam /var/lib/cofferdam | head -n 200; tail -n 12 /var/lib/cofferdam/log/*";
+
 impl Cluster {
     /// Nodes, pods with their logs, events, and the ends of the journals: for messages about failures.
     pub fn report(&self) -> String {
@@ -18,10 +26,13 @@ impl Cluster {
             text += &self.part(&args);
         }
         for node in self.nodes() {
-            let units = ["-u", "kubelet.service", "-u", "containerd.service", "-u", "cofferdam*"];
-            let mut journal = vec!["journalctl", "--no-pager", "-n", "40"];
-            journal.extend(units);
-            text += &shown(&format!("{}: journal", node.spec().name), node.command(&journal));
+            let name = &node.spec().name;
+            for (unit, lines) in UNITS {
+                let journal = ["journalctl", "--no-pager", "-o", "short-precise", "-n", lines, "-u", unit];
+                text += &shown(&format!("{name}: {unit}"), node.command(&journal));
+            }
+            text +=
+                &shown(&format!("{name}: what is installed"), node.command(&["/bin/sh", "-c", INSTALLED]));
         }
         text += &format!("-- the API server's log\n{}\n", self.log(Component::ApiServer));
         text
