@@ -199,17 +199,21 @@ fn a_plan_is_the_controllers_own_decision_step_by_step() {
     let expected = "\
 STEP  NODE   ACTION   NOTE
 1     new    install
-2     old    upgrade  3 running sandboxes keep their version
--     keeps  keep     proven
+1     old    upgrade  3 running sandboxes keep their version
 -     down   wait     the node is not ready
 -     left   wait     2 sandboxes still run
+-     keeps  keep     proven
 
 RUNTIMECLASS  ACTION
 runsc         create
 gone          delete
 ";
     assert!(text.ends_with(expected), "{text}");
-    assert!(text.contains("2 nodes change in 2 steps (canaries 1, at most 2 unavailable)"), "{text}");
+    // Somebody is proven on it already: no other canary is asked for.
+    assert!(text.contains("2 nodes change at once (canaries 1, at most 2 unavailable)"), "{text}");
+    let alone = view::preview(runtime, &runtimes, &nodes[1..3], &own[1..3], &[], &now());
+    let steps: Vec<_> = alone.nodes.iter().map(|plan| (plan.node.as_str(), plan.step)).collect();
+    assert_eq!(steps, [("new", Some(1)), ("old", Some(2))], "{alone}");
 }
 
 #[test]
