@@ -108,7 +108,10 @@ fn before_anything_is_installed(person: &Person<'_>) {
     // What the table shows is what the objects hold.
     for check in nodes[0]["status"]["checks"].as_array().into_iter().flatten() {
         let (name, result) = (check["name"].as_str().unwrap(), check["result"].as_str().unwrap());
-        assert!(text.lines().any(|l| l.starts_with("n1") && l.contains(name) && l.contains(result)), "{text}");
+        assert!(
+            text.lines().any(|l| l.starts_with("n1") && l.contains(name) && l.contains(result)),
+            "{text}"
+        );
     }
     let one = person.says(0, &["doctor", "n2"]);
     assert!(one.contains("n2") && !one.contains("n1"), "{one}");
@@ -138,9 +141,8 @@ fn a_plan_is_kept(fleet: &Fleet, person: &Person<'_>, package: &Published) {
 
     assert!(person.says(0, &["resume", "crun"]).starts_with("crun: goes on"));
     wait_phase(fleet, "crun", "Complete");
-    let begun = |node: &str| {
-        get(fleet, &["sandboxnode", node])["spec"]["runtimes"][0]["sequence"].as_u64().unwrap()
-    };
+    let begun =
+        |node: &str| get(fleet, &["sandboxnode", node])["spec"]["runtimes"][0]["sequence"].as_u64().unwrap();
     assert!(begun("n1") < begun("n2"), "the canary is the one that was named");
 
     let text = person.says(0, &["plan", "crun"]);
@@ -188,11 +190,15 @@ fn a_failure_is_explained_and_tried_again(fleet: &Fleet, person: &Person<'_>) {
         }
     }
     wait_phase(fleet, "gvisor", "Complete");
-    assert!(person.says(0, &["retry", "gvisor", "--node", "n1"]).contains("n1 tries again, if it failed there"));
+    assert!(
+        person.says(0, &["retry", "gvisor", "--node", "n1"]).contains("n1 tries again, if it failed there")
+    );
 }
 
 fn bad_input_is_answered_clearly(fleet: &Fleet, person: &Person<'_>) {
-    for args in [&["plan", "nope"][..], &["pause", "nope"], &["retry", "nope"], &["nodes", "--runtime", "nope"]] {
+    for args in
+        [&["plan", "nope"][..], &["pause", "nope"], &["retry", "nope"], &["nodes", "--runtime", "nope"]]
+    {
         let text = person.fails(2, args);
         assert!(text.contains("nope") && text.contains("kubectl cofferdam status"), "{args:?}: {text}");
     }
@@ -272,12 +278,14 @@ fn an_upgrade_of_the_chart_touches_no_node(fleet: &Fleet, pods: &BTreeMap<String
     std::thread::sleep(Duration::from_secs(6));
     for runtime in ["crun", "gvisor"] {
         let object = get(fleet, &["sandboxruntime", runtime]);
-        assert_eq!((object["status"]["phase"].as_str(), &object["status"]["nodes"]["ready"]), (Some("Complete"), &2.into()));
+        assert_eq!(
+            (object["status"]["phase"].as_str(), &object["status"]["nodes"]["ready"]),
+            (Some("Complete"), &2.into())
+        );
     }
     let writes = fleet.cluster.requests_since(mark).unwrap();
-    let touched = |r: &&Request| {
-        r.is_write() && r.resource == "nodes" && r.user.contains("cofferdam") && r.code < 300
-    };
+    let touched =
+        |r: &&Request| r.is_write() && r.resource == "nodes" && r.user.contains("cofferdam") && r.code < 300;
     assert_eq!(writes.iter().filter(touched).count(), 0, "labels stay all the time: {writes:#?}");
     has_labels(fleet);
     assert_eq!(specs(), told, "no node was told anything");
@@ -292,7 +300,11 @@ fn has_labels(fleet: &Fleet) {
     for node in NODES {
         let labels = get(fleet, &["node", node])["metadata"]["labels"].clone();
         for handler in LABELS {
-            assert_eq!(labels[format!("cofferdam.node-restriction.kubernetes.io/{handler}")], "true", "{node}");
+            assert_eq!(
+                labels[format!("cofferdam.node-restriction.kubernetes.io/{handler}")],
+                "true",
+                "{node}"
+            );
         }
     }
 }
@@ -370,7 +382,9 @@ fn an_uninstall_cleans_the_nodes_first(fleet: &Fleet, mark: Mark, before: &[Tree
     };
     let last_finalizer = requests
         .iter()
-        .rposition(|r| r.verb == "patch" && r.resource.starts_with("sandboxruntimes") && r.subresource.is_empty())
+        .rposition(|r| {
+            r.verb == "patch" && r.resource.starts_with("sandboxruntimes") && r.subresource.is_empty()
+        })
         .unwrap();
     let agents_go = place("the agents' removal", &|r| r.verb == "delete" && r.resource == "daemonsets.apps");
     assert!(last_finalizer < agents_go, "the nodes are clean before the agents go");

@@ -181,7 +181,9 @@ fn conform(cluster: &Cluster, cache: &Cache, helm: &Helm) {
         xtask::testbed::command::Command::new(program).args(args).input(text).run().unwrap()
     };
     let mut texts: Vec<String> = VARIANTS.iter().map(|values| helm.template(values)).collect();
-    for path in ["deploy/manifests/cofferdam.yaml", "deploy/manifests/crds.yaml", "deploy/no-api/cofferdam.yaml"] {
+    for path in
+        ["deploy/manifests/cofferdam.yaml", "deploy/manifests/crds.yaml", "deploy/no-api/cofferdam.yaml"]
+    {
         texts.push(std::fs::read_to_string(workspace().join(path)).unwrap());
     }
     for entry in std::fs::read_dir(workspace().join("deploy/examples")).unwrap() {

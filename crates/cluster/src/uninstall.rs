@@ -125,11 +125,8 @@ fn handlers(runtimes: &[SandboxRuntime], nodes: &[SandboxNode]) -> BTreeSet<Stri
 async fn users(client: &Client, handlers: &BTreeSet<String>) -> kube::Result<Vec<String>> {
     let classes: Api<RuntimeClass> = Api::all(client.clone());
     let classes = classes.list(&ListParams::default()).await?.items;
-    let ours: BTreeSet<String> = classes
-        .iter()
-        .filter(|class| handlers.contains(&class.handler))
-        .map(ResourceExt::name_any)
-        .collect();
+    let ours: BTreeSet<String> =
+        classes.iter().filter(|class| handlers.contains(&class.handler)).map(ResourceExt::name_any).collect();
     let pods: Api<Pod> = Api::all(client.clone());
     let mut page = ListParams::default().fields(NOT_ENDED).limit(PAGE);
     let mut users = Vec::new();

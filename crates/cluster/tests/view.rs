@@ -172,7 +172,8 @@ fn bare(name: &str) -> SandboxNode {
 
 /// A SandboxNode that was given another revision, and has it.
 fn outdated(name: &str, in_use: u32) -> SandboxNode {
-    let told = json!({"installed": "000000000000", "revision": "000000000000", "version": "1", "inUse": in_use});
+    let told =
+        json!({"installed": "000000000000", "revision": "000000000000", "version": "1", "inUse": in_use});
     let mut own = own(name, told);
     own.spec.runtimes[0].target.revision = from_value(json!("000000000000")).unwrap();
     own
@@ -188,8 +189,14 @@ fn a_plan_is_the_controllers_own_decision_step_by_step() {
         node("left", "b", "True"),
         node("other", "b", "True"),
     ];
-    let own =
-        [own("keeps", json!({})), bare("new"), outdated("old", 3), bare("down"), outdated("left", 2), bare("other")];
+    let own = [
+        own("keeps", json!({})),
+        bare("new"),
+        outdated("old", 3),
+        bare("down"),
+        outdated("left", 2),
+        bare("other"),
+    ];
     let mut runtime = runtime(json!({}));
     runtime.spec.rollout.max_unavailable = IntOrString::Int(2);
     let runtimes = [runtime];
@@ -232,7 +239,10 @@ fn a_plan_looks_past_a_pause_and_names_a_rival() {
     let runtimes = [runtime(json!({})), older];
     let preview = view::preview(&runtimes[0], &runtimes, &nodes, &own, &[], &now());
     assert_eq!(preview.phase, "Conflict");
-    assert!(preview.to_string().contains("belongs to the SandboxRuntime a-gvisor: nothing is done"), "{preview}");
+    assert!(
+        preview.to_string().contains("belongs to the SandboxRuntime a-gvisor: nothing is done"),
+        "{preview}"
+    );
     assert!(preview.nodes.iter().all(|plan| plan.step.is_none()), "{preview}");
 }
 

@@ -28,7 +28,14 @@ impl<'a> Person<'a> {
         path.push(std::env::var_os("PATH").unwrap_or_default());
         let args = [&["cofferdam"], args].concat();
         let output = self.fleet.cluster.kubectl_command(&args).env("PATH", path).run().unwrap();
-        eprintln!("$ kubectl {}  # {}, {:.1?}\n{}{}", args.join(" "), output.status, output.took, output.stdout, output.stderr);
+        eprintln!(
+            "$ kubectl {}  # {}, {:.1?}\n{}{}",
+            args.join(" "),
+            output.status,
+            output.took,
+            output.stdout,
+            output.stderr
+        );
         output
     }
 

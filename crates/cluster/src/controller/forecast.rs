@@ -8,8 +8,8 @@ use crate::api::{PackageRevision, Revision, SandboxNode, SandboxRuntime};
 use crate::runtime_class::KnownHandler;
 use cofferdam_core::name::NodeName;
 use cofferdam_core::rollout::{
-    Action, AgentState, Assignment, Decision, Fleet, Goal, Moment, NodeReport, NodeView, Reason, Time, Wanted,
-    Why, decide,
+    Action, AgentState, Assignment, Decision, Fleet, Goal, Moment, NodeReport, NodeView, Reason, Time,
+    Wanted, Why, decide,
 };
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;

@@ -2,7 +2,7 @@
 
 use super::table::Table;
 use crate::api::names::OWNER_LABEL;
-use crate::api::{SandboxNode, SandboxRuntime};
+use crate::api::{RuntimeClasses, SandboxNode, SandboxRuntime};
 use crate::controller::forecast::{Fate, Forecast, Objects, forecast, is_target};
 use crate::runtime_class;
 use cofferdam_core::rollout::{self, Reason, Wanted, Why};
@@ -98,7 +98,9 @@ pub fn preview(
         },
         canary: rollout.canary,
         nodes: plans,
-        handlers_unknown: forecast.handlers.is_empty() && !leaving,
+        handlers_unknown: forecast.handlers.is_empty()
+            && !leaving
+            && runtime.spec.runtime_classes == RuntimeClasses::Managed,
         runtime_classes: match &forecast.rival {
             Some(_) => Vec::new(),
             None => class_plans(&name, &wanted, classes, leaving),
