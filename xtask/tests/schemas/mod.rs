@@ -33,12 +33,14 @@ fn strict(schema: &mut Value) {
                 object.remove("format");
                 object.insert("type".to_owned(), json!(["integer", "string"]));
             }
-            if object.contains_key("x-kubernetes-int-or-string") {
+            // The schema of schemas has properties with these names: there the value is no `true`.
+            let says = |key: &str| object.get(key) == Some(&json!(true));
+            let unknown_kept = says("x-kubernetes-preserve-unknown-fields");
+            if says("x-kubernetes-int-or-string") {
                 object.insert("type".to_owned(), json!(["integer", "string"]));
             }
             // A map, or whatever: it says so itself.
-            let open = object.contains_key("additionalProperties")
-                || object.contains_key("x-kubernetes-preserve-unknown-fields");
+            let open = unknown_kept || object.contains_key("additionalProperties");
             if object.get("properties").is_some_and(Value::is_object) && !open {
                 object.insert("additionalProperties".to_owned(), json!(false));
             }
