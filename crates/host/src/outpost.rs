@@ -15,8 +15,8 @@ use crate::root::digest_of;
 use crate::systemd::Manager;
 use crate::worker::{self, Job, RUN, Submitted};
 use cofferdam_core::class::Class;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -47,6 +47,9 @@ impl Outpost {
             let text = format!("{RUN} is not there");
             return Err(HostError::new(Class::Unsupported, text).with_hint(format!("{RUN}: {mount}")));
         }
+        // A kubelet that makes the folder for a mount lets everybody look into it.
+        fs::set_permissions(RUN, Permissions::from_mode(0o700))
+            .map_err(|error| HostError::std_io("protect", RUN, error))?;
         let bin = Path::new(RUN).join("bin");
         make_runnable(&mut manager, &bin)?;
         Ok(Self { program: place(&bin)?, unit: unit.to_owned() })

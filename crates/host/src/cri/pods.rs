@@ -51,6 +51,14 @@ pub enum ContainerRun {
     Unknown,
 }
 
+impl ContainerRun {
+    /// Whether it ended, and the engine saw how. One that went with its shim is `Unknown` in containerd's words
+    /// (`unknownExitReason` in its CRI plugin), with code 255.
+    pub fn end_is_known(&self) -> bool {
+        matches!(self, Self::Exited { reason, .. } if !reason.starts_with("Unknown"))
+    }
+}
+
 /// What a command in a container printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecOutput {

@@ -6,7 +6,7 @@ mod target;
 mod uses;
 
 pub use daemon::DaemonArgs;
-pub use facts::facts;
+pub use facts::{facts, has_kubelet};
 pub use target::target;
 pub use uses::uses;
 

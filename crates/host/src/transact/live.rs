@@ -1,7 +1,7 @@
 //! The running engine, for transactions: containerd under systemd.
 
 use super::{Candidate, EngineControl, Expectation};
-use crate::cri::{self, ContainerRun, Cri, ProbeOutcome};
+use crate::cri::{self, Cri, ProbeOutcome};
 use crate::error::{HostError, Result};
 use crate::observe::{self, EnginePaths};
 use crate::rehearse::{self, DaemonOutcome};
@@ -35,6 +35,12 @@ const DUMP_LIMIT: Duration = Duration::from_secs(10);
 
 /// A daemon without sandboxes answers within 200 ms.
 const REHEARSAL_LIMIT: Duration = Duration::from_secs(20);
+
+/// Within this a kubelet has a new sandbox for a pod that lost its own: it looks at its pods every second, and starts
+/// the first one anew without delay.
+const REPLACED_WITHIN: Duration = Duration::from_secs(10);
+
+const REPLACED_POLL: Duration = Duration::from_millis(500);
 
 /// Where containerd has its bundles unless it is told otherwise.
 const USUAL_STATE: &str = "/run/containerd";
@@ -100,6 +106,31 @@ impl<'a> LiveEngine<'a> {
                 Err(error) if started.elapsed() >= patience(&error) => return Err(error),
                 Err(_) => std::thread::sleep(POLL),
             }
+        }
+    }
+
+    /// Refuses if `expect`'s sandboxes are not all there. Where somebody may just have stopped a pod, it waits: a kubelet
+    /// starts a lost one anew within seconds, and a deleted one never.
+    fn refuse_lost_sandboxes(&mut self, expect: &Expectation<'_>, ready: CriReady) -> Result<()> {
+        let started = Instant::now();
+        let mut ready = ready;
+        loop {
+            let cri = Cri::connect(Path::new(ready.socket.as_str()))?;
+            let end_is_known = |id: &str| cri.container_run(id).is_ok_and(|run| run.end_is_known());
+            let probes = |namespace: &str| namespace == cri::PROBE_NAMESPACE;
+            let losses =
+                continuity::losses(expect.sandboxes, &ready.sandboxes, expect.except, probes, end_is_known);
+            let certain = losses.iter().any(|loss| loss.certain);
+            if losses.is_empty() || (!certain && started.elapsed() >= REPLACED_WITHIN) {
+                return Ok(());
+            }
+            if certain || !observe::has_kubelet(self.root) {
+                let texts: Vec<String> = losses.into_iter().map(|loss| loss.text).collect();
+                let text = format!("the restart cost running sandboxes: {}", texts.join("; "));
+                return Err(unavailable(text));
+            }
+            std::thread::sleep(REPLACED_POLL);
+            ready = self.wait_ready()?;
         }
     }
 
@@ -233,15 +264,7 @@ impl EngineControl for LiveEngine<'_> {
         if !missing.is_empty() {
             return Err(unavailable(format!("containerd does not list the handlers {}", missing.join(", "))));
         }
-        let cri = Cri::connect(Path::new(ready.socket.as_str()))?;
-        let ended_well = |id: &str| matches!(cri.container_run(id), Ok(ContainerRun::Exited { code: 0, .. }));
-        let probes = |namespace: &str| namespace == cri::PROBE_NAMESPACE;
-        let losses =
-            continuity::losses(expect.sandboxes, &ready.sandboxes, expect.except, probes, ended_well);
-        if losses.is_empty() {
-            return Ok(());
-        }
-        Err(unavailable(format!("the restart cost running sandboxes: {}", losses.join("; "))))
+        self.refuse_lost_sandboxes(expect, ready)
     }
 
     fn probe(&mut self, handler: &str) -> Result<Verdict> {

@@ -46,7 +46,7 @@ impl<'a> Place<'a> {
     /// Carries out a wish, and shows how it ended. None: it was only shown what it would do.
     pub(super) fn carry_out(
         &mut self,
-        wish: Wish,
+        mut wish: Wish,
         options: Options,
         survey: SurveyOptions,
         named: &mut Named<'_>,
@@ -54,13 +54,15 @@ impl<'a> Place<'a> {
         let asker = history::asker(Through::Apply);
         match self {
             Self::Here(args) => {
-                let planned = match &wish {
+                let planned = match &mut wish {
                     Wish::Install { source, expect } => {
                         let room = TemporaryRoom::default();
                         let root = args.node.open_root()?;
                         let ledger = Store::new(&root)?.ledger()?;
                         let installed = ledger.as_ref().map(|ledger| (&root, ledger));
                         let package = &room.open(source, installed, &mut |_, _| {})?.package;
+                        // A tag may move until the worker asks for it.
+                        source.place = source.place.clone().pinned(package.image);
                         named(&package.descriptor.name)?;
                         look_ahead(&args.node, &survey, args.dry_run, |survey| {
                             let rehearse = !args.skip_rehearsal;

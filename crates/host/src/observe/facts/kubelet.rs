@@ -26,6 +26,11 @@ pub(super) fn kubelet(root: &HostRoot) -> Fact<Option<Kubelet>> {
     Ok(args.map(|_| Kubelet { source, cgroup_driver: None }))
 }
 
+/// Whether a kubelet runs.
+pub fn has_kubelet(root: &HostRoot) -> bool {
+    arguments(root).is_some()
+}
+
 /// The arguments of the process that is a kubelet; none if there is none.
 fn arguments(root: &HostRoot) -> Option<Vec<String>> {
     let processes = root.list(&HostPath::new("/proc").ok()?).ok()?;

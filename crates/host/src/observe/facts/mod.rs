@@ -18,6 +18,7 @@ use cofferdam_core::doctor::facts::{Clock, DEVICES, OsRelease};
 use cofferdam_core::doctor::{Fact, Facts, Unseen};
 use cofferdam_core::name::HostPath;
 use cofferdam_core::observation::{CriObservation, EngineObservation};
+pub use kubelet::has_kubelet;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
