@@ -3,6 +3,11 @@
 // Helpers outside of #[test] functions fail their test by panicking, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod schemas;
+
+use cofferdam_cluster::render::{Options, render};
+use cofferdam_cluster::{file, workload};
+use cofferdam_core::descriptor;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,6 +15,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 use xtask::task::build::workspace;
 use xtask::testbed::cache::Cache;
+use xtask::testbed::trial::wait_for;
 use xtask::testbed::{Cluster, ClusterSpec, gotools};
 
 /// What the chart is rendered for: helm knows older versions only.
@@ -100,6 +106,102 @@ fn chart_manifests_and_examples_hold_before_a_real_api_server() {
         );
     }
     examples(&cluster);
+    moving(&cluster);
+    conform(&cluster, &cache, &helm);
+}
+
+/// What docs/moving.md shows of ours: read, rendered, and put before the API server.
+fn moving(cluster: &Cluster) {
+    let text = std::fs::read_to_string(workspace().join("docs/moving.md")).unwrap();
+    let (mut objects, mut files, mut descriptors) = (0, 0, 0);
+    for block in blocks(&text) {
+        if block.starts_with("schema = 1") {
+            descriptor::parse("docs/moving.md", &block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+            descriptors += 1;
+            continue;
+        }
+        let object = block.starts_with("apiVersion: cofferdam.dev");
+        if !object && !block.starts_with("artifactsDir:") {
+            continue;
+        }
+        if object {
+            taken(cluster, &block);
+        }
+        let file = file::parse("docs/moving.md", &block).unwrap_or_else(|error| panic!("{error}\n{block}"));
+        let options = Options {
+            no_api: true,
+            image: workload::IMAGE.to_owned(),
+            namespace: "cofferdam-system".to_owned(),
+            prune: false,
+            selinux_type: None,
+        };
+        let rendered = render(&file, &options).unwrap();
+        // The namespace is there already.
+        let args = ["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f", "-"];
+        let output = cluster.kubectl_command(&args).input(rendered.as_str()).run().unwrap();
+        assert!(output.success(), "{output:?}\n{rendered}");
+        *(if object { &mut objects } else { &mut files }) += 1;
+    }
+    assert_eq!((objects, files, descriptors), (3, 1, 2), "a block of the page is not recognised any more");
+}
+
+/// The indented blocks of a page.
+fn blocks(text: &str) -> Vec<String> {
+    let mut blocks = vec![String::new()];
+    for line in text.lines() {
+        match (line.strip_prefix("    "), blocks.last_mut()) {
+            (Some(code), Some(block)) => block.push_str(&format!("{code}\n")),
+            // An empty line belongs to the block before, if it goes on.
+            (None, Some(block)) if line.is_empty() && !block.is_empty() => block.push('\n'),
+            _ => blocks.push(String::new()),
+        }
+    }
+    blocks.retain(|block| !block.trim().is_empty());
+    blocks
+}
+
+/// kubeconform with the schemas of this very API server, our CRDs' among them: no network, and nothing out of date.
+fn conform(cluster: &Cluster, cache: &Cache, helm: &Helm) {
+    let tools = gotools::kubeconform(cache).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // What a CRD brought is published a moment later.
+    let document = wait_for("the CRDs in the API server's OpenAPI", Duration::from_secs(60), || {
+        let text = cluster.kubectl_ok(&["get", "--raw", "/openapi/v2"])?;
+        Ok(text.contains("dev.cofferdam.v1alpha1.SandboxNode").then_some(text))
+    });
+    let document: Value = serde_json::from_str(&document.unwrap()).unwrap();
+    schemas::write(&document, folder.path());
+    let location = format!(
+        "{}/{{{{.Group}}}}-{{{{.ResourceAPIVersion}}}}-{{{{.ResourceKind}}}}.json",
+        folder.path().display()
+    );
+    let kubeconform = |text: &str| {
+        let args = ["-strict", "-summary", "-schema-location", &location, "-"];
+        let program = tools.path().join("bin/kubeconform");
+        xtask::testbed::command::Command::new(program).args(args).input(text).run().unwrap()
+    };
+    let mut texts: Vec<String> = VARIANTS.iter().map(|values| helm.template(values)).collect();
+    for path in
+        ["deploy/manifests/cofferdam.yaml", "deploy/manifests/crds.yaml", "deploy/no-api/cofferdam.yaml"]
+    {
+        texts.push(std::fs::read_to_string(workspace().join(path)).unwrap());
+    }
+    for entry in std::fs::read_dir(workspace().join("deploy/examples")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            texts.push(std::fs::read_to_string(path).unwrap());
+        }
+    }
+    for text in &texts {
+        let output = kubeconform(text);
+        assert!(output.success(), "{output:#?}");
+        assert!(output.stdout.contains("Invalid: 0, Errors: 0, Skipped: 0"), "{output:#?}");
+    }
+    // It can say no: to an unknown key in a core kind, and in ours.
+    let spoilt = texts[0].replace("replicas:", "replicaz:");
+    assert!(!kubeconform(&spoilt).success());
+    let example = std::fs::read_to_string(workspace().join("deploy/examples/gvisor.yaml")).unwrap();
+    assert!(!kubeconform(&example.replace("spec:", "spec:\n  packag: {}")).success());
 }
 
 /// The API server would take these objects, strictly.

@@ -2,18 +2,30 @@
 //!
 //! It looks first, and refuses while sandboxes run: then nothing is deleted. Else it deletes the SandboxRuntimes; the
 //! controller's finalizer keeps each until no node has it any more.
+//!
+//! Who uses a runtime is asked of the API server: what agents report may be as old as a heartbeat. A sandbox that the API
+//! server does not know, or that starts meanwhile, is seen by the worker before it removes anything.
 
-use crate::api::{PodRef, SandboxNode, SandboxRuntime};
+use crate::api::{SandboxNode, SandboxRuntime};
 use crate::client::ClientError;
+use crate::runtime_class;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::api::{DeleteParams, ListParams, Preconditions};
 use kube::{Api, Client, ResourceExt};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 const POLL: Duration = Duration::from_secs(1);
 
 /// So many pods or nodes are named.
 const NAMED: usize = 20;
+
+/// How many pods a page of a list has.
+const PAGE: u32 = 500;
+
+/// Pods that have ended use nothing.
+const NOT_ENDED: &str = "status.phase!=Succeeded,status.phase!=Failed";
 
 /// Why the nodes are not clean.
 #[derive(Debug, thiserror::Error)]
@@ -60,13 +72,15 @@ pub async fn clean(
 ) -> Result<Vec<String>, UninstallError> {
     let end = Instant::now() + limit;
     let runtimes: Api<SandboxRuntime> = Api::all(client.clone());
-    let nodes: Api<SandboxNode> = Api::all(client);
+    let nodes: Api<SandboxNode> = Api::all(client.clone());
     // The server's own word, not a cache's.
     let all = ListParams::default();
     let list = runtimes.list(&all).await?.items;
     let names: Vec<String> = list.iter().map(ResourceExt::name_any).collect();
-    if let Some(users) = users(&nodes.list(&all).await?.items) {
-        return Err(UninstallError::InUse(users));
+    let handlers = handlers(&list, &nodes.list(&all).await?.items);
+    let users = users(&client, &handlers).await?;
+    if !users.is_empty() {
+        return Err(UninstallError::InUse(some_of(users)));
     }
     for runtime in &list {
         let preconditions = Preconditions { uid: runtime.uid(), resource_version: None };
@@ -99,34 +113,39 @@ pub async fn clean(
     }
 }
 
-/// Who uses a runtime; none if nobody does.
-fn users(nodes: &[SandboxNode]) -> Option<String> {
-    let mut pods: Vec<String> = Vec::new();
-    let (mut all, mut unnamed) = (0, BTreeMap::new());
-    for node in nodes {
-        for state in node.status.iter().flat_map(|status| &status.runtimes) {
-            let named = state.pods.len().min(state.in_use as usize);
-            all += state.in_use as usize;
-            if state.in_use as usize > named {
-                *unnamed.entry(node.name_any()).or_insert(0) += state.in_use as usize - named;
-            }
-            let describe = |PodRef { namespace, name }: &PodRef| {
-                format!("{namespace}/{name} on {} ({})", node.name_any(), state.name)
-            };
-            pods.extend(state.pods.iter().map(describe));
+/// The handlers that these SandboxRuntimes have on nodes, or will have.
+fn handlers(runtimes: &[SandboxRuntime], nodes: &[SandboxNode]) -> BTreeSet<String> {
+    let states = nodes.iter().filter_map(|node| node.status.as_ref()).flat_map(|status| &status.runtimes);
+    let reported = states.flat_map(|state| &state.handlers).map(|handler| handler.name.clone());
+    let known = runtimes.iter().flat_map(|runtime| runtime_class::handlers(&runtime.spec, &[]));
+    reported.chain(known.map(|handler| handler.name)).collect()
+}
+
+/// The pods on nodes whose RuntimeClass names one of these handlers.
+async fn users(client: &Client, handlers: &BTreeSet<String>) -> kube::Result<Vec<String>> {
+    let classes: Api<RuntimeClass> = Api::all(client.clone());
+    let classes = classes.list(&ListParams::default()).await?.items;
+    let ours: BTreeSet<String> =
+        classes.iter().filter(|class| handlers.contains(&class.handler)).map(ResourceExt::name_any).collect();
+    let pods: Api<Pod> = Api::all(client.clone());
+    let mut page = ListParams::default().fields(NOT_ENDED).limit(PAGE);
+    let mut users = Vec::new();
+    loop {
+        let list = pods.list(&page).await?;
+        users.extend(list.items.iter().filter_map(|pod| user(pod, &ours)));
+        page.continue_token = list.metadata.continue_.filter(|token| !token.is_empty());
+        if page.continue_token.is_none() {
+            return Ok(users);
         }
     }
-    if all == 0 {
-        return None;
-    }
-    let mut what = some_of(pods);
-    for (node, count) in unnamed.iter().take(NAMED) {
-        if !what.is_empty() {
-            what.push_str(", ");
-        }
-        what.push_str(&format!("{count} more on {node}"));
-    }
-    Some(what)
+}
+
+/// The pod, if it is on a node and has one of these RuntimeClasses.
+fn user(pod: &Pod, classes: &BTreeSet<String>) -> Option<String> {
+    let spec = pod.spec.as_ref()?;
+    let (class, node) = (spec.runtime_class_name.as_ref()?, spec.node_name.as_ref()?);
+    let namespace = pod.namespace().unwrap_or_default();
+    classes.contains(class).then(|| format!("{namespace}/{} on {node} ({class})", pod.name_any()))
 }
 
 /// What is not gone yet, and where.

@@ -136,6 +136,10 @@ runtimeClasses:
 - name: a
   artifact: {}
   artifacts: {url: \"registry.example/a:1\"}
+- name: e
+  artifacts: {url: \"registry.example/e:1\", pullSecret: 123}
+- name: 7
+  artifacts: {url: [x]}
 ";
     let found = findings(text).join("\n");
     for expected in [
@@ -144,6 +148,9 @@ runtimeClasses:
         "`runtimeClasses[3].artifacts` has no `url`",
         "9:3: `runtimeClasses[4]` has no key `artifact`",
         "the runtime class `a` stands here and in line 2",
+        "`runtimeClasses[5].artifacts.pullSecret` takes a text, not a number",
+        "`runtimeClasses[6].name` takes a text, not a number",
+        "`runtimeClasses[6].artifacts.url` takes a text, not a list",
     ] {
         assert!(found.contains(expected), "{expected:?} is not in\n{found}");
     }

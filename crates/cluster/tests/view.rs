@@ -8,6 +8,7 @@ use cofferdam_cluster::view;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::{Value, from_value, json};
 
 fn now() -> Time {
@@ -42,7 +43,10 @@ fn own(name: &str, state: Value) -> SandboxNode {
     told.as_object_mut().unwrap().extend(state.as_object().unwrap().clone());
     from_value(json!({
         "apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxNode",
-        "metadata": {"name": name},
+        // What the API server notes of a write tells when the agent was heard.
+        "metadata": {"name": name, "managedFields": [
+            {"manager": "cofferdam-agent", "operation": "Update", "time": "2026-01-01T11:59:30Z"},
+        ]},
         "spec": {"nodeUID": format!("uid-{name}"), "runtimes": [{
             "name": "gvisor", "sequence": 3, "attempt": 2, "since": 1767261600_u64,
             "target": {"revision": target(), "package": package()},
@@ -150,8 +154,33 @@ fn checks_of_all_nodes() {
     assert_eq!(text, "NODE  CHECK  RESULT  BECAUSE\nw1    kvm    no      /dev/kvm is not there\n");
 }
 
+fn class(name: &str, owner: &str) -> RuntimeClass {
+    from_value(json!({
+        "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": name,
+        "metadata": {"name": name, "labels": {"cofferdam.dev/sandboxruntime": owner}},
+    }))
+    .unwrap()
+}
+
+/// A SandboxNode that was told nothing yet.
+fn bare(name: &str) -> SandboxNode {
+    let mut own = own(name, json!({}));
+    own.spec.runtimes.clear();
+    own.status.as_mut().unwrap().runtimes.clear();
+    own
+}
+
+/// A SandboxNode that was given another revision, and has it.
+fn outdated(name: &str, in_use: u32) -> SandboxNode {
+    let told =
+        json!({"installed": "000000000000", "revision": "000000000000", "version": "1", "inUse": in_use});
+    let mut own = own(name, told);
+    own.spec.runtimes[0].target.revision = from_value(json!("000000000000")).unwrap();
+    own
+}
+
 #[test]
-fn a_plan_tells_who_changes_first_and_what_becomes_of_runtime_classes() {
+fn a_plan_is_the_controllers_own_decision_step_by_step() {
     let nodes = [
         node("keeps", "a", "True"),
         node("new", "a", "True"),
@@ -160,32 +189,67 @@ fn a_plan_tells_who_changes_first_and_what_becomes_of_runtime_classes() {
         node("left", "b", "True"),
         node("other", "b", "True"),
     ];
-    let old = json!({"installed": "000000000000", "version": "1", "inUse": 3});
-    let own = [own("keeps", json!({})), own("old", old.clone()), own("left", old)];
-    let class = |name: &str, owner: &str| -> RuntimeClass {
-        from_value(json!({
-            "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": name,
-            "metadata": {"name": name, "labels": {"cofferdam.dev/sandboxruntime": owner}},
-        }))
-        .unwrap()
-    };
-    let preview =
-        view::preview(&runtime(json!({})), &nodes, &own, &[class("gone", "gvisor"), class("x", "y")]);
-    let text = preview.to_string();
-    assert!(text.contains("2 nodes change: 1 first, then at most 1 unavailable at a time"), "{text}");
-    let table = "\
-NODE   ACTION   NOTE
-new    install
-old    upgrade  3 running sandboxes keep their version
-down   wait     the node is not Ready
-left   remove   not selected any more; waits for 3 sandboxes
-keeps  keep     proven
+    let own = [
+        own("keeps", json!({})),
+        bare("new"),
+        outdated("old", 3),
+        bare("down"),
+        outdated("left", 2),
+        bare("other"),
+    ];
+    let mut runtime = runtime(json!({}));
+    runtime.spec.rollout.max_unavailable = IntOrString::Int(2);
+    let runtimes = [runtime];
+    let [runtime] = &runtimes;
+    let classes = [class("gone", "gvisor"), class("x", "y")];
+    let text = view::preview(runtime, &runtimes, &nodes, &own, &classes, &now()).to_string();
+    let expected = "\
+STEP  NODE   ACTION   NOTE
+1     new    install
+1     old    upgrade  3 running sandboxes keep their version
+-     down   wait     the node is not ready
+-     left   wait     2 sandboxes still run
+-     keeps  keep     proven
 
 RUNTIMECLASS  ACTION
 runsc         create
 gone          delete
 ";
-    assert!(text.ends_with(table), "{text}");
-    let taken = view::preview(&runtime(json!({})), &nodes, &own, &[class("runsc", "another")]);
+    assert!(text.ends_with(expected), "{text}");
+    // Somebody is proven on it already: no other canary is asked for.
+    assert!(text.contains("2 nodes change at once (canaries 1, at most 2 unavailable)"), "{text}");
+    let alone = view::preview(runtime, &runtimes, &nodes[1..3], &own[1..3], &[], &now());
+    let steps: Vec<_> = alone.nodes.iter().map(|plan| (plan.node.as_str(), plan.step)).collect();
+    assert_eq!(steps, [("new", Some(1)), ("old", Some(2))], "{alone}");
+}
+
+#[test]
+fn a_plan_looks_past_a_pause_and_names_a_rival() {
+    let nodes = [node("w1", "a", "True")];
+    let own = [bare("w1")];
+    let mut paused = runtime(json!({}));
+    paused.spec.rollout.paused = true;
+    let runtimes = [paused];
+    let preview = view::preview(&runtimes[0], &runtimes, &nodes, &own, &[], &now());
+    assert_eq!((preview.nodes[0].action, preview.nodes[0].step), ("install", Some(1)));
+    assert!(preview.to_string().contains("paused: nothing happens until"), "{preview}");
+
+    let mut older = runtime(json!({}));
+    older.metadata.name = Some("a-gvisor".to_owned());
+    let runtimes = [runtime(json!({})), older];
+    let preview = view::preview(&runtimes[0], &runtimes, &nodes, &own, &[], &now());
+    assert_eq!(preview.phase, "Conflict");
+    assert!(
+        preview.to_string().contains("belongs to the SandboxRuntime a-gvisor: nothing is done"),
+        "{preview}"
+    );
+    assert!(preview.nodes.iter().all(|plan| plan.step.is_none()), "{preview}");
+}
+
+#[test]
+fn a_class_of_someone_else_is_a_conflict() {
+    let runtimes = [runtime(json!({}))];
+    let (nodes, own) = ([node("w1", "a", "True")], [own("w1", json!({}))]);
+    let taken = view::preview(&runtimes[0], &runtimes, &nodes, &own, &[class("runsc", "another")], &now());
     assert_eq!(taken.runtime_classes[0].action, "conflict");
 }

@@ -50,6 +50,8 @@ pub enum Kind {
     Works(Release),
     /// One whose program ends at once: it can be installed, and starts no sandbox.
     Broken,
+    /// Another runtime, crun.
+    Crun,
 }
 
 /// A cluster with Cofferdam on it.
@@ -77,7 +79,8 @@ impl Fleet {
         for node in fleet.cluster.nodes().iter().step_by(2) {
             node.ok(&["mount", "-o", "remount,noexec", "/run"])?;
         }
-        fleet.load_image()?;
+        fleet.build_image()?;
+        fleet.load_image(TAG)?;
         fleet.make_namespace()?;
         fleet.install_chart(values)?;
         Ok(fleet)
@@ -88,7 +91,7 @@ impl Fleet {
         self.files.path().join(name)
     }
 
-    fn load_image(&self) -> Result<()> {
+    fn build_image(&self) -> Result<()> {
         // What only a debugger reads makes a test's program five times as large.
         packages::ensure(&["binutils"])?;
         let program = self.file("cofferdam");
@@ -99,7 +102,15 @@ impl Fleet {
             why: format!("{error:#}"),
             next: "cargo xtask image".to_owned(),
         })?;
-        self.cluster.load_image(&layout, &format!("{IMAGE}:{TAG}"))
+        Ok(())
+    }
+
+    /// Gives the nodes Cofferdam's image under this tag.
+    ///
+    /// # Errors
+    /// A node does not take it.
+    pub fn load_image(&self, tag: &str) -> Result<()> {
+        self.cluster.load_image(&self.file("image"), &format!("{IMAGE}:{tag}"))
     }
 
     fn make_namespace(&self) -> Result<()> {
@@ -115,8 +126,7 @@ impl Fleet {
     }
 
     fn install_chart(&self, values: &[&str]) -> Result<()> {
-        let chart = workspace().join("deploy/chart/cofferdam");
-        let chart = chart.display().to_string();
+        let chart = chart();
         let image = format!("image.repository={IMAGE}");
         let tag = format!("image.tag={TAG}");
         let secrets = format!("agent.pullSecrets={{{SECRET}}}");
@@ -144,11 +154,12 @@ impl Fleet {
     pub fn publish(&self, kind: Kind, name: &str, tag: &str) -> Result<Published> {
         let dir = tempfile::tempdir_in(self.files.path())
             .map_err(Error::io("make a directory in", self.files.path()))?;
-        let release = match kind {
-            Kind::Works(release) => release,
-            Kind::Broken => Release::New,
+        let (runtime, release) = match kind {
+            Kind::Works(release) => (Runtime::GvisorOci, release),
+            Kind::Broken => (Runtime::GvisorOci, Release::New),
+            Kind::Crun => (Runtime::Crun, Release::Old),
         };
-        package::pack(&Cache::open()?, Runtime::GvisorOci, release, dir.path())?;
+        package::pack(&Cache::open()?, runtime, release, dir.path())?;
         if kind == Kind::Broken {
             break_it(dir.path())?;
         }
@@ -189,6 +200,11 @@ impl Fleet {
              source:\n      oci:\n        reference: {reference}\n        pullSecret: {SECRET}\n        caBundle: |\n{ca}{more}"
         )
     }
+}
+
+/// The chart.
+pub fn chart() -> String {
+    workspace().join("deploy/chart/cofferdam").display().to_string()
 }
 
 /// Makes the runtime's program one that ends at once, in a version of its own.

@@ -67,6 +67,13 @@ pub(super) struct Unreadable {
     pub(super) classes: BTreeMap<String, String>,
 }
 
+impl Snapshot {
+    /// The older claims a handler.
+    pub(super) fn in_order(runtimes: &mut [Arc<SandboxRuntime>]) {
+        runtimes.sort_by_key(|runtime| (runtime.creation_timestamp().map(|time| time.0), runtime.name_any()));
+    }
+}
+
 /// Since when agents' reports have come without a gap.
 #[derive(Debug)]
 struct Hearing {
@@ -144,8 +151,7 @@ impl Cache {
 
     pub(super) fn snapshot(&self) -> Snapshot {
         let (mut runtimes, unreadable_runtimes) = self.runtimes.read();
-        // The older claims a handler.
-        runtimes.sort_by_key(|runtime| (runtime.creation_timestamp().map(|time| time.0), runtime.name_any()));
+        Snapshot::in_order(&mut runtimes);
         let (sandbox_nodes, unreadable_sandbox_nodes) = self.sandbox_nodes.read();
         let (nodes, unreadable_nodes) = self.nodes.read();
         let (classes, unreadable_classes) = self.classes.read();

@@ -6,6 +6,7 @@
 //! claims    which SandboxRuntime owns which handler (pure)
 //! view      objects -> what a decision depends on (pure; the decision is cofferdam_core::rollout)
 //! marks     announcements -> labels and taints of nodes (pure)
+//! forecast  what would be done, told without writing (pure; for `kubectl cofferdam plan`)
 //! truth     a decision -> status and conditions (pure)
 //! write     every write to the API
 //! pass      one round over everything: view, decide, write
@@ -19,6 +20,7 @@
 
 mod cache;
 mod claims;
+pub(crate) mod forecast;
 mod marks;
 mod pass;
 mod run;

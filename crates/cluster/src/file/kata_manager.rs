@@ -1,7 +1,8 @@
 //! k8s-kata-manager's configuration, translated: each of its classes becomes a runtime whose package is the artifact.
 //!
-//! Such an artifact is a guest kernel, an image and one configuration for a Kata that is installed already: a package with
-//! `[base]`. What the original skipped silently (an entry without a name or a url) is an error here.
+//! Such an artifact is a guest kernel, an image and one configuration, for a Kata that is on the node already: its shim and
+//! its hypervisor are not in it, nor is it said which they are. So no descriptor can be made up for it, and the host refuses
+//! an artifact without one ([`super::advice`] says what to do). What the original skipped silently (an entry without a name or a url) is an error here.
 
 use super::finding::{Finding, Findings};
 use super::schema::there_are;
@@ -62,13 +63,13 @@ fn declared(class: &Tree, index: usize, findings: &mut Vec<Finding>) -> Option<D
         findings.push(Finding::new(artifacts.at, format!("`{inner}.url`: {error}")));
     }
     let name = name?;
-    let secret = artifacts.get("pullSecret").and_then(Tree::text).filter(|text| !text.is_empty());
+    let secret = pull_secret(artifacts, &inner, findings);
     let spec = SandboxRuntimeSpec {
         package: PackageSpec {
             source: SourceSpec {
                 oci: Some(OciSource {
                     reference: url,
-                    pull_secret: secret.map(str::to_owned),
+                    pull_secret: secret,
                     ca_bundle: None,
                     plain_http: false,
                 }),
@@ -89,13 +90,33 @@ fn declared(class: &Tree, index: usize, findings: &mut Vec<Finding>) -> Option<D
     Some(Declared { name, spec, at: class.at })
 }
 
-fn text(tree: &Tree, key: &str, path: &str, findings: &mut Vec<Finding>) -> Option<String> {
-    let text = tree.get(key).and_then(Tree::text).filter(|text| !text.is_empty());
-    if text.is_none() {
-        let hint = format!("give it a `{key}`, or take the entry out");
-        findings.push(Finding::new(tree.at, format!("`{path}` has no `{key}`")).hint(hint));
+/// The secret's name. Empty and null mean none, as in the original; another type is no name.
+fn pull_secret(artifacts: &Tree, path: &str, findings: &mut Vec<Finding>) -> Option<String> {
+    let tree = artifacts.get("pullSecret")?;
+    match &tree.kind {
+        Kind::Text(name) => (!name.is_empty()).then(|| name.clone()),
+        Kind::Null => None,
+        kind => {
+            let what = format!("`{path}.pullSecret` takes a text, not {}", kind.name());
+            findings.push(Finding::new(tree.at, what).hint("put the name into quotes"));
+            None
+        }
     }
-    text.map(str::to_owned)
+}
+
+fn text(tree: &Tree, key: &str, path: &str, findings: &mut Vec<Finding>) -> Option<String> {
+    match tree.get(key).map(|value| (value.at, &value.kind)) {
+        Some((_, Kind::Text(text))) if !text.is_empty() => return Some(text.clone()),
+        Some((at, kind)) if !matches!(kind, Kind::Null | Kind::Text(_)) => {
+            let what = format!("`{path}.{key}` takes a text, not {}", kind.name());
+            findings.push(Finding::new(at, what).hint("put it into quotes"));
+        }
+        _ => {
+            let hint = format!("give it a `{key}`, or take the entry out");
+            findings.push(Finding::new(tree.at, format!("`{path}` has no `{key}`")).hint(hint));
+        }
+    }
+    None
 }
 
 fn selector(class: &Tree, path: &str, findings: &mut Vec<Finding>) -> BTreeMap<String, String> {

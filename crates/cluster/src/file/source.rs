@@ -32,7 +32,8 @@ fn pull_secret(folder: &Path, name: &str) -> Result<String> {
 #[must_use]
 pub fn advice(form: Form, class: Class) -> Option<&'static str> {
     (form == Form::KataManager && class == Class::Invalid).then_some(
-        "this artifact is a kernel, an image and a configuration for a Kata that is there already; this release installs \
-         packages that describe themselves by a runtime.toml (docs/moving.md)",
+        "k8s-kata-manager's artifacts hold a guest kernel, an image and a configuration, but not the Kata that runs them. Put \
+         them into one folder with a Kata release and a runtime.toml, push that with `cofferdam pack DIR --push \
+         oci:REFERENCE`, and write its reference as `url`: docs/moving.md shows each step",
     )
 }

@@ -46,6 +46,13 @@ pub fn runtimes(runtimes: &[SandboxRuntime]) -> String {
     table.to_string()
 }
 
+/// Whether a node has this runtime, or should have it.
+pub fn concerns(node: &SandboxNode, runtime: &str) -> bool {
+    let states = node.status.iter().flat_map(|status| &status.runtimes);
+    node.spec.runtimes.iter().any(|assigned| assigned.name == runtime)
+        || states.into_iter().any(|state| state.name == runtime)
+}
+
 /// SandboxNodes: one line for each runtime on each. Of one runtime only, if it is given.
 pub fn nodes(nodes: &[SandboxNode], only: Option<&str>, now: &Time) -> String {
     let mut table =

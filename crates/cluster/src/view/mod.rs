@@ -16,7 +16,7 @@ mod plan;
 mod table;
 
 pub use explain::explain;
-pub use lists::{checks, nodes, runtimes};
+pub use lists::{checks, concerns, nodes, runtimes};
 pub use plan::{Preview, preview};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

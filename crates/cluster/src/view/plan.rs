@@ -1,15 +1,17 @@
-//! What a rollout would do, from what is in the API now.
+//! What a rollout would do, from what is in the API now: the controller's own decision, told without writing.
 
 use super::table::Table;
 use crate::api::names::OWNER_LABEL;
-use crate::api::{HandlerState, PackageRevision, SandboxNode, SandboxRuntime, State, Wanted};
-use crate::runtime_class::runtime_classes;
+use crate::api::{RuntimeClasses, SandboxNode, SandboxRuntime};
+use crate::controller::forecast::{Fate, Forecast, Objects, forecast, is_target};
+use crate::runtime_class;
+use cofferdam_core::rollout::{self, Reason, Wanted, Why};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::node::v1::RuntimeClass;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use serde::Serialize;
-use std::fmt::Write;
 
 /// What a rollout would do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -17,9 +19,15 @@ use std::fmt::Write;
 pub struct Preview {
     /// The SandboxRuntime.
     pub runtime: String,
-    /// The revision that nodes should have.
-    pub revision: String,
-    /// Whether it is paused.
+    /// The revision that nodes should have; none if it is being deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// How the rollout stands, as in its status.
+    pub phase: &'static str,
+    /// What stands in the way of the whole, if something does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Whether it is paused: what is told here begins after that.
     pub paused: bool,
     /// How many nodes may be without a proven runtime.
     pub max_unavailable: String,
@@ -38,9 +46,12 @@ pub struct Preview {
 pub struct NodePlan {
     /// Which.
     pub node: String,
-    /// `install`, `upgrade`, `keep`, `remove` or `wait`.
+    /// `install`, `upgrade`, `retry`, `roll-back`, `remove`, `keep` or `wait`.
     pub action: &'static str,
-    /// Why, or in which order.
+    /// When, from 1: nodes of one step change at the same time, those of the next one after their success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step: Option<usize>,
+    /// Why.
     pub note: String,
 }
 
@@ -53,95 +64,88 @@ pub struct ClassPlan {
     pub action: &'static str,
 }
 
-/// What a rollout of `runtime` would do to these nodes.
+/// What the controller would do about `runtime`, which is one of `runtimes`, if every change succeeds.
 pub fn preview(
     runtime: &SandboxRuntime,
+    runtimes: &[SandboxRuntime],
     nodes: &[Node],
     own: &[SandboxNode],
     classes: &[RuntimeClass],
+    now: &Time,
 ) -> Preview {
     let name = runtime.name_any();
-    let target = PackageRevision::of(&runtime.spec.package, &runtime.spec.skip_checks);
+    let objects = Objects { runtimes, nodes, sandbox_nodes: own };
+    let moment = rollout::Time(u64::try_from(now.0.as_second()).unwrap_or(0));
+    let forecast = forecast(runtime, &objects, moment);
     let rollout = &runtime.spec.rollout;
-    let mut plans: Vec<(u8, NodePlan)> = nodes
-        .iter()
-        .filter_map(|node| {
-            let own = own.iter().find(|own| own.name_any() == node.name_any());
-            node_plan(runtime, &name, &target, node, own)
-        })
-        .collect();
-    plans.sort_by(|one, other| (one.0, &one.1.node).cmp(&(other.0, &other.1.node)));
-    let reported: Vec<HandlerState> = own
-        .iter()
-        .filter_map(|own| own.status.as_ref())
-        .flat_map(|status| &status.runtimes)
-        .filter(|state| state.name == name)
-        .flat_map(|state| state.handlers.clone())
-        .collect();
-    let wanted = runtime_classes(&name, &runtime.spec, &reported);
+    let leaving = forecast.target.is_none();
+    let wanted = match (leaving, &forecast.rival) {
+        (false, None) => runtime_class::of(&name, &runtime.spec, &forecast.handlers),
+        _ => Vec::new(),
+    };
+    let mut plans: Vec<NodePlan> = forecast.nodes.iter().map(|fate| node_plan(fate, &forecast)).collect();
+    // Those that change first come first; then those that wait; those that stay as they are come last.
+    plans.sort_by_key(|plan| {
+        (plan.step.unwrap_or(usize::MAX), plan.action == "keep", plan.action, plan.node.clone())
+    });
     Preview {
-        revision: target.revision.to_string(),
+        revision: forecast.target.as_ref().map(ToString::to_string),
+        phase: forecast.phase,
         paused: rollout.paused,
         max_unavailable: match &rollout.max_unavailable {
             IntOrString::Int(number) => number.to_string(),
             IntOrString::String(text) => text.clone(),
         },
         canary: rollout.canary,
-        nodes: plans.into_iter().map(|(_, plan)| plan).collect(),
-        handlers_unknown: wanted.is_empty()
-            && runtime.spec.runtime_classes == crate::api::RuntimeClasses::Managed,
-        runtime_classes: class_plans(&name, &wanted, classes),
+        nodes: plans,
+        handlers_unknown: forecast.handlers.is_empty()
+            && !leaving
+            && runtime.spec.runtime_classes == RuntimeClasses::Managed,
+        runtime_classes: match &forecast.rival {
+            Some(_) => Vec::new(),
+            None => class_plans(&name, &wanted, classes, leaving),
+        },
+        note: forecast.rival.or(forecast.note),
         runtime: name,
     }
 }
 
-/// With its place in the order: those that change first come first.
-fn node_plan(
-    runtime: &SandboxRuntime,
-    name: &str,
-    target: &PackageRevision,
-    node: &Node,
-    own: Option<&SandboxNode>,
-) -> Option<(u8, NodePlan)> {
-    let matches = runtime.spec.node_selector.iter().all(|(key, value)| node.labels().get(key) == Some(value));
-    let assigned = own.and_then(|own| own.spec.runtimes.iter().find(|assigned| assigned.name == name));
-    let state = own
-        .and_then(|own| own.status.as_ref())
-        .and_then(|status| status.runtimes.iter().find(|state| state.name == name));
-    let there = state.is_some_and(|state| state.installed.is_some() || !state.version.is_empty());
-    let in_use = state.map_or(0, |state| state.in_use);
-    let kept =
-        if in_use > 0 { format!("{in_use} running sandboxes keep their version") } else { String::new() };
-    let spec = node.spec.as_ref();
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let ready = conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    let cordoned = spec.and_then(|spec| spec.unschedulable) == Some(true);
-    let plan = |order, action, note: &str| {
-        Some((order, NodePlan { node: node.name_any(), action, note: note.to_owned() }))
+fn node_plan(fate: &Fate, forecast: &Forecast) -> NodePlan {
+    let kept = match fate.in_use {
+        0 => String::new(),
+        1 => "a running sandbox keeps its version".to_owned(),
+        number => format!("{number} running sandboxes keep their version"),
     };
-    if !matches {
-        let leaves = there || assigned.is_some_and(|assigned| assigned.wanted == Wanted::Present);
-        return match (leaves, in_use) {
-            (false, _) => None,
-            (true, 0) => plan(4, "remove", "not selected any more"),
-            (true, _) => plan(4, "remove", &format!("not selected any more; waits for {in_use} sandboxes")),
-        };
-    }
-    let proven = state.is_some_and(|state| state.state == State::Proven);
-    if proven && state.and_then(|state| state.installed.as_ref()) == Some(&target.revision) {
-        return plan(5, "keep", "proven");
-    }
-    if !ready {
-        return plan(3, "wait", "the node is not Ready");
-    }
-    let action = if there { "upgrade" } else { "install" };
-    if cordoned {
-        return plan(2, action, "last: cordoned");
-    }
-    plan(1, action, &kept)
+    let reason = || fate.reason.as_ref().map(ToString::to_string).unwrap_or_default();
+    let (action, note) = match &fate.told {
+        Some((_, assignment, why)) => match (assignment.wanted, why) {
+            (Wanted::Absent, _) => ("remove", reason()),
+            (Wanted::Present, Why::Rollback) => ("roll-back", reason()),
+            (Wanted::Present, Why::Retry) => ("retry", reason()),
+            (Wanted::Present, _) => {
+                let action = if fate.bare { "install" } else { "upgrade" };
+                let old = !is_target(assignment, forecast.target.as_ref());
+                (action, if old { "to the last good revision".to_owned() } else { kept })
+            }
+        },
+        None if fate.done => ("keep", "proven".to_owned()),
+        None => match &fate.reason {
+            // Its own change is under way, or it is proven and only watched.
+            Some(Reason::Changing { .. } | Reason::Soaking { .. }) | None => ("wait", reason()),
+            Some(Reason::Drifted { .. } | Reason::Unproven { .. }) => ("keep", reason()),
+            Some(_) => ("wait", reason()),
+        },
+    };
+    let step = fate.told.as_ref().map(|(round, ..)| *round);
+    NodePlan { node: fate.name.to_string(), action, step, note }
 }
 
-fn class_plans(owner: &str, wanted: &[RuntimeClass], present: &[RuntimeClass]) -> Vec<ClassPlan> {
+fn class_plans(
+    owner: &str,
+    wanted: &[RuntimeClass],
+    present: &[RuntimeClass],
+    leaving: bool,
+) -> Vec<ClassPlan> {
     let ours = |class: &RuntimeClass| class.labels().get(OWNER_LABEL).is_some_and(|label| label == owner);
     let of = |wanted: &RuntimeClass| match present.iter().find(|class| class.name_any() == wanted.name_any())
     {
@@ -160,7 +164,7 @@ fn class_plans(owner: &str, wanted: &[RuntimeClass], present: &[RuntimeClass]) -
     let gone = present.iter().filter(|class| ours(class));
     let gone = gone.filter(|class| !wanted.iter().any(|wanted| wanted.name_any() == class.name_any()));
     // Before an agent looked into the package, nothing is known to be gone.
-    if !wanted.is_empty() {
+    if leaving || !wanted.is_empty() {
         plans.extend(gone.map(|class| ClassPlan { name: class.name_any(), action: "delete" }));
     }
     plans
@@ -168,28 +172,32 @@ fn class_plans(owner: &str, wanted: &[RuntimeClass], present: &[RuntimeClass]) -
 
 impl std::fmt::Display for Preview {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { runtime, revision, max_unavailable, canary, .. } = self;
-        writeln!(f, "{runtime}: revision {revision}")?;
-        let changing = self.nodes.iter().filter(|plan| matches!(plan.action, "install" | "upgrade")).count();
-        let mut how = String::new();
-        if changing > 0 {
-            let _ = write!(how, "{changing} nodes change");
-            if *canary > 0 {
-                let _ = write!(how, ": {canary} first, then");
-            } else {
-                how.push(',');
-            }
-            let _ = write!(how, " at most {max_unavailable} unavailable at a time; a failure halts it");
-        } else {
-            how.push_str("no node changes");
+        let Self { runtime, max_unavailable, canary, phase, .. } = self;
+        match &self.revision {
+            Some(revision) => writeln!(f, "{runtime}: revision {revision}, {phase}")?,
+            None => writeln!(f, "{runtime}: being deleted, {phase}")?,
         }
-        writeln!(f, "{how}")?;
+        if let Some(note) = &self.note {
+            writeln!(f, "{note}: nothing is done")?;
+        }
+        let steps = self.nodes.iter().filter_map(|plan| plan.step).max().unwrap_or(0);
+        let changing = self.nodes.iter().filter(|plan| plan.step.is_some()).count();
+        if changing > 0 {
+            let nodes = if changing == 1 { "1 node changes" } else { &format!("{changing} nodes change") };
+            let how = if steps == 1 { "at once".to_owned() } else { format!("in {steps} steps") };
+            let limits = format!("canaries {canary}, at most {max_unavailable} unavailable");
+            writeln!(f, "{nodes} {how} ({limits}), each step after the success of the one before")?;
+        } else {
+            writeln!(f, "no node changes")?;
+        }
         if self.paused {
             writeln!(f, "paused: nothing happens until kubectl cofferdam resume {runtime}")?;
         }
-        let mut table = Table::new(["NODE", "ACTION", "NOTE"]);
-        for NodePlan { node, action, note } in &self.nodes {
-            table.row([node.clone(), (*action).to_owned(), note.clone()]);
+        let mut table = Table::new(["STEP", "NODE", "ACTION", "NOTE"]);
+        for NodePlan { node, action, step, note } in &self.nodes {
+            let step = step.map_or_else(|| "-".to_owned(), |step| step.to_string());
+            let note = super::first_line(note).to_owned();
+            table.row([step, node.clone(), (*action).to_owned(), note]);
         }
         if !table.is_empty() {
             write!(f, "\n{table}")?;

@@ -53,3 +53,10 @@ hostAliases:
 dnsPolicy: {{ .dnsPolicy }}
 {{- end }}
 {{- end }}
+
+{{/* The hook's own limit in seconds, and two minutes to start in. */}}
+{{- define "cofferdam.uninstall.deadline" -}}
+{{- $unit := regexFind "[smh]$" .Values.uninstall.timeout -}}
+{{- $number := trimSuffix $unit .Values.uninstall.timeout | int -}}
+{{- add 120 (mul $number (get (dict "s" 1 "m" 60 "h" 3600) $unit)) -}}
+{{- end }}

@@ -5,11 +5,12 @@ use crate::cli::{ExplainArgs, KubectlDoctorArgs, ListArgs, NodesArgs, RuntimeArg
 use crate::show;
 use cofferdam_cluster::api::{SandboxNode, SandboxRuntime};
 use cofferdam_cluster::{now, view};
-use cofferdam_host::error::Result;
+use cofferdam_core::class::Class;
+use cofferdam_host::error::{HostError, Result};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::api::ListParams;
-use kube::{Api, Client, Resource};
+use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;
@@ -38,7 +39,16 @@ pub(super) async fn status(args: &ListArgs) -> Result<ExitCode> {
 }
 
 pub(super) async fn nodes(args: &NodesArgs) -> Result<ExitCode> {
-    let nodes: Vec<SandboxNode> = all(&connect(&args.list.connect).await?, "SandboxNodes").await?;
+    let client = connect(&args.list.connect).await?;
+    let mut nodes: Vec<SandboxNode> = all(&client, "SandboxNodes").await?;
+    if let Some(name) = &args.runtime {
+        nodes.retain(|node| view::concerns(node, name));
+        if nodes.is_empty() {
+            // A misspelled name must not look like a runtime that is nowhere.
+            let found = Api::<SandboxRuntime>::all(client).get(name).await;
+            found.map_err(|error| failed("read the SandboxRuntime", &error))?;
+        }
+    }
     print(&view::nodes(&nodes, args.runtime.as_deref(), &now()), args.list.json, &nodes)
 }
 
@@ -48,6 +58,10 @@ pub(super) async fn explain(args: &ExplainArgs) -> Result<ExitCode> {
     let own = own.map_err(|error| failed("read the SandboxNode", &error))?;
     let runtimes: Vec<SandboxRuntime> = all(&client, "SandboxRuntimes").await?;
     let node = match Api::<Node>::all(client).get_opt(&args.node).await {
+        Ok(None) if own.is_none() => {
+            let error = HostError::new(Class::Invalid, format!("there is no node {}", args.node));
+            return Err(error.with_hint("kubectl get nodes lists what there is"));
+        }
         Ok(node) => node,
         Err(error) => {
             // What is known without it is still worth telling.
@@ -73,11 +87,18 @@ pub(super) async fn doctor(args: &KubectlDoctorArgs) -> Result<ExitCode> {
 
 pub(super) async fn plan(args: &RuntimeArgs) -> Result<ExitCode> {
     let client = connect(&args.list.connect).await?;
-    let runtime = Api::<SandboxRuntime>::all(client.clone()).get(&args.runtime).await;
-    let runtime = runtime.map_err(|error| failed("read the SandboxRuntime", &error))?;
+    // Others may have a handler that it wants.
+    let runtimes: Vec<SandboxRuntime> = all(&client, "SandboxRuntimes").await?;
+    let runtime = runtimes.iter().find(|runtime| runtime.name_any() == args.runtime);
+    let runtime = runtime.ok_or_else(|| unknown_runtime(&args.runtime))?;
     let nodes: Vec<Node> = all(&client, "nodes").await?;
     let own: Vec<SandboxNode> = all(&client, "SandboxNodes").await?;
     let classes: Vec<RuntimeClass> = all(&client, "RuntimeClasses").await?;
-    let preview = view::preview(&runtime, &nodes, &own, &classes);
+    let preview = view::preview(runtime, &runtimes, &nodes, &own, &classes, &now());
     print(&preview.to_string(), args.list.json, &preview)
+}
+
+fn unknown_runtime(name: &str) -> HostError {
+    HostError::new(Class::Invalid, format!("there is no SandboxRuntime {name}"))
+        .with_hint("kubectl cofferdam status lists what there is")
 }
