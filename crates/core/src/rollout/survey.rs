@@ -2,7 +2,8 @@
 
 use super::standing::{Seen, Standing};
 use super::{
-    Canary, FailedNode, Goal, Moment, NodeView, Open, Policy, Reason, Record, Request, Revision, Time, Wanted,
+    Asked, Canary, FailedNode, Goal, Moment, NodeView, Open, Policy, Reason, Record, Request, Revision, Time,
+    Wanted,
 };
 use std::time::Duration;
 
@@ -64,6 +65,7 @@ pub(super) fn survey<'a>(request: &Request<'_>, views: &'a [NodeView]) -> (Surve
         nodes: Vec::new(),
     };
     let unlisted = follow_open(request, &mut nodes, &mut record, &mut survey);
+    note_drifts(request, &mut nodes, &mut record);
     survey.shown = unlisted + nodes.iter().filter(|seen| seen.shown).count();
     survey.unavailable = unlisted + nodes.iter().filter(|seen| seen.holds).count();
     if let Goal::Install(target) = request.goal {
@@ -102,9 +104,10 @@ fn follow_open(
             continue;
         }
         let unseen = seen.view.assigned.as_ref().is_none_or(|assigned| assigned.sequence < open.sequence);
-        if unseen && lag_ends(request.moment, open.since).is_none() {
-            // It would be seen by now: whoever began it came no further.
-            continue;
+        if unseen {
+            // After that it would be seen: whoever began it came no further.
+            let Some(end) = lag_ends(request.moment, open.since) else { continue };
+            survey.wake_at(end);
         }
         seen.unseen_change = unseen;
         seen.holds = true;
@@ -187,6 +190,20 @@ fn note_failures(
     let counted = record.failures.values().filter(|known| known.fleet_retry.as_ref() == fleet).count();
     let budget = request.policy.failure_budget.min(Policy::MOST_FAILURES);
     counted.saturating_sub(pardoned) > usize::try_from(budget).unwrap_or(usize::MAX)
+}
+
+/// Notes which nodes drifted, and whether somebody has asked since that they are mended.
+fn note_drifts(request: &Request<'_>, nodes: &mut [Seen<'_>], record: &mut Record) {
+    let mut old = std::mem::take(&mut record.drifted);
+    let drifted = |seen: &Seen<'_>| matches!(seen.standing, Standing::Drifted(..)) && !seen.unseen_change;
+    for seen in nodes.iter_mut().filter(|seen| seen.stays && drifted(seen)) {
+        let now = Asked { fleet: request.retry.cloned(), node: seen.view.retry.clone() };
+        let known =
+            old.remove(&seen.view.uid).or((record.drifted.len() < Policy::MOST_DRIFTED).then(|| now.clone()));
+        let Some(known) = known else { continue };
+        seen.to_mend = known != now;
+        record.drifted.insert(seen.view.uid.clone(), known);
+    }
 }
 
 /// Strikes out canaries that went away or failed, and notes when those that are left have sung for long enough.

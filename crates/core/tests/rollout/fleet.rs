@@ -3,8 +3,8 @@
 use cofferdam_core::class::Class;
 use cofferdam_core::name::NodeName;
 use cofferdam_core::rollout::{
-    AgentState, Assignment, Failure, NodeReady, NodeUid, NodeView, Observation, RetryToken, Revision, Time,
-    Wanted,
+    AgentState, Assignment, Failure, NodeReady, NodeUid, NodeView, Observation, Remains, RetryToken,
+    Revision, Time, Wanted,
 };
 use cofferdam_core::testing::Random;
 use std::collections::BTreeMap;
@@ -71,8 +71,10 @@ impl Machine {
             cordoned: random.once_in(8),
             matches: !random.once_in(8),
             assigned: None,
+            remains: Remains::Nothing,
             observed: Observation { heard: None, sequence: None, state: AgentState::Absent },
             in_use: 0,
+            unused_since: None,
             retry: None,
         };
         let skew = if random.once_in(3) { random.below(4000) as i64 - 2000 } else { 0 };

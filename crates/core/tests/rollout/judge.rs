@@ -134,9 +134,12 @@ impl Judge {
     }
 
     fn blind(&self, request: &Request<'_>, decision: &Decision) -> Result<(), Broken> {
-        let still = decision.actions.is_empty() && decision.remember.is_none() && decision.nodes.is_empty();
-        ensure(still, || "acts on a fleet that it cannot see".to_owned())?;
         let confirmed = *request.fleet == Fleet::ConfirmedEmpty;
+        let still = decision.actions.is_empty() && decision.nodes.is_empty();
+        // That a change of a node that is gone ended may be noted.
+        ensure(still && (confirmed || decision.remember.is_none()), || {
+            "acts on a fleet that it cannot see".to_owned()
+        })?;
         ensure(confirmed || matches!(decision.phase, Phase::Unknown { .. }), || {
             "claims to know the fleet".to_owned()
         })
@@ -292,7 +295,10 @@ impl Judge {
         let budget = request.policy.failure_budget.min(Policy::MOST_FAILURES) as usize;
         let failed = self.counted(request);
         ensure(failed <= budget, || format!("{name}: gets the target after {failed} failures of {budget}"))?;
-        if self.passed || request.policy.canary == 0 {
+        // Putting back what a node had is no trial.
+        let had = before.view.assigned.as_ref().is_some_and(|assigned| assigned.revision == *target);
+        let put_back = had && matches!(before.view.observed.state, AgentState::Drifted { .. });
+        if self.passed || put_back || request.policy.canary == 0 {
             return Ok(());
         }
         let trying = |view: &NodeView| {
@@ -310,6 +316,23 @@ impl Judge {
         };
         let trying = views(request).iter().filter(|view| trying(view)).count();
         ensure(trying <= self.canaries, || format!("{name}: {trying} nodes try it, {} should", self.canaries))
+    }
+
+    /// When the last node may be said to be clean.
+    pub fn removed(&self, machines: &Machines) -> Result<(), Broken> {
+        let has = |machine: &&Machine| {
+            machine
+                .view
+                .assigned
+                .as_ref()
+                .is_some_and(|a| a.wanted == Wanted::Present || machine.is_unsettled())
+        };
+        match machines.values().find(has) {
+            Some(machine) => {
+                Err(format!("{}: still has it, and everything is said to be gone", machine.view.name))
+            }
+            None => Ok(()),
+        }
     }
 
     /// What may be withdrawn for silence, `quiet` seconds after the controller heard of the node, or began to listen.

@@ -247,6 +247,9 @@ impl<'a> World<'a> {
             }
         }
         self.judge.committed(&request, &self.machines, self.now);
+        if decision.phase == Phase::Removed {
+            self.judge.removed(&self.machines)?;
+        }
         self.carry_out(&request, &decision)?;
         Ok(decision.remember.is_some() || !decision.actions.is_empty())
     }
