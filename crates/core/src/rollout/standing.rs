@@ -58,8 +58,10 @@ impl<'a> Standing<'a> {
     fn of(view: &'a NodeView) -> Self {
         let Some(assigned) = &view.assigned else {
             return match view.remains {
-                Remains::Nothing => Self::Bare,
-                remains => Self::Untold(remains),
+                Remains::Unreadable => Self::Untold(view.remains),
+                // Nothing is taken from a node that was not selected: who put it there is not known.
+                Remains::Unheard | Remains::Found if view.matches => Self::Untold(view.remains),
+                _ => Self::Bare,
             };
         };
         if view.observed.sequence != Some(assigned.sequence) {
@@ -173,7 +175,7 @@ fn unreachable(moment: Moment, policy: &Policy, view: &NodeView) -> Option<Reaso
 /// it. A node that was never given it has nothing to lose; one that is to lose it and went away by itself is not our doing.
 fn holds(stays: bool, standing: Standing<'_>, unreachable: bool) -> bool {
     match standing {
-        Standing::Untold(Remains::Unreadable) => stays,
+        Standing::Untold(Remains::Unreadable) => true,
         Standing::Bare | Standing::Gone | Standing::Untold(_) => false,
         Standing::Proven(..) => stays && unreachable,
         Standing::Drifted(..) => stays || !unreachable,

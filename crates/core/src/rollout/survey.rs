@@ -2,8 +2,8 @@
 
 use super::standing::{Seen, Standing};
 use super::{
-    Asked, Canary, FailedNode, Goal, Moment, NodeView, Open, Policy, Reason, Record, Request, Revision, Time,
-    Wanted,
+    Asked, Canary, FailedNode, Goal, Moment, NodeView, Open, Policy, Reason, Record, Remains, Request,
+    Revision, Time, Wanted,
 };
 use std::time::Duration;
 
@@ -53,7 +53,8 @@ pub(super) fn survey<'a>(request: &Request<'_>, views: &'a [NodeView]) -> (Surve
     }
     let mut nodes: Vec<Seen<'a>> = views.iter().map(|view| Seen::of(request, view)).collect();
     let matched = nodes.iter().filter(|seen| seen.stays).count();
-    let present = nodes.iter().filter(|seen| seen.stays || !seen.is_bare()).count();
+    let gone = |seen: &Seen<'_>| matches!(seen.standing, Standing::Bare | Standing::Gone);
+    let present = nodes.iter().filter(|seen| seen.stays || !gone(seen)).count();
     let mut survey = Survey {
         matched,
         limit: request.policy.max_unavailable.of(present),
@@ -134,7 +135,9 @@ fn lag_ends(moment: Moment, done: Time) -> Option<Time> {
 /// Whether a change was seen to end well, or gave way to a later one. One that failed stays open until the next change
 /// of its node: a view from before must not make the node look sound.
 fn is_over(open: &Open, seen: &Seen<'_>) -> bool {
-    let Some(assigned) = &seen.view.assigned else { return open.wanted == Wanted::Absent };
+    let Some(assigned) = &seen.view.assigned else {
+        return open.wanted == Wanted::Absent && seen.view.remains == Remains::Nothing;
+    };
     match seen.standing {
         _ if assigned.sequence > open.sequence => true,
         Standing::Proven(..) | Standing::Gone => assigned.sequence == open.sequence,
@@ -225,7 +228,11 @@ fn note_canaries(
         let name = &seen.view.name;
         let known = old.get(name);
         let tries = seen.is_on(target) && !matches!(seen.standing, Standing::Failed(..));
-        if known.is_none() && !tries {
+        // One whose SandboxNode was made anew has forgotten it.
+        let forgot = seen.view.assigned.is_none()
+            && seen.view.remains != Remains::Unreadable
+            && !record.open.contains_key(name);
+        if !tries && (known.is_none() || forgot) {
             continue;
         }
         // By our clock: the node's may be wrong. Whoever flaps begins anew.

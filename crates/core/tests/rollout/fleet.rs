@@ -26,6 +26,13 @@ pub enum Quality {
     NoNetwork,
 }
 
+impl Snapshot {
+    /// Whether an agent has reported in it.
+    pub fn heard(&self) -> bool {
+        self.beat > 0 && self.view.remains != Remains::Unheard
+    }
+}
+
 /// A version of a node, as a cache may hold it.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -57,6 +64,10 @@ pub struct Machine {
     pub heard: Option<u64>,
     /// When it reported its present state as proven, in real time.
     pub proven_at: Option<u64>,
+    /// Whether the host has the runtime.
+    pub has: bool,
+    /// Whether the controller can read its SandboxNode.
+    pub readable: bool,
     pub slow: u64,
     skew: i64,
     job: Option<Job>,
@@ -88,6 +99,8 @@ impl Machine {
             alive: true,
             heard: None,
             proven_at: None,
+            has: false,
+            readable: true,
             slow,
             skew,
             job: None,
@@ -126,6 +139,16 @@ impl Machine {
         self.changed(now);
     }
 
+    /// Its SandboxNode is deleted, and made anew.
+    pub fn recreate(&mut self, now: u64) {
+        self.view.assigned = None;
+        self.view.observed = Observation { heard: None, sequence: None, state: AgentState::Absent };
+        self.view.remains = Remains::Unheard;
+        self.heard = None;
+        self.beat += 1;
+        self.changed(now);
+    }
+
     /// Whether what it was told is not what it has proven: in flight, or failed.
     pub fn is_unsettled(&self) -> bool {
         let Some(assigned) = &self.view.assigned else { return false };
@@ -144,9 +167,15 @@ impl Machine {
         }
         let mut stirred = false;
         if let Some(job) = self.job.take_if(|job| job.until <= now) {
-            self.proven_at = matches!(job.outcome, AgentState::Proven { .. }).then_some(now);
-            self.view.observed.sequence = Some(job.sequence);
-            self.view.observed.state = self.stamped(job.outcome, now);
+            let proven = matches!(job.outcome, AgentState::Proven { .. });
+            self.has |= proven || matches!(job.outcome, AgentState::Unproven { .. });
+            self.has &= job.outcome != AgentState::Absent;
+            // Its SandboxNode may have been made anew meanwhile.
+            if self.view.assigned.is_some() {
+                self.proven_at = proven.then_some(now);
+                self.view.observed.sequence = Some(job.sequence);
+                self.view.observed.state = self.stamped(job.outcome, now);
+            }
             self.report(now);
             stirred = true;
         }
@@ -168,6 +197,7 @@ impl Machine {
             self.report(now);
             stirred = true;
         } else if self.heard.is_none_or(|heard| now >= heard + 60) {
+            stirred = self.heard.is_none();
             self.report(now);
         }
         stirred
@@ -187,6 +217,7 @@ impl Machine {
     fn report(&mut self, now: u64) {
         self.heard = Some(now);
         self.beat += 1;
+        self.view.remains = if self.has { Remains::Found } else { Remains::Nothing };
         self.changed(now);
     }
 

@@ -4,7 +4,7 @@ use crate::fleet::{Machine, seconds};
 use cofferdam_core::name::NodeName;
 use cofferdam_core::rollout::{
     Action, AgentState, Assignment, Decision, Fleet, Goal, Label, NodeReady, NodeUid, NodeView, Phase,
-    Policy, Reason, Request, RetryToken, Revision, Wanted, Why,
+    Policy, Reason, Remains, Request, RetryToken, Revision, Wanted, Why,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,7 +82,9 @@ pub fn limit(request: &Request<'_>) -> usize {
     let base = views(request).iter().filter(|view| {
         let gone = about(view).is_some_and(|a| a.wanted == Wanted::Absent)
             && view.observed.state == AgentState::Absent;
-        stays(request, view) || (view.assigned.is_some() && !gone)
+        let unknown = view.remains == Remains::Unreadable;
+        let left = view.assigned.is_none() && (unknown || view.matches && view.remains != Remains::Nothing);
+        stays(request, view) || left || (view.assigned.is_some() && !gone)
     });
     request.policy.max_unavailable.of(base.count())
 }
@@ -302,7 +304,8 @@ impl Judge {
             return Ok(());
         }
         let trying = |view: &NodeView| {
-            let machine = machines.get(&view.name).filter(|machine| machine.view.uid == view.uid);
+            let same = |machine: &&Machine| machine.view.uid == view.uid && machine.readable;
+            let machine = machines.get(&view.name).filter(same);
             machine.is_some_and(|machine| {
                 let failed = matches!(machine.view.observed.state, AgentState::Failed(_))
                     && about(&machine.view).is_some();
@@ -321,11 +324,9 @@ impl Judge {
     /// When the last node may be said to be clean.
     pub fn removed(&self, machines: &Machines) -> Result<(), Broken> {
         let has = |machine: &&Machine| {
-            machine
-                .view
-                .assigned
-                .as_ref()
-                .is_some_and(|a| a.wanted == Wanted::Present || machine.is_unsettled())
+            let told = machine.view.assigned.as_ref();
+            told.is_some_and(|a| a.wanted == Wanted::Present || machine.is_unsettled())
+                || machine.has && machine.view.matches
         };
         match machines.values().find(has) {
             Some(machine) => {
