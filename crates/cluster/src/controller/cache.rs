@@ -10,11 +10,11 @@ use kube::runtime::reflector::{Lookup, Store, store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::Notify;
 
@@ -31,6 +31,8 @@ pub(super) struct Cache {
     sandbox_nodes: Store<SandboxNode>,
     nodes: Store<Node>,
     classes: Store<RuntimeClass>,
+    unreadable_runtimes: Unreadable,
+    unreadable_nodes: Unreadable,
     /// Signalled at every change.
     pub(super) changed: Arc<Notify>,
     hearing: Arc<Hearing>,
@@ -46,6 +48,25 @@ pub(super) struct Snapshot {
     /// By name.
     pub(super) nodes: BTreeMap<String, Arc<Node>>,
     pub(super) classes: Vec<Arc<RuntimeClass>>,
+    /// SandboxRuntimes that are there and cannot be read.
+    pub(super) unreadable_runtimes: BTreeSet<String>,
+    /// SandboxNodes that are there and cannot be read.
+    pub(super) unreadable_nodes: BTreeSet<String>,
+}
+
+/// The names of objects that are there and do not parse: a newer version may have written them. What cannot be read is
+/// not the same as nothing.
+#[derive(Clone, Debug, Default)]
+struct Unreadable(Arc<Mutex<BTreeSet<String>>>);
+
+impl Unreadable {
+    fn names(&self) -> BTreeSet<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeSet<String>) -> T) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 /// Since when agents' reports have come without a gap.
@@ -103,9 +124,13 @@ impl Cache {
             let hearing = Arc::clone(&hearing);
             move || hearing.restart()
         };
+        let (unreadable_runtimes, unreadable_nodes) = (Unreadable::default(), Unreadable::default());
+        let runtimes = |runtime: &mut SandboxRuntime| prune(runtime);
         Self {
-            runtimes: guarded(client, &changed, |runtime: &mut SandboxRuntime| prune(runtime), || {}),
-            sandbox_nodes: guarded(client, &changed, keep_heard, gap),
+            runtimes: guarded(client, &changed, &unreadable_runtimes, runtimes, || {}),
+            sandbox_nodes: guarded(client, &changed, &unreadable_nodes, keep_heard, gap),
+            unreadable_runtimes,
+            unreadable_nodes,
             nodes: plain(client, &changed, watcher::Config::default(), trim),
             classes: plain(client, &changed, watcher::Config::default(), |class: &mut RuntimeClass| {
                 prune(class)
@@ -126,14 +151,22 @@ impl Cache {
     }
 
     pub(super) fn snapshot(&self) -> Snapshot {
+        let (unreadable_runtimes, unreadable_nodes) =
+            (self.unreadable_runtimes.names(), self.unreadable_nodes.names());
         let mut runtimes = self.runtimes.state();
+        runtimes.retain(|runtime| !unreadable_runtimes.contains(&runtime.name_any()));
         // The older claims a handler.
         runtimes.sort_by_key(|runtime| (runtime.creation_timestamp().map(|time| time.0), runtime.name_any()));
-        let sandbox_nodes = self.sandbox_nodes.state();
+        let sandbox_nodes = self.sandbox_nodes.state().into_iter();
         Snapshot {
             moment: self.hearing.moment(),
             runtimes,
-            sandbox_nodes: sandbox_nodes.into_iter().map(|node| (node.name_any(), node)).collect(),
+            sandbox_nodes: sandbox_nodes
+                .map(|node| (node.name_any(), node))
+                .filter(|(name, _)| !unreadable_nodes.contains(name))
+                .collect(),
+            unreadable_runtimes,
+            unreadable_nodes,
             nodes: self.nodes.state().into_iter().map(|node| (node.name_any(), node)).collect(),
             classes: self.classes.state(),
         }
@@ -154,7 +187,8 @@ fn keep_heard(node: &mut SandboxNode) {
 
 /// Keeps what a decision needs of a node: a node object is 10 KB and more, mostly images.
 fn trim(node: &mut Node) {
-    prune(node);
+    // Which labels are ours.
+    node.managed_fields_mut().retain(|entry| entry.manager.as_deref() == Some(names::CONTROLLER));
     node.metadata.annotations = None;
     node.metadata.owner_references = None;
     node.spec = node.spec.take().map(|spec| NodeSpec {
@@ -174,6 +208,7 @@ fn trim(node: &mut Node) {
 fn guarded<K>(
     client: &Client,
     changed: &Arc<Notify>,
+    unreadable: &Unreadable,
     prune: impl Fn(&mut K) + Send + Sync + 'static,
     gap: impl Fn() + Send + 'static,
 ) -> Store<K>
@@ -188,32 +223,53 @@ where
         + 'static,
 {
     let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
+    let (unreadable, notify) = (unreadable.clone(), Arc::clone(changed));
     let events = watcher(api, watcher::Config::default().page_size(PAGE)).filter_map(move |event| {
         if event.is_err() {
             gap();
         }
-        std::future::ready(parsed(event))
+        let event = parsed(event, &unreadable);
+        if event.is_none() {
+            notify.notify_one();
+        }
+        std::future::ready(event)
     });
     keep(events, changed, prune)
 }
 
 fn parsed<K: Resource<DynamicType = ()>>(
     event: watcher::Result<watcher::Event<DeserializeGuard<K>>>,
+    unreadable: &Unreadable,
 ) -> Option<watcher::Result<watcher::Event<K>>> {
-    let parse = |guard: DeserializeGuard<K>| match guard.0 {
-        Ok(object) => Some(object),
-        Err(error) => {
-            tracing::error!(kind = %K::kind(&()), %error, "an object does not parse: it is left as it is");
-            None
+    let parse = |guard: DeserializeGuard<K>| {
+        let name = guard.name_any();
+        match guard.0 {
+            Ok(object) => {
+                unreadable.change(|names| names.remove(&name));
+                Some(object)
+            }
+            Err(error) => {
+                tracing::error!(kind = %K::kind(&()), name, %error, "an object does not parse: it is left as it is");
+                unreadable.change(|names| names.insert(name));
+                None
+            }
         }
     };
     Some(match event {
         Err(error) => Err(error),
-        Ok(watcher::Event::Init) => Ok(watcher::Event::Init),
+        Ok(watcher::Event::Init) => {
+            unreadable.change(BTreeSet::clear);
+            Ok(watcher::Event::Init)
+        }
         Ok(watcher::Event::InitDone) => Ok(watcher::Event::InitDone),
         Ok(watcher::Event::InitApply(object)) => Ok(watcher::Event::InitApply(parse(object)?)),
         Ok(watcher::Event::Apply(object)) => Ok(watcher::Event::Apply(parse(object)?)),
-        Ok(watcher::Event::Delete(object)) => Ok(watcher::Event::Delete(parse(object)?)),
+        Ok(watcher::Event::Delete(object)) => {
+            let name = object.name_any();
+            let gone = parse(object);
+            unreadable.change(|names| names.remove(&name));
+            Ok(watcher::Event::Delete(gone?))
+        }
     })
 }
 
@@ -259,4 +315,38 @@ where
         }
     });
     reader
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn guard(value: serde_json::Value) -> DeserializeGuard<SandboxNode> {
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn node(state: &str) -> DeserializeGuard<SandboxNode> {
+        let runtime = json!({ "name": "gv", "revision": "r", "state": state });
+        guard(json!({
+            "apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxNode", "metadata": { "name": "n1" },
+            "spec": { "nodeUID": "u", "runtimes": [] }, "status": { "runtimes": [runtime] },
+        }))
+    }
+
+    #[test]
+    fn what_a_newer_version_wrote_is_remembered_until_it_can_be_read_or_goes() {
+        let unreadable = Unreadable::default();
+        let known = || unreadable.names().into_iter().collect::<Vec<_>>();
+        assert!(parsed(Ok(watcher::Event::Apply(node("Proven"))), &unreadable).is_some());
+        assert!(known().is_empty());
+        assert!(parsed(Ok(watcher::Event::Apply(node("Hibernating"))), &unreadable).is_none());
+        assert_eq!(known(), ["n1"]);
+        assert!(parsed(Ok(watcher::Event::Apply(node("Proven"))), &unreadable).is_some());
+        assert!(known().is_empty());
+        assert!(parsed(Ok(watcher::Event::InitApply(node("Hibernating"))), &unreadable).is_none());
+        assert_eq!(known(), ["n1"]);
+        parsed(Ok(watcher::Event::Delete(node("Hibernating"))), &unreadable);
+        assert!(known().is_empty());
+    }
 }

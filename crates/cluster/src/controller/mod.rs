@@ -8,6 +8,7 @@
 //! truth     a decision -> status and conditions (pure)
 //! write     every write to the API
 //! pass      one round over everything: view, decide, write
+//! lease     how long the lead lasts by the own clock
 //! run       leader election, and when a pass is due
 //! ```
 //!
@@ -18,6 +19,7 @@
 
 mod cache;
 mod claims;
+mod lease;
 mod marks;
 mod pass;
 mod run;

@@ -30,6 +30,8 @@ pub(super) struct Pass<'a> {
     next_wake: Option<Time>,
     /// A write failed: the round is due again soon.
     failed: bool,
+    /// A SandboxRuntime with compatibility labels was not announced in this round.
+    keep_compatibility: bool,
     /// The present SandboxRuntime came into another phase.
     told: bool,
 }
@@ -60,16 +62,21 @@ impl<'a> Pass<'a> {
             marks: BTreeMap::new(),
             next_wake: None,
             failed: false,
+            keep_compatibility: false,
             told: false,
         }
     }
 
     pub(super) async fn run(mut self) -> Wake {
         self.make_sandbox_nodes().await;
-        let claims = Claims::of(&self.snapshot.runtimes, &self.snapshot.sandbox_nodes);
+        let Snapshot { runtimes, unreadable_runtimes, sandbox_nodes, .. } = &self.snapshot;
+        let claims = Claims::of(runtimes, unreadable_runtimes, sandbox_nodes);
+        self.keep_compatibility = !unreadable_runtimes.is_empty();
         for runtime in self.snapshot.runtimes.clone() {
-            self.reconcile(&runtime, &claims).await;
+            let announced = self.reconcile(&runtime, &claims).await;
+            self.keep_compatibility |= !announced && runtime.spec.compatibility_labels;
         }
+        self.take_leftovers(&claims);
         self.mark().await;
         match (self.failed, self.next_wake) {
             (true, _) => Wake::Soon,
@@ -102,8 +109,10 @@ impl<'a> Pass<'a> {
     /// Every node has a SandboxNode: its agent reports there what stands in the way, before anything is installed.
     async fn make_sandbox_nodes(&mut self) {
         for (name, node) in self.snapshot.nodes.clone() {
-            // One of a node that is gone goes with it; until then its name is taken.
-            if node.metadata.deletion_timestamp.is_some() || self.snapshot.sandbox_nodes.contains_key(&name) {
+            // One of a node that is gone goes with it; until then its name is taken. So is that of one that cannot be read.
+            let is_there = self.snapshot.sandbox_nodes.contains_key(&name)
+                || self.snapshot.unreadable_nodes.contains(&name);
+            if node.metadata.deletion_timestamp.is_some() || is_there {
                 continue;
             }
             let created = self.writer.create_sandbox_node(&node).await;
@@ -113,24 +122,28 @@ impl<'a> Pass<'a> {
         }
     }
 
-    async fn reconcile(&mut self, runtime: &Arc<SandboxRuntime>, claims: &Claims) {
+    /// One SandboxRuntime. Gives whether its nodes' marks were collected.
+    async fn reconcile(&mut self, runtime: &Arc<SandboxRuntime>, claims: &Claims) -> bool {
         let name = runtime.name_any();
         let leaving = runtime.metadata.deletion_timestamp.is_some();
-        let Some(runtime) = self.guarded(runtime, leaving).await else { return };
+        let Some(runtime) = self.guarded(runtime, leaving).await else { return false };
         if let (Some(rival), false) = (claims.rival(&name), leaving) {
             let status = truth::conflict(&runtime, rival, &crate::now());
             self.publish(&runtime, status).await;
-            return;
+            return false;
         }
         let handlers = claims.handlers(&name);
-        let view = View::of(&runtime, handlers, &self.snapshot);
+        let view = View::of(&runtime, handlers, claims.runtime(&name), &self.snapshot);
         let decision = decide(&view.request(self.snapshot.moment));
         let record = decision.remember.as_ref().unwrap_or(&view.record);
         let target = PackageRevision::of(&runtime.spec.package, &runtime.spec.skip_checks).revision;
+        let fault = runtime_class::bad_overhead(handlers);
         let known = truth::Known {
             target: &target,
             packages: &view.packages,
             handlers,
+            runtime: claims.runtime(&name),
+            fault: fault.as_deref(),
             sandbox_nodes: &self.snapshot.sandbox_nodes,
             now: &crate::now(),
         };
@@ -138,10 +151,13 @@ impl<'a> Pass<'a> {
         self.metrics.nodes(&name, &status.nodes);
         // What is remembered is written before it is done: whoever reads it knows every node that may be changing.
         if !self.publish(&runtime, status).await {
-            return;
+            return false;
         }
-        self.classes(&runtime, handlers, &decision).await;
-        self.act(&runtime, handlers, &view, &decision).await;
+        // The API server would refuse it each time.
+        if fault.is_none() {
+            self.classes(&runtime, handlers, &decision).await;
+        }
+        self.act(&runtime, claims, &view, &decision).await;
         self.announce(&runtime, handlers, &view.fleet, &decision);
         if let Some(wake) = decision.next_wake {
             self.next_wake = Some(self.next_wake.map_or(wake, |other| other.min(wake)));
@@ -151,6 +167,22 @@ impl<'a> Pass<'a> {
             if self.mark().await {
                 self.finish(&runtime).await;
             }
+        }
+        matches!(view.fleet, Fleet::Nodes(_) | Fleet::ConfirmedEmpty)
+    }
+
+    /// Labels that an earlier spec asked for, on whichever node.
+    fn take_leftovers(&mut self, claims: &Claims) {
+        if self.snapshot.runtimes.is_empty() {
+            return;
+        }
+        let is_known = self.snapshot.unreadable_runtimes.is_empty();
+        for (name, node) in &self.snapshot.nodes {
+            let marks = self.marks.entry(name.clone()).or_default();
+            if self.keep_compatibility {
+                marks.keep_compatibility();
+            }
+            marks.take_leftovers(node, |handler| is_known && claims.is_free(handler));
         }
     }
 
@@ -190,24 +222,32 @@ impl<'a> Pass<'a> {
         if before.phase != status.phase {
             self.told = true;
             let bad = matches!(status.phase.as_str(), "Halted" | "Degraded" | "Conflict" | "Unknown");
-            self.event(&reference, bad, &status.phase, &status.message).await;
+            self.event(&reference, None, bad, (&status.phase, &status.message)).await;
         }
         let known: BTreeSet<_> = before.failures.iter().map(|f| (&f.node, &f.at)).collect();
         for failure in status.failures.iter().filter(|failure| !known.contains(&(&failure.node, &failure.at)))
         {
             let text = format!("{}: {}", failure.node, failure.message);
-            self.event(&reference, true, "NodeFailed", &text).await;
+            // Else the recorder takes those of several nodes for one.
+            let node = self.snapshot.nodes.get(&failure.node).map(|node| node.object_ref(&()));
+            self.event(&reference, node, true, ("NodeFailed", &text)).await;
         }
     }
 
-    async fn event(&self, reference: &ObjectReference, bad: bool, reason: &str, text: &str) {
+    async fn event(
+        &self,
+        reference: &ObjectReference,
+        secondary: Option<ObjectReference>,
+        bad: bool,
+        (reason, text): (&str, &str),
+    ) {
         let event = Event {
             type_: if bad { EventType::Warning } else { EventType::Normal },
             reason: reason.to_owned(),
             // The API's limit is 1024 bytes.
             note: Some(text.chars().take(250).collect()),
             action: "Rollout".to_owned(),
-            secondary: None,
+            secondary,
         };
         if let Err(error) = self.recorder.publish(&event, reference).await {
             tracing::debug!(%error, "an Event is lost");
@@ -230,7 +270,7 @@ impl<'a> Pass<'a> {
                     if self.told {
                         let text =
                             format!("the RuntimeClass {class_name} is someone else's: it is left as it is");
-                        self.event(&runtime.object_ref(&()), true, "RuntimeClassTaken", &text).await;
+                        self.event(&runtime.object_ref(&()), None, true, ("RuntimeClassTaken", &text)).await;
                     }
                     continue;
                 }
@@ -252,13 +292,8 @@ impl<'a> Pass<'a> {
     }
 
     /// Carries the actions out, in their order; after a failed one the node is left alone until the next round.
-    async fn act(
-        &mut self,
-        runtime: &SandboxRuntime,
-        handlers: &[KnownHandler],
-        view: &View,
-        decision: &Decision,
-    ) {
+    async fn act(&mut self, runtime: &SandboxRuntime, claims: &Claims, view: &View, decision: &Decision) {
+        let name = runtime.name_any();
         let mut given_up: BTreeSet<&NodeName> = BTreeSet::new();
         for action in &decision.actions {
             let node = action.node();
@@ -268,19 +303,19 @@ impl<'a> Pass<'a> {
             let done = match action {
                 Action::Withdraw { node, .. } => {
                     let mut marks = Marks::default();
-                    marks.add(runtime, handlers, Label::Take);
+                    marks.add(runtime, claims.handlers(&name), Label::Take);
                     self.mark_node(node.as_str(), &marks).await
                 }
                 Action::Assign { node, assignment, why, .. } => {
                     tracing::info!(
-                        runtime = runtime.name_any(),
+                        runtime = name,
                         %node,
                         revision = %assignment.revision,
                         wanted = ?assignment.wanted,
                         ?why,
                         "assigned"
                     );
-                    self.assign(runtime, node, assignment, &view.packages).await
+                    self.assign(runtime, claims.runtime(&name), node, assignment, &view.packages).await
                 }
                 Action::Forget { node, .. } => self.forget(runtime, node).await,
             };
@@ -293,6 +328,7 @@ impl<'a> Pass<'a> {
     async fn assign(
         &mut self,
         runtime: &SandboxRuntime,
+        own_name: &str,
         node: &NodeName,
         assignment: &Assignment,
         packages: &BTreeMap<Revision, PackageRevision>,
@@ -312,6 +348,7 @@ impl<'a> Pass<'a> {
             sequence: assignment.sequence,
             attempt: assignment.attempt,
             since: assignment.since.0,
+            runtime: own_name.to_owned(),
             target,
             fallback: assignment.fallback.as_ref().and_then(package),
         };
@@ -418,7 +455,7 @@ impl<'a> Pass<'a> {
 fn is_same(present: &RuntimeClass, wanted: &RuntimeClass) -> bool {
     let labels = wanted.labels().iter().all(|(key, value)| present.labels().get(key) == Some(value));
     present.handler == wanted.handler
-        && present.overhead == wanted.overhead
+        && runtime_class::costs_the_same(present, wanted)
         && present.scheduling == wanted.scheduling
         && labels
 }
