@@ -70,6 +70,69 @@ fn packaged(package: &PackageSpec) -> Option<Vec<(String, Option<Overhead>)>> {
     Some(handlers.map(|handler| (handler.name.to_string(), handler.overhead.map(overhead))).collect())
 }
 
+/// The runtime's own name, if a preset or an inline descriptor says it.
+pub fn runtime_name(package: &PackageSpec) -> Option<String> {
+    Some(described(package)?.name.to_string())
+}
+
+/// Whether a sandbox costs the same in both; the API server writes quantities in its own way.
+pub fn costs_the_same(one: &RuntimeClass, other: &RuntimeClass) -> bool {
+    let costs = |class: &RuntimeClass| {
+        let fixed =
+            class.overhead.as_ref().and_then(|overhead| overhead.pod_fixed.clone()).unwrap_or_default();
+        fixed
+            .into_iter()
+            .map(|(name, quantity)| (name, amount(&quantity.0).ok_or(quantity.0)))
+            .collect::<Vec<_>>()
+    };
+    costs(one) == costs(other)
+}
+
+/// What an overhead says that is not a quantity.
+pub fn bad_overhead(handlers: &[KnownHandler]) -> Option<String> {
+    let costs = handlers.iter().filter_map(|handler| Some((handler, handler.overhead.as_ref()?)));
+    costs
+        .flat_map(|(handler, overhead)| [(handler, &overhead.cpu), (handler, &overhead.memory)])
+        .filter_map(|(handler, text)| Some((handler, text.as_ref()?)))
+        .find(|(_, text)| amount(text).is_none())
+        .map(|(handler, text)| {
+            format!(
+                "the overhead of handler {}: `{text}` is no quantity; next: write it as 250m or 320Mi",
+                handler.name
+            )
+        })
+}
+
+/// A Kubernetes quantity in thousandths, rounded up; none if it is none, or negative.
+fn amount(text: &str) -> Option<u128> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, suffix) = text.split_at_checked(end)?;
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
+    let scale = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
+    let decimal = |exponent: u32| 10_u128.checked_pow(exponent);
+    let (factor, divisor) = match suffix {
+        "n" => (1, decimal(6)?),
+        "u" => (1, decimal(3)?),
+        "m" => (1, 1),
+        "" => (decimal(3)?, 1),
+        "Ki" | "Mi" | "Gi" | "Ti" | "Pi" | "Ei" => {
+            let power = ["Ki", "Mi", "Gi", "Ti", "Pi", "Ei"].iter().position(|known| *known == suffix)?;
+            (1000 << (10 * (power + 1)), 1)
+        }
+        "k" | "M" | "G" | "T" | "P" | "E" => {
+            let power = ["k", "M", "G", "T", "P", "E"].iter().position(|known| *known == suffix)?;
+            (decimal(3 * u32::try_from(power).ok()? + 6)?, 1)
+        }
+        _ => match suffix.strip_prefix(['e', 'E'])?.parse::<i32>().ok()? {
+            exponent @ 0..=18 => (decimal(exponent.unsigned_abs() + 3)?, 1),
+            exponent @ -18..0 => (decimal(3)?, decimal(exponent.unsigned_abs())?),
+            _ => return None,
+        },
+    };
+    Some(digits.checked_mul(factor)?.div_ceil(scale.checked_mul(divisor)?))
+}
+
 fn described(package: &PackageSpec) -> Option<Descriptor> {
     match (&package.descriptor, &package.preset) {
         (Some(text), _) => descriptor::parse("descriptor", text).ok(),
@@ -205,5 +268,27 @@ mod tests {
         assert!(classes.iter().all(|class| class.overhead.is_some()));
         spec.runtime_classes = RuntimeClasses::Unmanaged;
         assert!(runtime_classes("kata", &spec, &[state("kata-qemu")]).is_empty());
+    }
+
+    #[test]
+    fn quantities_are_compared_by_what_they_mean() {
+        for (one, other) in
+            [("0.25", "250m"), ("1024Mi", "1Gi"), ("1.5", "1500m"), ("1e3", "1k"), ("1e-3", "1m")]
+        {
+            assert_eq!(amount(one), amount(other), "{one} {other}");
+        }
+        assert!(amount("1Gi") != amount("1G") && amount("320Mi") != amount("320M"));
+        for text in ["", ".", "1 Gi", "-1", "much", "1GB", "1.2.3", "1e99"] {
+            assert_eq!(amount(text), None, "{text}");
+        }
+        let class = |cpu: &str| {
+            let overhead = Overhead { cpu: Some(cpu.to_owned()), memory: None };
+            let handler =
+                KnownHandler { name: "a".to_owned(), class: "a".to_owned(), overhead: Some(overhead) };
+            let package = serde_json::json!({ "source": { "directory": "/srv" } });
+            class("x", &spec(serde_json::json!({ "package": package })), &handler)
+        };
+        assert!(costs_the_same(&class("0.25"), &class("250m")));
+        assert!(!costs_the_same(&class("0.25"), &class("251m")));
     }
 }

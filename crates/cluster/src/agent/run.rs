@@ -14,14 +14,14 @@ use crate::source::source;
 use cofferdam_core::class::Class;
 use cofferdam_core::doctor::Skip;
 use cofferdam_core::history::Through;
-use cofferdam_core::plan::Expect;
+use cofferdam_core::plan::{Expect, Overwrite};
 use cofferdam_host::error::HostError;
 use cofferdam_host::event::{Ending, Outcome};
 use cofferdam_host::history;
 use cofferdam_host::outpost::Outpost;
 use cofferdam_host::report::{Depth, Report};
 use cofferdam_host::survey::{EngineChoice, SurveyOptions};
-use cofferdam_host::transact;
+use cofferdam_host::transact::{self, Mend};
 use cofferdam_host::worker::{Job, Wish};
 use futures::StreamExt;
 use kube::Client;
@@ -210,7 +210,9 @@ impl<H: Host> Agent<H> {
 
     /// Looks at the host. What cannot be looked at stays as it was seen last.
     async fn look(&mut self) -> Result<(), AgentError> {
-        let depth = if Instant::now() >= self.full_due { Depth::Full } else { Depth::Quick };
+        // A quick look does not see all that may differ: it does not clear anybody.
+        let thorough = Instant::now() >= self.full_due || self.known.has_drift();
+        let depth = if thorough { Depth::Full } else { Depth::Quick };
         match self.host.report(depth).await? {
             Ok(report) => {
                 if depth == Depth::Full {
@@ -275,13 +277,20 @@ impl<H: Host> Agent<H> {
     /// What the worker is to do; nothing, if what is to go was never there.
     fn job(&self, task: &Task) -> Result<Option<Job>, HostError> {
         let wish = match task {
-            Task::Install(assigned) => Wish::Install {
-                source: source(&assigned.target.package, |name| {
-                    secrets::read(&self.options.pull_secrets, name)
-                })?,
-                expect: Expect::Anything,
-            },
-            Task::Remove(assigned) => match self.known.runtime_of(&assigned.name) {
+            Task::Install(assigned) => {
+                let source =
+                    source(&assigned.target.package, |name| secrets::read(&self.options.pull_secrets, name))?;
+                let drifted = self.report.as_ref().is_some_and(|r| self.known.is_drifted(assigned, r));
+                match drifted {
+                    true => Wish::Repair(Mend {
+                        name: self.known.runtime_of(assigned),
+                        from: Some(source.place),
+                        overwrite: Overwrite::No,
+                    }),
+                    false => Wish::Install { source, expect: Expect::Anything },
+                }
+            }
+            Task::Remove(assigned) => match self.known.runtime_of(assigned) {
                 Some(name) if self.is_there(&name) => Wish::Remove { name },
                 _ => return Ok(None),
             },

@@ -45,10 +45,23 @@ impl Known {
         self.states.get(name)
     }
 
-    /// The runtime's own name on the host.
-    pub(super) fn runtime_of(&self, name: &str) -> Option<RuntimeName> {
-        let runtime = &self.get(name)?.runtime;
-        RuntimeName::new(runtime.as_str()).ok()
+    /// The runtime's own name on the host: what was found here, else what the controller knows.
+    pub(super) fn runtime_of(&self, assigned: &Assigned) -> Option<RuntimeName> {
+        let found = self.get(&assigned.name).map(|state| state.runtime.as_str());
+        let name = found.filter(|name| !name.is_empty()).unwrap_or(&assigned.runtime);
+        RuntimeName::new(name).ok()
+    }
+
+    /// Whether what is to be there was installed before, and is not any more what it was.
+    pub(super) fn is_drifted(&self, assigned: &Assigned, report: &Report) -> bool {
+        let installed = self.get(&assigned.name).and_then(|state| state.installed.as_ref());
+        let found = self.runtime_of(assigned).and_then(|name| report.runtimes.get(&name));
+        installed == Some(&assigned.target.revision) && found.is_some_and(|found| !found.drift.is_empty())
+    }
+
+    /// Whether anything drifted.
+    pub(super) fn has_drift(&self) -> bool {
+        self.states.values().any(|state| state.state == State::Drifted)
     }
 
     /// Forgets what the spec does not name any more. What is installed stays, and is called unmanaged.
@@ -114,6 +127,7 @@ impl Known {
             digest: String::new(),
             handlers: Vec::new(),
             in_use: 0,
+            unused_since: None,
             pods: Vec::new(),
         })
     }
@@ -153,6 +167,15 @@ impl RuntimeState {
         }
     }
 
+    fn count(&mut self, in_use: u32, now: &Time) {
+        if in_use > 0 {
+            self.unused_since = None;
+        } else if self.in_use > 0 {
+            self.unused_since = Some(now.clone());
+        }
+        self.in_use = in_use;
+    }
+
     fn fail(&mut self, class: Class, message: &str, hint: Option<&str>, now: &Time) {
         let text = match hint {
             Some(hint) => format!("{message}; next: {hint}"),
@@ -177,7 +200,7 @@ impl RuntimeState {
                     .and_then(|handler| handler.overhead.take()),
             })
             .collect();
-        self.in_use = u32::try_from(found.users.len()).unwrap_or(u32::MAX);
+        self.count(u32::try_from(found.users.len()).unwrap_or(u32::MAX), now);
         self.pods = pods(&found.users);
         let settled = matches!(self.state, State::Proven | State::Unproven | State::Drifted);
         // While a change of somebody else's is under way, nothing can be said.
@@ -185,7 +208,8 @@ impl RuntimeState {
             let drift = if found.drift.is_empty() { None } else { Some(found.drift.join("; ")) };
             match (drift, &found.verdict) {
                 (Some(drift), _) => {
-                    let hint = "cofferdam verify on the node shows it, cofferdam repair puts it back";
+                    let hint =
+                        "kubectl cofferdam retry has it put back; cofferdam verify on the node shows it";
                     self.set(State::Drifted, "drift", &format!("{drift}; next: {hint}"), now);
                 }
                 (None, Verdict::Proven) => self.set(State::Proven, "", "", now),
@@ -201,7 +225,8 @@ impl RuntimeState {
 
     fn see_nothing(&mut self, now: &Time) {
         (self.version, self.digest) = (String::new(), String::new());
-        (self.in_use, self.installed) = (0, None);
+        self.count(0, now);
+        self.installed = None;
         self.pods.clear();
         if matches!(self.state, State::Proven | State::Unproven | State::Drifted) {
             let text = "it was removed on the node; next: kubectl cofferdam retry brings it back";
@@ -295,7 +320,16 @@ pub(super) mod tests {
         let package =
             PackageSpec { source, preset: Some("gvisor-oci".to_owned()), version: None, descriptor: None };
         let target = PackageRevision::of(&package, &[]);
-        Assigned { name: name.to_owned(), wanted, sequence, attempt: 1, since: 0, target, fallback: None }
+        Assigned {
+            name: name.to_owned(),
+            wanted,
+            sequence,
+            attempt: 1,
+            since: 0,
+            runtime: String::new(),
+            target,
+            fallback: None,
+        }
     }
 
     pub(in crate::agent) fn known(name: &str, sequence: u64, state: State) -> Known {
@@ -372,6 +406,44 @@ pub(super) mod tests {
         assert!(state.message.contains("handler runsc-oci"));
         known.see(&report(&[], Verdict::Proven), &now());
         assert_eq!(known.get("gv").unwrap().state, State::Proven);
+    }
+
+    #[test]
+    fn what_drifted_is_put_back_and_not_installed_anew() {
+        let mut known = installed();
+        let again = Assigned { sequence: 2, ..assigned("gv", 1, Wanted::Present) };
+        assert!(!known.is_drifted(&again, &report(&[], Verdict::Proven)));
+        let drifted = report(&["handler runsc-oci of gvisor-oci: missing"], Verdict::Proven);
+        known.see(&drifted, &now());
+        assert!(known.has_drift() && known.is_drifted(&again, &drifted));
+        let mut other = again;
+        other.target = PackageRevision::of(&other.target.package, &["cni".to_owned()]);
+        assert!(!known.is_drifted(&other, &drifted), "an upgrade is one");
+    }
+
+    #[test]
+    fn the_end_of_the_last_sandbox_is_noted() {
+        let mut known = installed();
+        assert_eq!(known.get("gv").unwrap().unused_since, None);
+        let mut idle = report(&[], Verdict::Proven);
+        idle.runtimes.values_mut().for_each(|runtime| runtime.users.clear());
+        known.see(&idle, &now());
+        let since = known.get("gv").unwrap().unused_since.clone();
+        assert!(since.is_some());
+        known.see(&idle, &now());
+        assert_eq!(known.get("gv").unwrap().unused_since, since);
+        known.see(&report(&[], Verdict::Proven), &now());
+        assert_eq!(known.get("gv").unwrap().unused_since, None);
+    }
+
+    #[test]
+    fn the_controller_knows_the_name_where_status_was_lost() {
+        let mut known = Known::default();
+        let mut assigned = assigned("gv", 3, Wanted::Absent);
+        assert_eq!(known.runtime_of(&assigned), None);
+        assigned.runtime = "gvisor-oci".to_owned();
+        known.begin(&assigned, &now());
+        assert_eq!(known.runtime_of(&assigned).unwrap().as_str(), "gvisor-oci");
     }
 
     #[test]

@@ -90,6 +90,10 @@ pub struct Assigned {
     /// When the controller wrote this, in seconds since 1970.
     #[serde(default)]
     pub since: u64,
+    /// The runtime's own name on nodes, if the controller knows it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 63))]
+    pub runtime: String,
     /// What should be there, or was.
     pub target: PackageRevision,
     /// What was proven on this node before: where it goes back to if `target` fails.
@@ -201,6 +205,9 @@ pub struct RuntimeState {
     /// How many sandboxes run with it, in any version.
     #[serde(default)]
     pub in_use: u32,
+    /// When they became none, if the agent saw that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unused_since: Option<Time>,
     /// Some of them, at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20))]

@@ -63,6 +63,7 @@ use std::collections::BTreeMap;
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
+#[kube(validation = Rule::new("self.spec.?scheduling.?startupTaint.orValue('') == oldSelf.spec.?scheduling.?startupTaint.orValue('')").message("the startup taint cannot be changed: nodes would keep the old one; next: delete the SandboxRuntime and make it anew"))]
 #[kube(validation = Rule::new("self.metadata.name.size() <= 63").message("the name is used as a label's value: at most 63 characters"))]
 #[serde(rename_all = "camelCase")]
 pub struct SandboxRuntimeSpec {
@@ -241,6 +242,9 @@ pub struct SandboxRuntimeStatus {
     /// The handlers that nodes offer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub handlers: Vec<String>,
+    /// Its own name on nodes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub runtime: String,
     /// Ready, Progressing, Degraded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -20,17 +20,26 @@ pub(super) struct Rival {
 pub(super) struct Claims {
     handlers: BTreeMap<String, Vec<KnownHandler>>,
     rivals: BTreeMap<String, Rival>,
+    /// The runtimes' own names.
+    runtimes: BTreeMap<String, String>,
 }
 
 impl Claims {
-    /// `runtimes`: the oldest first.
+    /// `runtimes`: the oldest first; `unreadable`: those that are there, too, and of which only agents tell.
     pub(super) fn of(
         runtimes: &[Arc<SandboxRuntime>],
+        unreadable: &BTreeMap<String, String>,
         sandbox_nodes: &BTreeMap<String, Arc<SandboxNode>>,
     ) -> Self {
         let mut reported = reported(sandbox_nodes);
         let mut claims = Self::default();
         let mut taken: BTreeMap<String, String> = BTreeMap::new();
+        for name in unreadable.keys() {
+            let (states, installed) = reported.remove(name).unwrap_or_default();
+            let handlers = states.iter().map(|state| format!("handler {}", state.name));
+            let names = installed.iter().map(|runtime| format!("runtime {runtime}"));
+            taken.extend(handlers.chain(names).map(|what| (what, name.clone())));
+        }
         for runtime in runtimes {
             let name = runtime.name_any();
             let (states, installed) = reported.remove(&name).unwrap_or_default();
@@ -52,6 +61,11 @@ impl Claims {
                 let owner = taken.get(what)?.clone();
                 Some(Rival { what: what.clone(), owner })
             });
+            let remembered = || runtime.status.as_ref().map(|status| status.runtime.clone());
+            let own = runtime_class::runtime_name(&runtime.spec.package)
+                .or_else(|| installed.first().cloned())
+                .or_else(remembered);
+            claims.runtimes.insert(name.clone(), own.unwrap_or_default());
             claims.handlers.insert(name.clone(), handlers);
             match rival {
                 Some(rival) => {
@@ -66,6 +80,17 @@ impl Claims {
     /// Its handlers.
     pub(super) fn handlers(&self, name: &str) -> &[KnownHandler] {
         self.handlers.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Its own name on nodes; empty if nobody knows it.
+    pub(super) fn runtime(&self, name: &str) -> &str {
+        self.runtimes.get(name).map_or("", String::as_str)
+    }
+
+    /// Whether a handler is somebody's; nobody can tell while those of one are not known.
+    pub(super) fn is_free(&self, handler: &str) -> bool {
+        let known = !self.handlers.is_empty() && self.handlers.values().all(|handlers| !handlers.is_empty());
+        known && !self.handlers.values().flatten().any(|known| known.name == handler)
     }
 
     /// Who stands in its way.

@@ -63,7 +63,7 @@ pub(crate) struct Fate {
 /// What becomes of `runtime` from `now` on. A pause is looked past: what would be done is told, not that nothing is.
 pub(crate) fn forecast(runtime: &SandboxRuntime, objects: &Objects<'_>, now: Time) -> Forecast {
     let snapshot = snapshot(objects, now);
-    let claims = Claims::of(&snapshot.runtimes, &snapshot.sandbox_nodes);
+    let claims = Claims::of(&snapshot.runtimes, &snapshot.unreadable.runtimes, &snapshot.sandbox_nodes);
     let name = runtime.name_any();
     let handlers = claims.handlers(&name).to_vec();
     let mut view = View::of(runtime, &handlers, &snapshot);
@@ -135,6 +135,7 @@ fn snapshot(objects: &Objects<'_>, now: Time) -> Snapshot {
             .collect(),
         nodes: objects.nodes.iter().map(|node| (node.name_any(), Arc::new(node.clone()))).collect(),
         classes: Vec::new(),
+        unreadable: Unreadable::default(),
     }
 }
 

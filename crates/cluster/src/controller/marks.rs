@@ -14,10 +14,25 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Marks {
     /// Labels: their value, or none if they are to go.
-    labels: BTreeMap<String, Option<String>>,
+    labels: BTreeMap<String, Wish>,
     /// Our taints, by key: whether they belong there.
     taints: BTreeMap<String, bool>,
 }
+
+/// What is to become of a label; the strongest of several wishes last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Wish {
+    #[default]
+    Take,
+    Keep,
+    Put(String),
+}
+
+const COMPATIBILITY: [(&str, &str); 3] = [
+    (names::KATA_RUNTIME_LABEL, "true"),
+    (names::OLD_KATA_RUNTIME_LABEL, "true"),
+    (names::OLD_ENGINE_LABEL, "containerd"),
+];
 
 impl Marks {
     /// Adds what one SandboxRuntime's announcement asks for.
@@ -38,24 +53,41 @@ impl Marks {
     /// Takes the labels of handlers that the node does not have.
     pub(super) fn take_handlers(&mut self, handlers: &[KnownHandler]) {
         for handler in handlers {
-            self.label(format!("{}{}", names::HANDLER_LABEL_PREFIX, handler.name), names::PROVEN, false);
+            self.label(&format!("{}{}", names::HANDLER_LABEL_PREFIX, handler.name), Wish::Take);
         }
     }
 
     /// The same without its taint.
     pub(super) fn add_labels(&mut self, runtime: &SandboxRuntime, handlers: &[KnownHandler], label: Label) {
-        let announced = match label {
-            Label::Put => true,
-            Label::Take => false,
-            Label::Keep => return,
+        let wish = |value: &str| match label {
+            Label::Put => Wish::Put(value.to_owned()),
+            Label::Take => Wish::Take,
+            Label::Keep => Wish::Keep,
         };
         for handler in handlers {
-            self.label(format!("{}{}", names::HANDLER_LABEL_PREFIX, handler.name), names::PROVEN, announced);
+            self.label(&format!("{}{}", names::HANDLER_LABEL_PREFIX, handler.name), wish(names::PROVEN));
         }
         if runtime.spec.compatibility_labels {
-            self.label(names::KATA_RUNTIME_LABEL.to_owned(), "true", announced);
-            self.label(names::OLD_KATA_RUNTIME_LABEL.to_owned(), "true", announced);
-            self.label(names::OLD_ENGINE_LABEL.to_owned(), "containerd", announced);
+            COMPATIBILITY.iter().for_each(|(key, value)| self.label(key, wish(value)));
+        }
+    }
+
+    /// Leaves the compatibility labels as they are, if nobody says more: somebody could not be asked.
+    pub(super) fn keep_compatibility(&mut self) {
+        COMPATIBILITY.iter().for_each(|(key, _)| self.label(key, Wish::Keep));
+    }
+
+    /// Takes what was left behind when a spec was changed: labels of handlers that are nobody's, and compatibility labels
+    /// that we put there and nobody asks for.
+    pub(super) fn take_leftovers(&mut self, node: &Node, is_free: impl Fn(&str) -> bool) {
+        for key in node.labels().keys() {
+            let free = match key.strip_prefix(names::HANDLER_LABEL_PREFIX) {
+                Some(handler) => is_free(handler),
+                None => COMPATIBILITY.iter().any(|(own, _)| own == key) && is_ours(node, key),
+            };
+            if free {
+                self.label(key, Wish::Take);
+            }
         }
     }
 
@@ -67,10 +99,10 @@ impl Marks {
     }
 
     /// One that another runtime wants there stays.
-    fn label(&mut self, key: String, value: &str, announced: bool) {
-        let entry = self.labels.entry(key).or_default();
-        if announced {
-            *entry = Some(value.to_owned());
+    fn label(&mut self, key: &str, wish: Wish) {
+        let entry = self.labels.entry(key.to_owned()).or_default();
+        if *entry < wish {
+            *entry = wish;
         }
     }
 
@@ -80,8 +112,11 @@ impl Marks {
         let labels: serde_json::Map<String, Value> = self
             .labels
             .iter()
-            .filter(|(key, value)| present.get(*key) != value.as_ref())
-            .map(|(key, value)| (key.clone(), json!(value)))
+            .filter_map(|(key, wish)| match (wish, present.get(key)) {
+                (Wish::Take, Some(_)) => Some((key.clone(), Value::Null)),
+                (Wish::Put(value), there) if there != Some(value) => Some((key.clone(), json!(value))),
+                _ => None,
+            })
             .collect();
         let taints = self.changed_taints(node);
         if labels.is_empty() && taints.is_none() {
@@ -110,6 +145,15 @@ impl Marks {
         }
         (taints != present).then_some(taints)
     }
+}
+
+/// Whether the API server knows this label as one that the controller set.
+fn is_ours(node: &Node, label: &str) -> bool {
+    let entries = node.metadata.managed_fields.iter().flatten();
+    let mut fields = entries
+        .filter(|entry| entry.manager.as_deref() == Some(names::CONTROLLER))
+        .filter_map(|entry| entry.fields_v1.as_ref());
+    fields.any(|fields| fields.0["f:metadata"]["f:labels"].get(format!("f:{label}")).is_some())
 }
 
 #[cfg(test)]
@@ -169,7 +213,36 @@ mod tests {
     fn what_nobody_can_tell_stays() {
         let mut marks = Marks::default();
         marks.add(&runtime(Some("cofferdam.dev/gv"), true), &handlers(), Label::Keep);
-        assert_eq!(marks, Marks::default());
+        let there = [(LABEL, "true"), (names::KATA_RUNTIME_LABEL, "true")];
+        assert_eq!(marks.patch(&node(&there, &["cofferdam.dev/gv"])), None);
+        assert_eq!(marks.patch(&node(&[], &[])), None);
+    }
+
+    #[test]
+    fn what_a_changed_spec_left_behind_goes() {
+        let there = [(LABEL, "true"), (names::KATA_RUNTIME_LABEL, "true"), ("theirs", "x")];
+        let mut node = node(&there, &[]);
+        let leftovers = |node: &Node, free: bool, keep: bool| {
+            let mut marks = Marks::default();
+            if keep {
+                marks.keep_compatibility();
+            }
+            marks.take_leftovers(node, |_| free);
+            marks.patch(node).map(|patch| patch["metadata"]["labels"].clone())
+        };
+        assert_eq!(
+            leftovers(&node, true, false),
+            Some(json!({ LABEL: null })),
+            "kata-deploy's own labels stay"
+        );
+        assert_eq!(leftovers(&node, false, false), None);
+        let field = format!("f:{}", names::KATA_RUNTIME_LABEL);
+        node.metadata.managed_fields = serde_json::from_value(json!([{
+            "manager": names::CONTROLLER, "fieldsV1": { "f:metadata": { "f:labels": { field: {} } } },
+        }]))
+        .unwrap();
+        assert_eq!(leftovers(&node, false, false), Some(json!({ names::KATA_RUNTIME_LABEL: null })));
+        assert_eq!(leftovers(&node, false, true), None, "somebody could not be asked");
     }
 
     #[test]

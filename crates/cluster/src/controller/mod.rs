@@ -10,6 +10,7 @@
 //! truth     a decision -> status and conditions (pure)
 //! write     every write to the API
 //! pass      one round over everything: view, decide, write
+//! lease     how long the lead lasts by the own clock
 //! run       leader election, and when a pass is due
 //! ```
 //!
@@ -21,6 +22,7 @@
 mod cache;
 mod claims;
 pub(crate) mod forecast;
+mod lease;
 mod marks;
 mod pass;
 mod run;

@@ -31,6 +31,8 @@ pub(super) struct Pass<'a> {
     next_wake: Option<Time>,
     /// A write failed: the round is due again soon.
     failed: bool,
+    /// A SandboxRuntime with compatibility labels was not announced in this round.
+    keep_compatibility: bool,
     /// The present SandboxRuntime came into another phase.
     told: bool,
 }
@@ -61,6 +63,7 @@ impl<'a> Pass<'a> {
             marks: BTreeMap::new(),
             next_wake: None,
             failed: false,
+            keep_compatibility: false,
             told: false,
         }
     }
@@ -72,10 +75,14 @@ impl<'a> Pass<'a> {
         self.metrics.unreadable("Node", unreadable.nodes.len());
         self.metrics.unreadable("RuntimeClass", unreadable.classes.len());
         self.make_sandbox_nodes().await;
-        let claims = Claims::of(&self.snapshot.runtimes, &self.snapshot.sandbox_nodes);
+        let Snapshot { runtimes, unreadable, sandbox_nodes, .. } = &self.snapshot;
+        let claims = Claims::of(runtimes, &unreadable.runtimes, sandbox_nodes);
+        self.keep_compatibility = !unreadable.runtimes.is_empty();
         for runtime in self.snapshot.runtimes.clone() {
-            self.reconcile(&runtime, &claims).await;
+            let announced = self.reconcile(&runtime, &claims).await;
+            self.keep_compatibility |= !announced && runtime.spec.compatibility_labels;
         }
+        self.take_leftovers(&claims);
         self.mark().await;
         match (self.failed, self.next_wake) {
             (true, _) => Wake::Soon,
@@ -122,26 +129,30 @@ impl<'a> Pass<'a> {
         }
     }
 
-    async fn reconcile(&mut self, runtime: &Arc<SandboxRuntime>, claims: &Claims) {
+    /// One SandboxRuntime. Gives whether its nodes' marks were collected.
+    async fn reconcile(&mut self, runtime: &Arc<SandboxRuntime>, claims: &Claims) -> bool {
         let name = runtime.name_any();
         let leaving = runtime.metadata.deletion_timestamp.is_some();
-        let Some(runtime) = self.guarded(runtime, leaving).await else { return };
+        let Some(runtime) = self.guarded(runtime, leaving).await else { return false };
         if let (Some(rival), false) = (claims.rival(&name), leaving) {
             let status = truth::conflict(&runtime, rival, &crate::now());
             self.publish(&runtime, status).await;
-            return;
+            return false;
         }
         let handlers = claims.handlers(&name);
         let begun = Instant::now();
-        let view = View::of(&runtime, handlers, &self.snapshot);
+        let view = View::of(&runtime, handlers, claims.runtime(&name), &self.snapshot);
         let decision = decide(&view.request(self.snapshot.moment));
         self.metrics.decided(begun.elapsed().as_secs_f64());
         let record = decision.remember.as_ref().unwrap_or(&view.record);
         let target = PackageRevision::of(&runtime.spec.package, &runtime.spec.skip_checks).revision;
+        let fault = runtime_class::bad_overhead(handlers);
         let known = truth::Known {
             target: &target,
             packages: &view.packages,
             handlers,
+            runtime: claims.runtime(&name),
+            fault: fault.as_deref(),
             sandbox_nodes: &self.snapshot.sandbox_nodes,
             now: &crate::now(),
         };
@@ -149,10 +160,13 @@ impl<'a> Pass<'a> {
         self.metrics.nodes(&name, &status.nodes);
         // What is remembered is written before it is done: whoever reads it knows every node that may be changing.
         if !self.publish(&runtime, status).await {
-            return;
+            return false;
         }
-        self.classes(&runtime, handlers, &decision).await;
-        self.act(&runtime, handlers, &view, &decision).await;
+        // The API server would refuse it each time.
+        if fault.is_none() {
+            self.classes(&runtime, handlers, &decision).await;
+        }
+        self.act(&runtime, claims, &view, &decision).await;
         self.announce(&runtime, handlers, &view.fleet, &decision);
         if let Some(wake) = decision.next_wake {
             self.next_wake = Some(self.next_wake.map_or(wake, |other| other.min(wake)));
@@ -162,6 +176,22 @@ impl<'a> Pass<'a> {
             if self.mark().await {
                 self.finish(&runtime).await;
             }
+        }
+        matches!(view.fleet, Fleet::Nodes(_) | Fleet::ConfirmedEmpty)
+    }
+
+    /// Labels that an earlier spec asked for, on whichever node.
+    fn take_leftovers(&mut self, claims: &Claims) {
+        if self.snapshot.runtimes.is_empty() {
+            return;
+        }
+        let is_known = self.snapshot.unreadable.runtimes.is_empty();
+        for (name, node) in &self.snapshot.nodes {
+            let marks = self.marks.entry(name.clone()).or_default();
+            if self.keep_compatibility {
+                marks.keep_compatibility();
+            }
+            marks.take_leftovers(node, |handler| is_known && claims.is_free(handler));
         }
     }
 
@@ -201,24 +231,32 @@ impl<'a> Pass<'a> {
         if before.phase != status.phase {
             self.told = true;
             let bad = matches!(status.phase.as_str(), "Halted" | "Degraded" | "Conflict" | "Unknown");
-            self.event(&reference, bad, &status.phase, &status.message).await;
+            self.event(&reference, None, bad, (&status.phase, &status.message)).await;
         }
         let known: BTreeSet<_> = before.failures.iter().map(|f| (&f.node, &f.at)).collect();
         for failure in status.failures.iter().filter(|failure| !known.contains(&(&failure.node, &failure.at)))
         {
             let text = format!("{}: {}", failure.node, failure.message);
-            self.event(&reference, true, "NodeFailed", &text).await;
+            // Else the recorder takes those of several nodes for one.
+            let node = self.snapshot.nodes.get(&failure.node).map(|node| node.object_ref(&()));
+            self.event(&reference, node, true, ("NodeFailed", &text)).await;
         }
     }
 
-    async fn event(&self, reference: &ObjectReference, bad: bool, reason: &str, text: &str) {
+    async fn event(
+        &self,
+        reference: &ObjectReference,
+        secondary: Option<ObjectReference>,
+        bad: bool,
+        (reason, text): (&str, &str),
+    ) {
         let event = Event {
             type_: if bad { EventType::Warning } else { EventType::Normal },
             reason: reason.to_owned(),
             // The API's limit is 1024 bytes.
             note: Some(text.chars().take(250).collect()),
             action: "Rollout".to_owned(),
-            secondary: None,
+            secondary,
         };
         if let Err(error) = self.recorder.publish(&event, reference).await {
             tracing::debug!(%error, "an Event is lost");
@@ -241,7 +279,7 @@ impl<'a> Pass<'a> {
                     if self.told {
                         let text =
                             format!("the RuntimeClass {class_name} is someone else's: it is left as it is");
-                        self.event(&runtime.object_ref(&()), true, "RuntimeClassTaken", &text).await;
+                        self.event(&runtime.object_ref(&()), None, true, ("RuntimeClassTaken", &text)).await;
                     }
                     continue;
                 }
@@ -263,13 +301,8 @@ impl<'a> Pass<'a> {
     }
 
     /// Carries the actions out, in their order; after a failed one the node is left alone until the next round.
-    async fn act(
-        &mut self,
-        runtime: &SandboxRuntime,
-        handlers: &[KnownHandler],
-        view: &View,
-        decision: &Decision,
-    ) {
+    async fn act(&mut self, runtime: &SandboxRuntime, claims: &Claims, view: &View, decision: &Decision) {
+        let name = runtime.name_any();
         let mut given_up: BTreeSet<&NodeName> = BTreeSet::new();
         for action in &decision.actions {
             let node = action.node();
@@ -279,19 +312,19 @@ impl<'a> Pass<'a> {
             let done = match action {
                 Action::Withdraw { node, .. } => {
                     let mut marks = Marks::default();
-                    marks.add(runtime, handlers, Label::Take);
+                    marks.add(runtime, claims.handlers(&name), Label::Take);
                     self.mark_node(node.as_str(), &marks).await
                 }
                 Action::Assign { node, assignment, why, .. } => {
                     tracing::info!(
-                        runtime = runtime.name_any(),
+                        runtime = name,
                         %node,
                         revision = %assignment.revision,
                         wanted = ?assignment.wanted,
                         ?why,
                         "assigned"
                     );
-                    self.assign(runtime, node, assignment, &view.packages).await
+                    self.assign(runtime, claims.runtime(&name), node, assignment, &view.packages).await
                 }
                 Action::Forget { node, .. } => self.forget(runtime, node).await,
             };
@@ -304,6 +337,7 @@ impl<'a> Pass<'a> {
     async fn assign(
         &mut self,
         runtime: &SandboxRuntime,
+        own_name: &str,
         node: &NodeName,
         assignment: &Assignment,
         packages: &BTreeMap<Revision, PackageRevision>,
@@ -323,6 +357,7 @@ impl<'a> Pass<'a> {
             sequence: assignment.sequence,
             attempt: assignment.attempt,
             since: assignment.since.0,
+            runtime: own_name.to_owned(),
             target,
             fallback: assignment.fallback.as_ref().and_then(package),
         };
@@ -429,7 +464,7 @@ impl<'a> Pass<'a> {
 fn is_same(present: &RuntimeClass, wanted: &RuntimeClass) -> bool {
     let labels = wanted.labels().iter().all(|(key, value)| present.labels().get(key) == Some(value));
     present.handler == wanted.handler
-        && present.overhead == wanted.overhead
+        && runtime_class::costs_the_same(present, wanted)
         && present.scheduling == wanted.scheduling
         && labels
 }

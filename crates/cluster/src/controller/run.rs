@@ -1,6 +1,7 @@
 //! Leader election, and when a pass is due.
 
 use super::cache::Cache;
+use super::lease;
 use super::pass::{Pass, Wake};
 use super::write::Writer;
 use crate::api::names;
@@ -8,7 +9,7 @@ use crate::metrics::ControllerMetrics;
 use crate::serve::Ready;
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
-use kube_lease_manager::{LeaseManagerBuilder, LeaseManagerError};
+use kube_lease_manager::LeaseManagerBuilder;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::time::sleep;
 
@@ -44,9 +45,6 @@ pub struct Options {
 /// Why the controller ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ControllerError {
-    /// The lease cannot be used.
-    #[error("leader election: {0}")]
-    Lease(#[from] LeaseManagerError),
     /// Another replica leads now: this one begins anew.
     #[error("another replica leads now")]
     LostLead,
@@ -62,13 +60,19 @@ pub async fn run(
     metrics: ControllerMetrics,
     ready: Ready,
 ) -> Result<(), ControllerError> {
-    let lease = LeaseManagerBuilder::new(client.clone(), options.lease.clone())
-        .with_namespace(options.namespace.clone())
-        .with_identity(options.identity.clone())
-        .with_duration(LEASE_SECONDS)
-        .with_grace(GRACE_SECONDS)
-        .build()
-        .await?;
+    let lease = loop {
+        let builder = LeaseManagerBuilder::new(client.clone(), options.lease.clone())
+            .with_namespace(options.namespace.clone())
+            .with_identity(options.identity.clone())
+            .with_duration(LEASE_SECONDS)
+            .with_grace(GRACE_SECONDS);
+        match builder.build().await {
+            Ok(lease) => break lease,
+            // A silent API server is waited for: ending would only make the next start later.
+            Err(error) => tracing::warn!(%error, "the lease cannot be used yet"),
+        }
+        sleep(SOON).await;
+    };
     // A replica that waits for the lead is as ready as it can be.
     ready.set();
     let (mut leads, _task) = lease.watch().await;
@@ -86,7 +90,11 @@ pub async fn run(
     };
     tokio::select! {
         () = lost => Err(ControllerError::LostLead),
-        () = work(client, &options, &metrics) => Ok(()),
+        () = lease::run_out(&client, &options.namespace, &options.lease, &options.identity) => {
+            tracing::warn!("the lease could not be renewed in time");
+            Err(ControllerError::LostLead)
+        }
+        () = work(client.clone(), &options, &metrics) => Ok(()),
     }
 }
 

@@ -29,6 +29,9 @@ pub(super) struct Known<'a> {
     pub(super) target: &'a Revision,
     pub(super) packages: &'a BTreeMap<Revision, PackageRevision>,
     pub(super) handlers: &'a [KnownHandler],
+    pub(super) runtime: &'a str,
+    /// What of the spec cannot be carried out.
+    pub(super) fault: Option<&'a str>,
     pub(super) sandbox_nodes: &'a BTreeMap<String, Arc<SandboxNode>>,
     pub(super) now: &'a Time,
 }
@@ -42,7 +45,10 @@ pub(super) fn status(
 ) -> SandboxRuntimeStatus {
     let before = runtime.status.clone().unwrap_or_default();
     let last_good = record.last_good.as_ref().map(|revision| Revision(revision.0.clone()));
-    let message = message(runtime, decision, known);
+    let mut message = message(runtime, decision, known);
+    if let Some(fault) = known.fault {
+        message = format!("{message}; {fault}");
+    }
     let last_good = match last_good.and_then(|revision| known.packages.get(&revision).cloned()) {
         Some(package) => Some(package),
         None => before.last_good.clone(),
@@ -52,15 +58,20 @@ pub(super) fn status(
         revision: Some(known.target.clone()),
         last_good,
         record: serde_json::to_value(record).ok(),
-        phase: phase(&decision.phase).to_owned(),
+        phase: decision.phase.as_str().to_owned(),
         message: message.clone(),
         nodes: counts(decision),
         failures: failures(record),
         handlers: known.handlers.iter().map(|handler| handler.name.clone()).collect(),
+        runtime: known.runtime.to_owned(),
         conditions: before.conditions,
     };
     for verdict in conditions(decision, &status, &message) {
         set(&mut status, verdict, known.now);
+    }
+    if let Some(fault) = known.fault {
+        let (kind, reason) = (names::DEGRADED, "InvalidOverhead".to_owned());
+        set(&mut status, Verdict { kind, status: "True", reason, message: fault.to_owned() }, known.now);
     }
     status
 }
@@ -80,20 +91,6 @@ pub(super) fn conflict(runtime: &SandboxRuntime, rival: &Rival, now: &Time) -> S
         set(&mut status, verdict, now);
     }
     status
-}
-
-pub(super) const fn phase(phase: &Phase) -> &'static str {
-    match phase {
-        Phase::Unknown { .. } => "Unknown",
-        Phase::NoNodes => "NoNodes",
-        Phase::Progressing => "Progressing",
-        Phase::Complete => "Complete",
-        Phase::Degraded { .. } => "Degraded",
-        Phase::Paused => "Paused",
-        Phase::Halted { .. } => "Halted",
-        Phase::Removing => "Removing",
-        Phase::Removed => "Removed",
-    }
 }
 
 fn counts(decision: &Decision) -> Counts {

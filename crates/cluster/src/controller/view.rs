@@ -9,7 +9,7 @@ use cofferdam_core::class::Class;
 use cofferdam_core::name::NodeName;
 use cofferdam_core::rollout::{
     self, AgentState, Assignment, Backoff, Failure, Fleet, Goal, MaxUnavailable, NodeReady, NodeUid,
-    NodeView, Observation, Policy, Record, RetryToken, Time,
+    NodeView, Observation, Policy, Record, Remains, RetryToken, Time,
 };
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as ApiTime;
@@ -37,7 +37,13 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn of(runtime: &SandboxRuntime, handlers: &[KnownHandler], snapshot: &Snapshot) -> Self {
+    /// `own_name`: the runtime's own name on nodes.
+    pub(super) fn of(
+        runtime: &SandboxRuntime,
+        handlers: &[KnownHandler],
+        own_name: &str,
+        snapshot: &Snapshot,
+    ) -> Self {
         let target = PackageRevision::of(&runtime.spec.package, &runtime.spec.skip_checks);
         let goal = match runtime.metadata.deletion_timestamp {
             Some(_) => Goal::Remove,
@@ -47,7 +53,7 @@ impl View {
             policy: policy(runtime),
             goal,
             retry: retry(runtime),
-            fleet: fleet(runtime, handlers, snapshot),
+            fleet: fleet(runtime, handlers, own_name, snapshot),
             record: record(runtime),
             packages: packages(runtime, target, snapshot),
         }
@@ -101,44 +107,61 @@ fn policy(runtime: &SandboxRuntime) -> Policy {
     }
 }
 
-fn fleet(runtime: &SandboxRuntime, handlers: &[KnownHandler], snapshot: &Snapshot) -> Fleet {
+fn fleet(runtime: &SandboxRuntime, handlers: &[KnownHandler], own_name: &str, snapshot: &Snapshot) -> Fleet {
     let labels: Vec<String> =
         handlers.iter().map(|handler| format!("{}{}", names::HANDLER_LABEL_PREFIX, handler.name)).collect();
     if snapshot.nodes.is_empty() && !snapshot.sandbox_nodes.is_empty() {
         return Fleet::Unknown { why: "the list of nodes is empty, and SandboxNodes are there".to_owned() };
     }
-    // Of a node whose SandboxNode cannot be read, or was not listed and is being made, nothing can be said: it is told
-    // nothing, and what it is marked with stays.
-    let unreadable = &snapshot.unreadable;
-    let hidden = snapshot.nodes.keys().find(|name| !snapshot.sandbox_nodes.contains_key(*name));
-    let unknown = || {
-        let broken = unreadable.sandbox_nodes.iter().chain(&unreadable.nodes).next();
-        let why = match broken {
-            Some((name, why)) => format!("the Node or SandboxNode {name} does not parse: {why}"),
-            None => format!("the SandboxNode {} is not there", hidden?),
-        };
-        Some(Fleet::Unknown { why })
-    };
-    // The last node is done only if every one can be seen: else what is on it would be forgotten.
+    // The last node is done only if every one can be read: else what is on it would be forgotten.
     if runtime.metadata.deletion_timestamp.is_some()
-        && let Some(unknown) = unknown()
+        && let Some((name, why)) = snapshot.unreadable.nodes.first_key_value()
     {
-        return unknown;
+        return Fleet::Unknown { why: format!("the Node {name} does not parse: {why}") };
     }
+    // A SandboxNode that does not parse, or was not listed and could not be made, hides what is on its node: it is told
+    // nothing, and what the node is marked with stays.
     let views = snapshot.nodes.iter().filter_map(|(name, node)| {
-        if unreadable.sandbox_nodes.contains_key(name) || !snapshot.sandbox_nodes.contains_key(name) {
-            return None;
-        }
-        let view = node_view(runtime, node, snapshot.sandbox_nodes.get(name).map(AsRef::as_ref))?;
-        // A label that was left behind is a reason to look, too.
+        let own = snapshot.sandbox_nodes.get(name).map(AsRef::as_ref);
+        let mut view = node_view(runtime, node, own)?;
+        let unreadable = own.is_none();
+        view.remains = match &view.assigned {
+            _ if unreadable => Remains::Unreadable,
+            Some(_) => Remains::Nothing,
+            None => remains(runtime, own_name, own.filter(|own| own.spec.node_uid == view.uid.0)),
+        };
+        // A label or a taint that was left behind is a reason to look, too.
         let labelled = labels.iter().any(|label| node.labels().contains_key(label));
         let told = view.assigned.is_some() || view.observed.state != AgentState::Absent;
-        let concerned = view.matches || told || labelled;
+        let leaves = unreadable && runtime.metadata.deletion_timestamp.is_some();
+        let concerned = view.matches || told || labelled || leaves || is_tainted(runtime, node);
         concerned.then_some(view)
     });
     let views: Vec<NodeView> = views.collect();
     // Nodes were listed, or both lists agree that there are none.
-    if views.is_empty() { unknown().unwrap_or(Fleet::ConfirmedEmpty) } else { Fleet::Nodes(views) }
+    if views.is_empty() { Fleet::ConfirmedEmpty } else { Fleet::Nodes(views) }
+}
+
+/// What a node has that its SandboxNode tells nothing. One that is older than the SandboxRuntime would tell; one that was
+/// made later may have taken the place of another, and only the agent knows.
+fn remains(runtime: &SandboxRuntime, own_name: &str, own: Option<&SandboxNode>) -> Remains {
+    let Some(own) = own else { return Remains::Unheard };
+    if own.creation_timestamp().map(|time| time.0) < runtime.creation_timestamp().map(|time| time.0) {
+        return Remains::Nothing;
+    }
+    match &own.status {
+        None => Remains::Unheard,
+        Some(status) if status.unmanaged.iter().any(|name| name == own_name) => Remains::Found,
+        Some(_) => Remains::Nothing,
+    }
+}
+
+fn is_tainted(runtime: &SandboxRuntime, node: &Node) -> bool {
+    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+    taints
+        .into_iter()
+        .flatten()
+        .any(|taint| Some(&taint.key) == runtime.spec.scheduling.startup_taint.as_ref())
 }
 
 /// Whether the selector matches the node.
@@ -162,12 +185,14 @@ fn node_view(runtime: &SandboxRuntime, node: &Node, own: Option<&SandboxNode>) -
         cordoned: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false),
         matches: matches(runtime, node),
         assigned: assigned.map(assignment),
+        remains: Remains::Nothing,
         observed: Observation {
             heard: own.filter(|own| own.status.is_some()).and_then(heard),
             sequence: state.map(|state| state.sequence),
             state: state.map_or(AgentState::Absent, agent_state),
         },
         in_use: state.map_or(0, |state| state.in_use),
+        unused_since: state.and_then(|state| state.unused_since.as_ref()).map(time),
         retry: own.and_then(retry),
     })
 }

@@ -35,7 +35,7 @@ impl Writer {
         let mut value = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
         if let Some(fields) = value.as_object_mut() {
             // What is empty is left out of JSON, and a merge patch would keep it.
-            for field in ["lastGood", "record", "phase", "message", "failures", "handlers"] {
+            for field in ["lastGood", "record", "phase", "message", "failures", "handlers", "runtime"] {
                 fields.entry(field).or_insert(Value::Null);
             }
         }

@@ -3,8 +3,10 @@
 use super::standing::{Seen, Standing};
 use super::survey::{Survey, canaries_needed, is_final};
 use super::{
-    Action, Assignment, Failure, Goal, Open, Policy, Reason, Record, Request, Revision, Time, Wanted, Why,
+    Action, Assignment, Failure, Goal, Open, Policy, Reason, Record, Remains, Request, Revision, Time,
+    Wanted, Why,
 };
+use crate::class::Class;
 use std::time::Duration;
 
 /// After how long a change that is not seen is repeated: mostly it is only a moment late.
@@ -136,6 +138,7 @@ impl<'a> Acts<'a> {
         {
             self.record.canaries.entry(node.clone()).or_default();
         }
+        self.record.drifted.remove(&uid);
         self.actions.push(Action::Withdraw { node: node.clone(), uid: uid.clone() });
         self.actions.push(Action::Assign { node, uid, assignment, why });
         seen.acted = true;
@@ -154,7 +157,10 @@ impl<'a> Acts<'a> {
         }
         let Some(open) = self.record.open.get(&seen.view.name).cloned() else { return };
         let wanted = match (open.wanted, self.request.goal) {
-            (Wanted::Absent, _) => !seen.stays && seen.view.in_use == 0 && seen.present().is_some(),
+            (Wanted::Absent, _) => {
+                let found = seen.view.remains == Remains::Found;
+                !seen.stays && seen.view.in_use == 0 && (found || seen.present().is_some())
+            }
             (Wanted::Present, Goal::Install(target)) if seen.stays && open.revision == *target => {
                 !self.halted && !seen.failed
             }
@@ -181,6 +187,9 @@ impl<'a> Acts<'a> {
 
     /// What is due on a node that failed: going back, or another attempt. It is unavailable already.
     fn mend(&mut self, target: &Revision, seen: &mut Seen<'_>, wakes: &mut Vec<Time>) {
+        if let Standing::Drifted(assigned, _) = seen.standing {
+            return self.put_back(target, seen, assigned);
+        }
         let Standing::Failed(assigned, failure) = seen.standing else { return };
         if seen.acted || seen.unseen_change || seen.unreachable.is_some() {
             return;
@@ -210,12 +219,22 @@ impl<'a> Acts<'a> {
         if last || !retried {
             return;
         }
-        match due(self.request, assigned, failure) {
+        match due(self.request, seen, assigned, failure) {
             Some(until) => {
                 wakes.push(until);
                 seen.reason = Some(backoff(until, assigned, failure));
             }
             None => drop(self.again(seen, assigned)),
+        }
+    }
+
+    /// Has a drifted node brought back to what it was assigned, if somebody asked for it.
+    fn put_back(&mut self, target: &Revision, seen: &mut Seen<'_>, assigned: &Assignment) {
+        let idle = !seen.acted && !seen.unseen_change && seen.unreachable.is_none();
+        // One that may have the target gets it anyway.
+        let allowed = self.permits(seen) == (assigned.revision == *target);
+        if seen.to_mend && idle && allowed {
+            self.begin(seen, &Change::to(&assigned.revision, Why::Retry));
         }
     }
 
@@ -314,16 +333,19 @@ impl<'a> Acts<'a> {
                 continue;
             }
             match seen.standing {
-                Standing::Stuck(assigned, failure) => match due(self.request, assigned, failure) {
+                Standing::Stuck(assigned, failure) => match due(self.request, seen, assigned, failure) {
                     Some(until) => {
                         wakes.push(until);
                         seen.reason = Some(backoff(until, assigned, failure));
                     }
                     None => drop(self.again(seen, assigned)),
                 },
-                _ => {
-                    if let Some(assigned) = seen.present() {
-                        let revision = &assigned.revision;
+                standing => {
+                    // One that its agent found there has the revision that the fleet was to have, as far as anybody knows.
+                    let found = matches!(standing, Standing::Untold(Remains::Found));
+                    let fleet = || self.record.target.clone().filter(|_| found);
+                    let had = seen.present().map(|assigned| assigned.revision.clone()).or_else(fleet);
+                    if let Some(revision) = &had {
                         let change = Change { wanted: Wanted::Absent, revision, attempt: 1, why: Why::Leave };
                         self.begin(seen, &change);
                     }
@@ -334,7 +356,11 @@ impl<'a> Acts<'a> {
 }
 
 /// When the next attempt is due; none: now.
-pub(super) fn due(request: &Request<'_>, assigned: &Assignment, failure: &Failure) -> Option<Time> {
+fn due(request: &Request<'_>, seen: &Seen<'_>, assigned: &Assignment, failure: &Failure) -> Option<Time> {
+    // What stood in the way has ended since; both times are the node's.
+    if failure.class == Class::InUse && seen.view.unused_since.is_some_and(|unused| unused > failure.at) {
+        return None;
+    }
     let delay = request.policy.retry.after(assigned.attempt);
     // The node's clock is believed as far as it makes sense beside ours.
     let sane = failure.at <= request.moment.now.plus(delay);

@@ -16,13 +16,14 @@ pub fn decide(request: &Request<'_>) -> Decision {
     let removing = *request.goal == Goal::Remove;
     let views = match request.fleet {
         Fleet::Unknown { why } => return nothing(Phase::Unknown { why: why.clone() }),
-        Fleet::ConfirmedEmpty if removing => return nothing(Phase::Removed),
+        // Changes may have been begun that no list shows yet.
+        Fleet::ConfirmedEmpty if removing => &[],
         Fleet::ConfirmedEmpty => return nothing(Phase::NoNodes),
         Fleet::Nodes(views) if views.is_empty() => {
             let why = "the list of nodes is empty, and nobody made sure of it".to_owned();
             return nothing(Phase::Unknown { why });
         }
-        Fleet::Nodes(views) => views,
+        Fleet::Nodes(views) => views.as_slice(),
     };
     let (mut survey, record) = survey(request, views);
     let mut acts = Acts::new(request, &survey, record);

@@ -39,7 +39,7 @@ pub enum Fleet {
     /// Every node that the selector matches, and every other one whose SandboxNode has this runtime in its spec, or that is
     /// still announced. One view a name. An empty list counts as unknown.
     Nodes(Vec<NodeView>),
-    /// There is no such node, and a second reading that no cache answered said so too.
+    /// There is no such node, and that is certain.
     ConfirmedEmpty,
 }
 
@@ -59,12 +59,30 @@ pub struct NodeView {
     pub matches: bool,
     /// What the SandboxNode's spec says of this runtime.
     pub assigned: Option<Assignment>,
+    /// What a node that is assigned nothing has of it.
+    pub remains: Remains,
     /// What the SandboxNode's status says of this runtime.
     pub observed: Observation,
     /// How many sandboxes of this runtime's handlers the agent counted.
     pub in_use: u32,
+    /// When they became none, by the node's clock, if the agent saw that.
+    pub unused_since: Option<Time>,
     /// The retry annotation on its SandboxNode.
     pub retry: Option<RetryToken>,
+}
+
+/// What a node has of a runtime that its SandboxNode does not assign to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Remains {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Nobody can tell: its SandboxNode may have been made anew, and its agent has not reported since.
+    Unheard,
+    /// Nobody can tell: its SandboxNode cannot be read.
+    Unreadable,
+    /// Its agent found it there: the SandboxNode was made anew.
+    Found,
 }
 
 /// A node's Ready condition.

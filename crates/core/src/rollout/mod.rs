@@ -29,12 +29,12 @@ pub use announce::{Announcement, Label, Status};
 pub use decide::decide;
 pub use decision::{Action, Counts, Decision, NodeReport, Phase, Why};
 pub use fleet::{
-    AgentState, Assignment, Failure, Fleet, NodeReady, NodeUid, NodeView, Observation, RetryToken, Revision,
-    Wanted,
+    AgentState, Assignment, Failure, Fleet, NodeReady, NodeUid, NodeView, Observation, Remains, RetryToken,
+    Revision, Wanted,
 };
 pub use policy::{Backoff, MaxUnavailable, Policy};
 pub use reason::Reason;
-pub use record::{Canary, FailedNode, Open, Record};
+pub use record::{Asked, Canary, FailedNode, Open, Record};
 pub use time::{Moment, Time};
 
 /// What the fleet is to have.

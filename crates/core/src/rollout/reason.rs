@@ -17,6 +17,8 @@ pub enum Reason {
     NodeNotReady,
     /// Its Ready condition is Unknown, or missing.
     NodeReadyUnknown,
+    /// Its SandboxNode cannot be read: what the node has is not known.
+    Unreadable,
     /// It changes at this moment.
     Changing {
         /// Whether the runtime is to be there afterwards.
@@ -99,11 +101,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every word that [`Reason::as_str`] gives.
-    pub const WORDS: [&str; 20] = [
+    pub const WORDS: [&str; 21] = [
         "AgentMissing",
         "AgentSilent",
         "NodeNotReady",
         "NodeReadyUnknown",
+        "Unreadable",
         "Changing",
         "Soaking",
         "Unproven",
@@ -129,6 +132,7 @@ impl Reason {
             Self::AgentSilent { .. } => "AgentSilent",
             Self::NodeNotReady => "NodeNotReady",
             Self::NodeReadyUnknown => "NodeReadyUnknown",
+            Self::Unreadable => "Unreadable",
             Self::Changing { .. } => "Changing",
             Self::Soaking { .. } => "Soaking",
             Self::Unproven { .. } => "Unproven",
@@ -156,6 +160,7 @@ impl std::fmt::Display for Reason {
             Self::AgentSilent { .. } => f.write_str("its agent has not been heard for too long"),
             Self::NodeNotReady => f.write_str("the node is not ready"),
             Self::NodeReadyUnknown => f.write_str("nobody knows whether the node is ready"),
+            Self::Unreadable => f.write_str("its SandboxNode cannot be read: another version wrote it"),
             Self::Changing { wanted: Wanted::Present, revision, .. } => write!(f, "gets revision {revision}"),
             Self::Changing { wanted: Wanted::Absent, revision, .. } => write!(f, "loses revision {revision}"),
             Self::Soaking { .. } => f.write_str("proven, and watched for a while"),

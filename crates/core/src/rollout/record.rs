@@ -35,6 +35,21 @@ pub struct Record {
     /// Nodes on which `target` failed; also those that were deleted since.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub failures: BTreeMap<NodeUid, FailedNode>,
+    /// Nodes that drifted, and what had been asked for when this was noticed: another request mends them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub drifted: BTreeMap<NodeUid, Asked>,
+}
+
+/// The retry annotations at some time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Asked {
+    /// The SandboxRuntime's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<RetryToken>,
+    /// The SandboxNode's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node: Option<RetryToken>,
 }
 
 /// A node that tries a revision first.

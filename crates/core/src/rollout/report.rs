@@ -4,8 +4,8 @@ use super::act::Acts;
 use super::standing::{Seen, Standing};
 use super::survey::{Survey, is_final};
 use super::{
-    Announcement, Counts, Decision, Goal, Label, NodeReady, NodeReport, Phase, Reason, Record, Request,
-    Revision, Status,
+    Announcement, Counts, Decision, Goal, Label, NodeReady, NodeReport, Phase, Reason, Record, Remains,
+    Request, Revision, Status,
 };
 use std::collections::BTreeSet;
 
@@ -86,7 +86,7 @@ fn reason(request: &Request<'_>, survey: &Survey<'_>, acts: &Acts<'_>, seen: &Se
             since: assigned.since,
         }),
         Standing::Unproven(message) => Some(Reason::Unproven { message: message.to_owned() }),
-        Standing::Drifted(message) => Some(Reason::Drifted { message: message.to_owned() }),
+        Standing::Drifted(_, message) => Some(Reason::Drifted { message: message.to_owned() }),
         Standing::Failed(assigned, failure) => {
             let (class, message) = (failure.class, failure.message.clone());
             Some(match known {
@@ -95,7 +95,11 @@ fn reason(request: &Request<'_>, survey: &Survey<'_>, acts: &Acts<'_>, seen: &Se
                 _ => Reason::Failed { class, message },
             })
         }
-        Standing::Proven(..) | Standing::Bare | Standing::Gone | Standing::Stuck(..) => Some(match known {
+        Standing::Proven(..)
+        | Standing::Bare
+        | Standing::Untold(_)
+        | Standing::Gone
+        | Standing::Stuck(..) => Some(match known {
             Some(failed) if seen.is_bare() => {
                 Reason::Failed { class: failed.class, message: failed.message.clone() }
             }
@@ -138,15 +142,15 @@ fn counts(survey: &Survey<'_>, acts: &Acts<'_>, nodes: &[Seen<'_>], target: Opti
         waiting: count(&|seen| {
             seen.stays && !seen.failed && !seen.acted && target.is_some_and(|target| !seen.is_on(target))
         }),
-        leaving: count(&|seen| !seen.stays && !matches!(seen.standing, Standing::Bare)),
+        leaving: count(&|seen| seen.is_leaving()),
     }
 }
 
 fn phase(request: &Request<'_>, survey: &Survey<'_>, acts: &Acts<'_>, nodes: &[Seen<'_>]) -> Phase {
-    let leaving = nodes.iter().filter(|seen| !seen.stays && !matches!(seen.standing, Standing::Bare)).count();
+    let leaving = nodes.iter().filter(|seen| seen.is_leaving()).count();
     let target = match request.goal {
         Goal::Install(target) => target,
-        Goal::Remove if leaving == 0 => return Phase::Removed,
+        Goal::Remove if leaving == 0 && acts.record.open.is_empty() => return Phase::Removed,
         Goal::Remove if request.policy.paused => return Phase::Paused,
         Goal::Remove => return Phase::Removing,
     };
@@ -187,6 +191,7 @@ fn announcement(request: &Request<'_>, survey: &Survey<'_>, seen: &Seen<'_>) -> 
     let (label, status) = match seen.standing {
         _ if survey.nothing_matches && !seen.is_bare() => (Label::Keep, Status::Unknown),
         _ if !seen.stays || seen.acted || seen.unseen_change => (Label::Take, Status::False),
+        Standing::Untold(Remains::Unreadable) => (Label::Keep, Status::Unknown),
         Standing::Proven(..) => match &seen.unreachable {
             None => return Announcement { label: Label::Put, status: Status::True, reason: None },
             // Nobody listened for long enough to tell.

@@ -1,8 +1,8 @@
 //! One node, judged: can it be heard, and how does it stand with what it was told?
 
 use super::{
-    AgentState, Assignment, Failure, Goal, Moment, NodeReady, NodeView, Policy, Reason, Request, Revision,
-    Time, Wanted,
+    AgentState, Assignment, Failure, Goal, Moment, NodeReady, NodeView, Policy, Reason, Remains, Request,
+    Revision, Time, Wanted,
 };
 
 /// A node's view with what follows from it.
@@ -17,6 +17,8 @@ pub(super) struct Seen<'a> {
     pub(super) standing: Standing<'a>,
     /// Whether the target failed on it, and nobody has asked for another try since.
     pub(super) failed: bool,
+    /// Whether it drifted, and somebody has asked since that it is mended.
+    pub(super) to_mend: bool,
     /// Whether it counts as unavailable.
     pub(super) holds: bool,
     /// Whether it does so by its view alone.
@@ -32,8 +34,10 @@ pub(super) struct Seen<'a> {
 /// How a node stands with what it was told.
 #[derive(Clone, Copy)]
 pub(super) enum Standing<'a> {
-    /// It was told nothing.
+    /// It was told nothing, and has nothing of it.
     Bare,
+    /// It was told nothing, and may have it, or has it.
+    Untold(Remains),
     /// It was told that the runtime is to go, and it is gone.
     Gone,
     /// It was told something, and has not answered yet, or is at work.
@@ -43,7 +47,7 @@ pub(super) enum Standing<'a> {
     /// It has it, unproven.
     Unproven(&'a str),
     /// It had it.
-    Drifted(&'a str),
+    Drifted(&'a Assignment, &'a str),
     /// It could not.
     Failed(&'a Assignment, &'a Failure),
     /// It was told that the runtime is to go, and could not.
@@ -52,7 +56,14 @@ pub(super) enum Standing<'a> {
 
 impl<'a> Standing<'a> {
     fn of(view: &'a NodeView) -> Self {
-        let Some(assigned) = &view.assigned else { return Self::Bare };
+        let Some(assigned) = &view.assigned else {
+            return match view.remains {
+                Remains::Unreadable => Self::Untold(view.remains),
+                // Nothing is taken from a node that was not selected: who put it there is not known.
+                Remains::Unheard | Remains::Found if view.matches => Self::Untold(view.remains),
+                _ => Self::Bare,
+            };
+        };
         if view.observed.sequence != Some(assigned.sequence) {
             return Self::Changing(assigned);
         }
@@ -61,7 +72,7 @@ impl<'a> Standing<'a> {
             (Wanted::Absent, AgentState::Failed(failure)) => Self::Stuck(assigned, failure),
             (Wanted::Present, AgentState::Proven { .. }) => Self::Proven(assigned),
             (Wanted::Present, AgentState::Unproven { message }) => Self::Unproven(message),
-            (Wanted::Present, AgentState::Drifted { message }) => Self::Drifted(message),
+            (Wanted::Present, AgentState::Drifted { message }) => Self::Drifted(assigned, message),
             (Wanted::Present, AgentState::Failed(failure)) => Self::Failed(assigned, failure),
             _ => Self::Changing(assigned),
         }
@@ -83,6 +94,7 @@ impl<'a> Seen<'a> {
             unreachable,
             standing,
             failed: false,
+            to_mend: false,
             unseen_change: false,
             acted: false,
             reason: None,
@@ -105,9 +117,14 @@ impl<'a> Seen<'a> {
             && self.unreachable.is_none()
     }
 
-    /// Whether it has nothing of the runtime, and nobody told it to have it.
+    /// Whether nobody told it to have it.
     pub(super) const fn is_bare(&self) -> bool {
-        matches!(self.standing, Standing::Bare | Standing::Gone)
+        matches!(self.standing, Standing::Bare | Standing::Gone | Standing::Untold(_))
+    }
+
+    /// Whether it is not to have it, and has it, or nobody can tell.
+    pub(super) const fn is_leaving(&self) -> bool {
+        !self.stays && !matches!(self.standing, Standing::Bare)
     }
 
     /// Whether it is changing at this moment.
@@ -144,6 +161,9 @@ fn unreachable(moment: Moment, policy: &Policy, view: &NodeView) -> Option<Reaso
         NodeReady::Unknown => return Some(Reason::NodeReadyUnknown),
         NodeReady::Ready => {}
     }
+    if view.remains == Remains::Unreadable {
+        return Some(Reason::Unreadable);
+    }
     match view.observed.heard {
         None => Some(Reason::AgentMissing),
         Some(last) if moment.now >= silence(moment, policy, last) => Some(Reason::AgentSilent { last }),
@@ -155,9 +175,10 @@ fn unreachable(moment: Moment, policy: &Policy, view: &NodeView) -> Option<Reaso
 /// it. A node that was never given it has nothing to lose; one that is to lose it and went away by itself is not our doing.
 fn holds(stays: bool, standing: Standing<'_>, unreachable: bool) -> bool {
     match standing {
-        Standing::Bare | Standing::Gone => false,
+        Standing::Untold(Remains::Unreadable) => true,
+        Standing::Bare | Standing::Gone | Standing::Untold(_) => false,
         Standing::Proven(..) => stays && unreachable,
-        Standing::Drifted(_) => stays || !unreachable,
+        Standing::Drifted(..) => stays || !unreachable,
         Standing::Changing(_) | Standing::Unproven(_) | Standing::Failed(..) | Standing::Stuck(..) => true,
     }
 }

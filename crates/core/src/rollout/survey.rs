@@ -2,7 +2,8 @@
 
 use super::standing::{Seen, Standing};
 use super::{
-    Canary, FailedNode, Goal, Moment, NodeView, Open, Policy, Reason, Record, Request, Revision, Time, Wanted,
+    Asked, Canary, FailedNode, Goal, Moment, NodeView, Open, Policy, Reason, Record, Remains, Request,
+    Revision, Time, Wanted,
 };
 use std::time::Duration;
 
@@ -52,7 +53,8 @@ pub(super) fn survey<'a>(request: &Request<'_>, views: &'a [NodeView]) -> (Surve
     }
     let mut nodes: Vec<Seen<'a>> = views.iter().map(|view| Seen::of(request, view)).collect();
     let matched = nodes.iter().filter(|seen| seen.stays).count();
-    let present = nodes.iter().filter(|seen| seen.stays || !seen.is_bare()).count();
+    let gone = |seen: &Seen<'_>| matches!(seen.standing, Standing::Bare | Standing::Gone);
+    let present = nodes.iter().filter(|seen| seen.stays || !gone(seen)).count();
     let mut survey = Survey {
         matched,
         limit: request.policy.max_unavailable.of(present),
@@ -64,6 +66,7 @@ pub(super) fn survey<'a>(request: &Request<'_>, views: &'a [NodeView]) -> (Surve
         nodes: Vec::new(),
     };
     let unlisted = follow_open(request, &mut nodes, &mut record, &mut survey);
+    note_drifts(request, &mut nodes, &mut record);
     survey.shown = unlisted + nodes.iter().filter(|seen| seen.shown).count();
     survey.unavailable = unlisted + nodes.iter().filter(|seen| seen.holds).count();
     if let Goal::Install(target) = request.goal {
@@ -102,9 +105,10 @@ fn follow_open(
             continue;
         }
         let unseen = seen.view.assigned.as_ref().is_none_or(|assigned| assigned.sequence < open.sequence);
-        if unseen && lag_ends(request.moment, open.since).is_none() {
-            // It would be seen by now: whoever began it came no further.
-            continue;
+        if unseen {
+            // After that it would be seen: whoever began it came no further.
+            let Some(end) = lag_ends(request.moment, open.since) else { continue };
+            survey.wake_at(end);
         }
         seen.unseen_change = unseen;
         seen.holds = true;
@@ -131,7 +135,9 @@ fn lag_ends(moment: Moment, done: Time) -> Option<Time> {
 /// Whether a change was seen to end well, or gave way to a later one. One that failed stays open until the next change
 /// of its node: a view from before must not make the node look sound.
 fn is_over(open: &Open, seen: &Seen<'_>) -> bool {
-    let Some(assigned) = &seen.view.assigned else { return open.wanted == Wanted::Absent };
+    let Some(assigned) = &seen.view.assigned else {
+        return open.wanted == Wanted::Absent && seen.view.remains == Remains::Nothing;
+    };
     match seen.standing {
         _ if assigned.sequence > open.sequence => true,
         Standing::Proven(..) | Standing::Gone => assigned.sequence == open.sequence,
@@ -189,6 +195,20 @@ fn note_failures(
     counted.saturating_sub(pardoned) > usize::try_from(budget).unwrap_or(usize::MAX)
 }
 
+/// Notes which nodes drifted, and whether somebody has asked since that they are mended.
+fn note_drifts(request: &Request<'_>, nodes: &mut [Seen<'_>], record: &mut Record) {
+    let mut old = std::mem::take(&mut record.drifted);
+    let drifted = |seen: &Seen<'_>| matches!(seen.standing, Standing::Drifted(..)) && !seen.unseen_change;
+    for seen in nodes.iter_mut().filter(|seen| seen.stays && drifted(seen)) {
+        let now = Asked { fleet: request.retry.cloned(), node: seen.view.retry.clone() };
+        let known =
+            old.remove(&seen.view.uid).or((record.drifted.len() < Policy::MOST_DRIFTED).then(|| now.clone()));
+        let Some(known) = known else { continue };
+        seen.to_mend = known != now;
+        record.drifted.insert(seen.view.uid.clone(), known);
+    }
+}
+
 /// Strikes out canaries that went away or failed, and notes when those that are left have sung for long enough.
 fn note_canaries(
     request: &Request<'_>,
@@ -208,7 +228,11 @@ fn note_canaries(
         let name = &seen.view.name;
         let known = old.get(name);
         let tries = seen.is_on(target) && !matches!(seen.standing, Standing::Failed(..));
-        if known.is_none() && !tries {
+        // One whose SandboxNode was made anew has forgotten it.
+        let forgot = seen.view.assigned.is_none()
+            && seen.view.remains != Remains::Unreadable
+            && !record.open.contains_key(name);
+        if !tries && (known.is_none() || forgot) {
             continue;
         }
         // By our clock: the node's may be wrong. Whoever flaps begins anew.

@@ -3,8 +3,8 @@
 use cofferdam_core::class::Class;
 use cofferdam_core::name::NodeName;
 use cofferdam_core::rollout::{
-    AgentState, Assignment, Failure, NodeReady, NodeUid, NodeView, Observation, RetryToken, Revision, Time,
-    Wanted,
+    AgentState, Assignment, Failure, NodeReady, NodeUid, NodeView, Observation, Remains, RetryToken,
+    Revision, Time, Wanted,
 };
 use cofferdam_core::testing::Random;
 use std::collections::BTreeMap;
@@ -24,6 +24,13 @@ pub enum Quality {
     Unreachable,
     /// It is installed, and no sandbox starts.
     NoNetwork,
+}
+
+impl Snapshot {
+    /// Whether an agent has reported in it.
+    pub fn heard(&self) -> bool {
+        self.beat > 0 && self.view.remains != Remains::Unheard
+    }
 }
 
 /// A version of a node, as a cache may hold it.
@@ -57,6 +64,10 @@ pub struct Machine {
     pub heard: Option<u64>,
     /// When it reported its present state as proven, in real time.
     pub proven_at: Option<u64>,
+    /// Whether the host has the runtime.
+    pub has: bool,
+    /// Whether the controller can read its SandboxNode.
+    pub readable: bool,
     pub slow: u64,
     skew: i64,
     job: Option<Job>,
@@ -71,8 +82,10 @@ impl Machine {
             cordoned: random.once_in(8),
             matches: !random.once_in(8),
             assigned: None,
+            remains: Remains::Nothing,
             observed: Observation { heard: None, sequence: None, state: AgentState::Absent },
             in_use: 0,
+            unused_since: None,
             retry: None,
         };
         let skew = if random.once_in(3) { random.below(4000) as i64 - 2000 } else { 0 };
@@ -86,6 +99,8 @@ impl Machine {
             alive: true,
             heard: None,
             proven_at: None,
+            has: false,
+            readable: true,
             slow,
             skew,
             job: None,
@@ -124,6 +139,16 @@ impl Machine {
         self.changed(now);
     }
 
+    /// Its SandboxNode is deleted, and made anew.
+    pub fn recreate(&mut self, now: u64) {
+        self.view.assigned = None;
+        self.view.observed = Observation { heard: None, sequence: None, state: AgentState::Absent };
+        self.view.remains = Remains::Unheard;
+        self.heard = None;
+        self.beat += 1;
+        self.changed(now);
+    }
+
     /// Whether what it was told is not what it has proven: in flight, or failed.
     pub fn is_unsettled(&self) -> bool {
         let Some(assigned) = &self.view.assigned else { return false };
@@ -142,9 +167,15 @@ impl Machine {
         }
         let mut stirred = false;
         if let Some(job) = self.job.take_if(|job| job.until <= now) {
-            self.proven_at = matches!(job.outcome, AgentState::Proven { .. }).then_some(now);
-            self.view.observed.sequence = Some(job.sequence);
-            self.view.observed.state = self.stamped(job.outcome, now);
+            let proven = matches!(job.outcome, AgentState::Proven { .. });
+            self.has |= proven || matches!(job.outcome, AgentState::Unproven { .. });
+            self.has &= job.outcome != AgentState::Absent;
+            // Its SandboxNode may have been made anew meanwhile.
+            if self.view.assigned.is_some() {
+                self.proven_at = proven.then_some(now);
+                self.view.observed.sequence = Some(job.sequence);
+                self.view.observed.state = self.stamped(job.outcome, now);
+            }
             self.report(now);
             stirred = true;
         }
@@ -166,6 +197,7 @@ impl Machine {
             self.report(now);
             stirred = true;
         } else if self.heard.is_none_or(|heard| now >= heard + 60) {
+            stirred = self.heard.is_none();
             self.report(now);
         }
         stirred
@@ -185,6 +217,7 @@ impl Machine {
     fn report(&mut self, now: u64) {
         self.heard = Some(now);
         self.beat += 1;
+        self.view.remains = if self.has { Remains::Found } else { Remains::Nothing };
         self.changed(now);
     }
 

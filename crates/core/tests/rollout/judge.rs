@@ -4,7 +4,7 @@ use crate::fleet::{Machine, seconds};
 use cofferdam_core::name::NodeName;
 use cofferdam_core::rollout::{
     Action, AgentState, Assignment, Decision, Fleet, Goal, Label, NodeReady, NodeUid, NodeView, Phase,
-    Policy, Reason, Request, RetryToken, Revision, Wanted, Why,
+    Policy, Reason, Remains, Request, RetryToken, Revision, Wanted, Why,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -82,7 +82,9 @@ pub fn limit(request: &Request<'_>) -> usize {
     let base = views(request).iter().filter(|view| {
         let gone = about(view).is_some_and(|a| a.wanted == Wanted::Absent)
             && view.observed.state == AgentState::Absent;
-        stays(request, view) || (view.assigned.is_some() && !gone)
+        let unknown = view.remains == Remains::Unreadable;
+        let left = view.assigned.is_none() && (unknown || view.matches && view.remains != Remains::Nothing);
+        stays(request, view) || left || (view.assigned.is_some() && !gone)
     });
     request.policy.max_unavailable.of(base.count())
 }
@@ -134,9 +136,12 @@ impl Judge {
     }
 
     fn blind(&self, request: &Request<'_>, decision: &Decision) -> Result<(), Broken> {
-        let still = decision.actions.is_empty() && decision.remember.is_none() && decision.nodes.is_empty();
-        ensure(still, || "acts on a fleet that it cannot see".to_owned())?;
         let confirmed = *request.fleet == Fleet::ConfirmedEmpty;
+        let still = decision.actions.is_empty() && decision.nodes.is_empty();
+        // That a change of a node that is gone ended may be noted.
+        ensure(still && (confirmed || decision.remember.is_none()), || {
+            "acts on a fleet that it cannot see".to_owned()
+        })?;
         ensure(confirmed || matches!(decision.phase, Phase::Unknown { .. }), || {
             "claims to know the fleet".to_owned()
         })
@@ -292,11 +297,15 @@ impl Judge {
         let budget = request.policy.failure_budget.min(Policy::MOST_FAILURES) as usize;
         let failed = self.counted(request);
         ensure(failed <= budget, || format!("{name}: gets the target after {failed} failures of {budget}"))?;
-        if self.passed || request.policy.canary == 0 {
+        // Putting back what a node had is no trial.
+        let had = before.view.assigned.as_ref().is_some_and(|assigned| assigned.revision == *target);
+        let put_back = had && matches!(before.view.observed.state, AgentState::Drifted { .. });
+        if self.passed || put_back || request.policy.canary == 0 {
             return Ok(());
         }
         let trying = |view: &NodeView| {
-            let machine = machines.get(&view.name).filter(|machine| machine.view.uid == view.uid);
+            let same = |machine: &&Machine| machine.view.uid == view.uid && machine.readable;
+            let machine = machines.get(&view.name).filter(same);
             machine.is_some_and(|machine| {
                 let failed = matches!(machine.view.observed.state, AgentState::Failed(_))
                     && about(&machine.view).is_some();
@@ -310,6 +319,21 @@ impl Judge {
         };
         let trying = views(request).iter().filter(|view| trying(view)).count();
         ensure(trying <= self.canaries, || format!("{name}: {trying} nodes try it, {} should", self.canaries))
+    }
+
+    /// When the last node may be said to be clean.
+    pub fn removed(&self, machines: &Machines) -> Result<(), Broken> {
+        let has = |machine: &&Machine| {
+            let told = machine.view.assigned.as_ref();
+            told.is_some_and(|a| a.wanted == Wanted::Present || machine.is_unsettled())
+                || machine.has && machine.view.matches
+        };
+        match machines.values().find(has) {
+            Some(machine) => {
+                Err(format!("{}: still has it, and everything is said to be gone", machine.view.name))
+            }
+            None => Ok(()),
+        }
     }
 
     /// What may be withdrawn for silence, `quiet` seconds after the controller heard of the node, or began to listen.

@@ -6,6 +6,7 @@
 mod fleet;
 mod judge;
 mod mutants;
+mod removal;
 mod speed;
 mod tally;
 mod trouble;

@@ -159,6 +159,15 @@ impl World<'_> {
                 let quality = self.any_quality();
                 self.quality.insert(revision, quality);
             }
+            39 => {
+                let Some(machine) = self.any() else { return };
+                if luck.is_multiple_of(3) {
+                    machine.recreate(now);
+                    self.tally.recreated += 1;
+                } else {
+                    machine.readable = !machine.readable;
+                }
+            }
             _ => {}
         }
     }

@@ -8,8 +8,8 @@ use crate::tally::Tally;
 use crate::trouble::policy;
 use cofferdam_core::name::NodeName;
 use cofferdam_core::rollout::{
-    Action, AgentState, Decision, Fleet, Goal, Label, Moment, NodeReady, NodeView, Phase, Policy, Record,
-    Request, RetryToken, Revision, Time, Wanted, Why,
+    Action, AgentState, Decision, Fleet, Goal, Label, Moment, NodeReady, NodeView, Observation, Phase,
+    Policy, Record, Remains, Request, RetryToken, Revision, Time, Wanted, Why,
 };
 use cofferdam_core::testing::Random;
 use std::collections::BTreeMap;
@@ -145,7 +145,7 @@ impl<'a> World<'a> {
                 1 + self.random.below(machine.history.len())
             };
             let Some(snapshot) = machine.history.get(at - 1).cloned() else { continue };
-            let heard = (snapshot.beat > 0).then_some(now);
+            let heard = snapshot.heard().then_some(now);
             self.cache.insert(name.clone(), Cached { snapshot, heard, received: self.now });
         }
     }
@@ -162,7 +162,7 @@ impl<'a> World<'a> {
             let Some(cached) = self.cache.get_mut(name) else {
                 if let Some(snapshot) = machine.history.last().cloned().filter(|_| calm || !random.once_in(3))
                 {
-                    let heard = (snapshot.beat > 0).then_some(now);
+                    let heard = snapshot.heard().then_some(now);
                     self.cache.insert(name.clone(), Cached { snapshot, heard, received: self.now });
                 }
                 continue;
@@ -176,7 +176,7 @@ impl<'a> World<'a> {
             }
             let at = if calm || random.once_in(2) { newer.len() - 1 } else { random.below(newer.len()) };
             if newer[at].beat != cached.snapshot.beat {
-                cached.heard = Some(now);
+                cached.heard = newer[at].heard().then_some(now);
                 cached.received = self.now;
             }
             cached.snapshot = newer[at].clone();
@@ -195,11 +195,17 @@ impl<'a> World<'a> {
             .map(|cached| {
                 let mut view = cached.snapshot.view.clone();
                 view.observed.heard = cached.heard;
+                if self.machines.get(&view.name).is_some_and(|machine| !machine.readable) {
+                    view.assigned = None;
+                    view.observed = Observation { heard: None, sequence: None, state: AgentState::Absent };
+                    view.remains = Remains::Unreadable;
+                }
                 view
             })
             .filter(|view| {
                 view.matches
                     || view.assigned.is_some()
+                    || view.remains == Remains::Unreadable
                     || self.machines.get(&view.name).is_some_and(|m| m.label)
             })
             .collect();
@@ -247,6 +253,9 @@ impl<'a> World<'a> {
             }
         }
         self.judge.committed(&request, &self.machines, self.now);
+        if decision.phase == Phase::Removed {
+            self.judge.removed(&self.machines)?;
+        }
         self.carry_out(&request, &decision)?;
         Ok(decision.remember.is_some() || !decision.actions.is_empty())
     }
@@ -365,6 +374,7 @@ impl<'a> World<'a> {
         self.retry = Some(RetryToken("once more".to_owned()));
         for machine in self.machines.values_mut() {
             machine.alive = true;
+            machine.readable = true;
             machine.view.ready = NodeReady::Ready;
             machine.view.in_use = 0;
             machine.view.matches |= machine.view.name == name(0) || self.random.once_in(2);

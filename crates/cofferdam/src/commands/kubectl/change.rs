@@ -43,7 +43,7 @@ pub(super) async fn retry(args: &RetryArgs) -> Result<ExitCode> {
         None => {
             let patched = runtimes.patch(name, &params(), &patch).await;
             patched.map_err(|error| failed("patch the SandboxRuntime", &error))?;
-            show::say(&format!("{name}: its failed nodes try again"));
+            show::say(&format!("{name}: its failed and drifted nodes try again"));
         }
         Some(node) => {
             // A misspelled name must not look like a success.
@@ -51,7 +51,7 @@ pub(super) async fn retry(args: &RetryArgs) -> Result<ExitCode> {
             found.map_err(|error| failed("read the SandboxRuntime", &error))?;
             let patched = Api::<SandboxNode>::all(client).patch(node, &params(), &patch).await;
             patched.map_err(|error| failed("patch the SandboxNode", &error))?;
-            show::say(&format!("{name}: {node} tries again, if it failed there"));
+            show::say(&format!("{name}: {node} tries again, if it failed or drifted there"));
         }
     }
     Ok(ExitCode::SUCCESS)
