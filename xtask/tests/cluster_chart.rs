@@ -362,8 +362,7 @@ fn an_uninstall_gives_up_in_time(fleet: &Fleet) -> Mark {
     fleet.cluster.kubectl_ok(&["delete", "deployment", "web", "--cascade=foreground", "--wait"]).unwrap();
     replicas("0");
     let selector = "--selector=app.kubernetes.io/component=controller";
-    let gone = |list: &Value| list["items"].as_array().is_some_and(Vec::is_empty);
-    fleet.cluster.wait_until(&["pods", "-n", NAMESPACE, selector], LIMIT, gone).unwrap();
+    fleet.cluster.wait_gone(&["pods", "-n", NAMESPACE, selector], LIMIT).unwrap();
     let output = uninstall(fleet);
     refused(fleet, &output, &["not clean after 40 seconds", "SandboxRuntimes", "crun on n1: still there"]);
     let mark = fleet.cluster.mark().unwrap();
