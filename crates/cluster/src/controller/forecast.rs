@@ -1,7 +1,7 @@
 //! What the controller would do to one SandboxRuntime, told without writing: its own claims, its own view, and the
 //! decision itself, made again and again as if every change succeeded. Pure.
 
-use super::cache::Snapshot;
+use super::cache::{Snapshot, Unreadable};
 use super::claims::Claims;
 use super::view::{View, core_revision};
 use crate::api::{PackageRevision, Revision, SandboxNode, SandboxRuntime};
@@ -66,7 +66,7 @@ pub(crate) fn forecast(runtime: &SandboxRuntime, objects: &Objects<'_>, now: Tim
     let claims = Claims::of(&snapshot.runtimes, &snapshot.unreadable.runtimes, &snapshot.sandbox_nodes);
     let name = runtime.name_any();
     let handlers = claims.handlers(&name).to_vec();
-    let mut view = View::of(runtime, &handlers, &snapshot);
+    let mut view = View::of(runtime, &handlers, claims.runtime(&name), &snapshot);
     let leaving = view.goal == Goal::Remove;
     let rival = claims.rival(&name).filter(|_| !leaving);
     let first = decide(&view.request(snapshot.moment));
