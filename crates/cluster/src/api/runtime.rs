@@ -63,7 +63,6 @@ use std::collections::BTreeMap;
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[kube(validation = Rule::new("self.spec.?scheduling.?startupTaint.orValue('') == oldSelf.spec.?scheduling.?startupTaint.orValue('')").message("the startup taint cannot be changed: nodes would keep the old one; next: delete the SandboxRuntime and make it anew"))]
 #[kube(validation = Rule::new("self.metadata.name.size() <= 63").message("the name is used as a label's value: at most 63 characters"))]
 #[serde(rename_all = "camelCase")]
 pub struct SandboxRuntimeSpec {
@@ -124,6 +123,7 @@ pub enum RuntimeClasses {
 /// How pods find the nodes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.startupTaint) ? has(oldSelf.startupTaint) && self.startupTaint == oldSelf.startupTaint : !has(oldSelf.startupTaint)").message("the startup taint cannot be changed: nodes would keep the old one; next: delete the SandboxRuntime and make it anew"))]
 pub struct SchedulingSpec {
     /// The RuntimeClass's node selector, instead of the label that says that the handler is proven. For pools that scale
     /// from zero: an autoscaler knows the pool's labels only. Goes with `startupTaint`.

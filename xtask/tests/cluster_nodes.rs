@@ -1,0 +1,160 @@
+//! Nodes and SandboxRuntimes that come, go, change and get into each other's way.
+
+// Helpers outside of #[test] functions fail their test by panicking, too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use xtask::testbed::ClusterSpec;
+use xtask::testbed::fleet::{Fleet, Kind, Published};
+use xtask::testbed::package::Release;
+use xtask::testbed::trial::binary;
+
+const LIMIT: Duration = Duration::from_secs(180);
+const LABEL: &str = "cofferdam.node-restriction.kubernetes.io/runsc-oci";
+const KATA: &str = "katacontainers.io/kata-runtime";
+const TAINT: &str = "cofferdam.dev/gvisor";
+const RETRY: &str = "cofferdam.dev/retry";
+const UNIT: &str = "/etc/systemd/system/cofferdam-recover.service";
+
+#[test]
+fn nodes_come_and_go_and_specs_change() {
+    let fleet = Fleet::boot(ClusterSpec::default(), &binary().unwrap(), &[]).unwrap();
+    let package = fleet.publish(Kind::Works(Release::Old), "gvisor", "old").unwrap();
+    a_pool_with_a_startup_taint(&fleet, &package);
+    compatibility_labels_come_and_go(&fleet);
+    the_older_of_two_has_the_handler(&fleet, &package);
+    a_drifted_node_is_put_back_on_request(&fleet);
+    a_cordoned_node_is_replaced_under_its_name(&fleet);
+    what_is_left_of_a_lost_sandbox_node_is_removed(&fleet);
+}
+
+fn runtime(fleet: &Fleet, name: &str) -> Value {
+    fleet.cluster.get_json(&["sandboxruntime", name]).unwrap().unwrap()
+}
+
+fn wait_ready(fleet: &Fleet, name: &str, nodes: u64) {
+    let complete = |object: &Value| {
+        object["status"]["phase"] == "Complete"
+            && object["status"]["observedGeneration"] == object["metadata"]["generation"]
+            && object["status"]["nodes"]["ready"] == nodes
+    };
+    fleet.cluster.wait_until(&["sandboxruntime", name], LIMIT, complete).unwrap();
+}
+
+fn label(fleet: &Fleet, node: &str, label: &str, present: bool) {
+    let fits = |object: &Value| object["metadata"]["labels"].get(label).is_some() == present;
+    fleet.cluster.wait_until(&["node", node], LIMIT, fits).unwrap();
+}
+
+fn has_taint(node: &Value) -> bool {
+    node["spec"]["taints"].as_array().is_some_and(|all| all.iter().any(|taint| taint["key"] == TAINT))
+}
+
+fn patch(fleet: &Fleet, kind: &str, name: &str, patch: &Value) {
+    let text = patch.to_string();
+    fleet.cluster.kubectl_ok(&["patch", kind, name, "--type=merge", "--patch", &text]).unwrap();
+}
+
+/// What would be different if something had been installed or restarted.
+fn state(fleet: &Fleet, node: &str) -> String {
+    let node = fleet.cluster.node(node).unwrap();
+    let ledger = node.ok(&["sha256sum", "/var/lib/cofferdam/ledger.json"]).unwrap();
+    let engine = node.ok(&["systemctl", "show", "-p", "MainPID", "containerd"]).unwrap();
+    format!("{ledger}{engine}")
+}
+
+/// New nodes register with the taint; it goes with the proof, and with the wish.
+fn a_pool_with_a_startup_taint(fleet: &Fleet, package: &Published) {
+    for node in ["n1", "n2"] {
+        fleet.cluster.kubectl_ok(&["taint", "node", node, &format!("{TAINT}:NoSchedule")]).unwrap();
+    }
+    fleet.cluster.kubectl_ok(&["label", "node", "n1", "pool=sandboxes"]).unwrap();
+    let more = format!(
+        "  nodeSelector:\n    pool: sandboxes\n  scheduling:\n    nodeSelector:\n      pool: sandboxes\n    startupTaint: {TAINT}\n"
+    );
+    fleet.cluster.apply(&fleet.runtime("gvisor", package, &more)).unwrap();
+    wait_ready(fleet, "gvisor", 1);
+    label(fleet, "n1", LABEL, true);
+    fleet.cluster.wait_until(&["node", "n1"], LIMIT, |node| !has_taint(node)).unwrap();
+    // Not selected, and with nothing of ours but the taint.
+    fleet.cluster.wait_until(&["node", "n2"], LIMIT, |node| !has_taint(node)).unwrap();
+    let class = fleet.cluster.get_json(&["runtimeclass", "runsc-oci"]).unwrap().unwrap();
+    assert_eq!(class["scheduling"]["nodeSelector"], json!({ "pool": "sandboxes" }), "an autoscaler knows it");
+    let text = json!({ "spec": { "scheduling": { "startupTaint": "cofferdam.dev/other" } } }).to_string();
+    let refused = fleet
+        .cluster
+        .kubectl(&["patch", "sandboxruntime", "gvisor", "--type=merge", "--patch", &text])
+        .unwrap();
+    assert!(!refused.success() && refused.stderr.contains("startup taint"), "{refused:?}");
+}
+
+fn compatibility_labels_come_and_go(fleet: &Fleet) {
+    fleet.cluster.kubectl_ok(&["label", "node", "n2", &format!("{KATA}=true")]).unwrap();
+    patch(fleet, "sandboxruntime", "gvisor", &json!({ "spec": { "compatibilityLabels": true } }));
+    label(fleet, "n1", KATA, true);
+    patch(fleet, "sandboxruntime", "gvisor", &json!({ "spec": { "compatibilityLabels": false } }));
+    label(fleet, "n1", KATA, false);
+    label(fleet, "n1", LABEL, true);
+    label(fleet, "n2", KATA, true);
+    fleet.cluster.kubectl_ok(&["label", "node", "n2", &format!("{KATA}-")]).unwrap();
+}
+
+fn the_older_of_two_has_the_handler(fleet: &Fleet, package: &Published) {
+    let before = state(fleet, "n1");
+    fleet
+        .cluster
+        .apply(&fleet.runtime(
+            "late",
+            package,
+            "  nodeSelector:\n    pool: sandboxes\n  handlers:\n  - name: runsc-oci\n",
+        ))
+        .unwrap();
+    let conflict = |object: &Value| object["status"]["phase"] == "Conflict";
+    let late = fleet.cluster.wait_until(&["sandboxruntime", "late"], LIMIT, conflict).unwrap();
+    assert!(late["status"]["message"].as_str().unwrap().contains("gvisor"), "{late:#}");
+    assert_eq!(runtime(fleet, "gvisor")["status"]["phase"], "Complete");
+    assert_eq!(state(fleet, "n1"), before, "the first is not touched");
+    fleet.cluster.kubectl_ok(&["delete", "sandboxruntime", "gvisor", "--timeout=120s"]).unwrap();
+    wait_ready(fleet, "late", 1);
+    label(fleet, "n1", LABEL, true);
+}
+
+fn a_drifted_node_is_put_back_on_request(fleet: &Fleet) {
+    let node = fleet.cluster.node("n1").unwrap();
+    node.ok(&["rm", UNIT]).unwrap();
+    label(fleet, "n1", LABEL, false);
+    let drifted = |own: &Value| own["status"]["runtimes"][0]["state"] == "Drifted";
+    fleet.cluster.wait_until(&["sandboxnode", "n1"], LIMIT, drifted).unwrap();
+    // What `kubectl cofferdam retry late` writes.
+    patch(fleet, "sandboxruntime", "late", &json!({ "metadata": { "annotations": { RETRY: "now" } } }));
+    wait_ready(fleet, "late", 1);
+    label(fleet, "n1", LABEL, true);
+    node.ok(&["test", "-e", UNIT]).unwrap();
+}
+
+fn a_cordoned_node_is_replaced_under_its_name(fleet: &Fleet) {
+    let before = state(fleet, "n1");
+    let old = fleet.cluster.get_json(&["node", "n1"]).unwrap().unwrap()["metadata"]["uid"].clone();
+    fleet.cluster.kubectl_ok(&["delete", "node", "n1"]).unwrap();
+    fleet.cluster.node("n1").unwrap().ok(&["systemctl", "restart", "kubelet"]).unwrap();
+    let new = |node: &Value| node["metadata"]["uid"] != old;
+    fleet.cluster.wait_until(&["node", "n1"], LIMIT, new).unwrap();
+    fleet.cluster.kubectl_ok(&["label", "node", "n1", "pool=sandboxes", "--overwrite"]).unwrap();
+    fleet.cluster.kubectl_ok(&["cordon", "n1"]).unwrap();
+    let fresh = |own: &Value| own["spec"]["nodeUID"] != old && own["status"]["heartbeat"].is_string();
+    fleet.cluster.wait_until(&["sandboxnode", "n1"], LIMIT, fresh).unwrap();
+    wait_ready(fleet, "late", 1);
+    label(fleet, "n1", LABEL, true);
+    assert_eq!(state(fleet, "n1"), before, "nothing was installed or restarted");
+    fleet.cluster.kubectl_ok(&["uncordon", "n1"]).unwrap();
+}
+
+/// Its SandboxNode and the SandboxRuntime go at the same time: the agent's word is waited for.
+fn what_is_left_of_a_lost_sandbox_node_is_removed(fleet: &Fleet) {
+    fleet.cluster.kubectl_ok(&["delete", "sandboxnode", "n1"]).unwrap();
+    fleet.cluster.kubectl_ok(&["delete", "sandboxruntime", "late", "--timeout=120s"]).unwrap();
+    let node = fleet.cluster.node("n1").unwrap();
+    assert!(!node.run(&["test", "-e", "/opt/cofferdam/runtimes/gvisor-oci"]).unwrap().success());
+    label(fleet, "n1", LABEL, false);
+}
