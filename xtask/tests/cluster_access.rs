@@ -169,8 +169,14 @@ fn the_other_accounts_rights(stage: &Stage) {
             let group = if row.group.is_empty() { String::new() } else { format!(".{}", row.group) };
             let (plural, sub) = row.resource.split_once('/').unwrap_or((row.resource, ""));
             let slash = if sub.is_empty() { String::new() } else { format!("/{sub}") };
+            let resource = format!("{plural}{group}{slash}");
+            // A right in the whole cluster opens every namespace's door.
+            let doors = stage.doors.iter().filter(|door| door.resource == resource);
+            let within = |door: &&Door| namespace.is_empty() || door.namespace == namespace;
+            let namespaces: BTreeSet<&str> =
+                doors.filter(within).map(|door| door.namespace.as_str()).collect();
             for (verb, _) in row.needs {
-                wanted.insert(gain(verb.word(), &format!("{plural}{group}{slash}"), namespace));
+                wanted.extend(namespaces.iter().map(|namespace| gain(verb.word(), &resource, namespace)));
             }
         }
         assert_eq!(stage.gains(caller), wanted, "{who:?}");

@@ -180,7 +180,7 @@ fn a_failure_is_explained_and_tried_again(fleet: &Fleet, person: &Person<'_>) {
     fleet.publish(Kind::Works(Release::Old), "gvisor", "1").unwrap();
     // On a busy machine gVisor's own probe may fail, too: a person would try again.
     for _ in 0..3 {
-        assert!(person.says(0, &["retry", "gvisor"]).contains("its failed nodes try again"));
+        assert!(person.says(0, &["retry", "gvisor"]).contains("its failed and drifted nodes try again"));
         // The controller has seen the annotation.
         std::thread::sleep(Duration::from_secs(3));
         let ended = |o: &Value| matches!(o["status"]["phase"].as_str(), Some("Complete" | "Halted"));

@@ -217,7 +217,7 @@ impl Host for Machine {
         sleep(self.work).await;
         let mut installed = self.installed.lock().unwrap_or_else(PoisonError::into_inner);
         let done = match job.wish {
-            Wish::Install { source, .. } => descriptor().map(|descriptor| {
+            Wish::Install { source, .. } => descriptor().inspect(|descriptor| {
                 let report = RuntimeReport {
                     version: descriptor.version.clone(),
                     digest: Digest::of(source.place.to_string().as_bytes()),
@@ -228,7 +228,6 @@ impl Host for Machine {
                     declared: false,
                 };
                 installed.insert(descriptor.name.clone(), report);
-                descriptor
             }),
             Wish::Remove { name } => {
                 installed.remove(&name);

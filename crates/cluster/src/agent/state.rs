@@ -113,7 +113,7 @@ impl Known {
     }
 
     fn entry(&mut self, assigned: &Assigned) -> &mut RuntimeState {
-        self.states.entry(assigned.name.clone()).or_insert_with(|| RuntimeState {
+        let state = self.states.entry(assigned.name.clone()).or_insert_with(|| RuntimeState {
             name: assigned.name.clone(),
             sequence: assigned.sequence,
             revision: assigned.target.revision.clone(),
@@ -129,7 +129,12 @@ impl Known {
             in_use: 0,
             unused_since: None,
             pods: Vec::new(),
-        })
+        });
+        // One that is to go although this agent never saw it come is known by the controller's word.
+        if state.runtime.is_empty() {
+            state.runtime = assigned.runtime.clone();
+        }
+        state
     }
 
     /// Takes what the host has into account.

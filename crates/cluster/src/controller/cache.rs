@@ -207,7 +207,8 @@ fn keep_heard(node: &mut SandboxNode) {
 
 /// Keeps what a decision needs of a node: a node object is 10 KB and more, mostly images.
 fn trim(node: &mut Node) {
-    prune(node);
+    // Of managedFields: which labels are ours.
+    node.managed_fields_mut().retain(|entry| entry.manager.as_deref() == Some(names::CONTROLLER));
     node.metadata.annotations = None;
     node.metadata.owner_references = None;
     node.spec = node.spec.take().map(|spec| NodeSpec {

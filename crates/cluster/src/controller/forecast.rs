@@ -8,8 +8,8 @@ use crate::api::{PackageRevision, Revision, SandboxNode, SandboxRuntime};
 use crate::runtime_class::KnownHandler;
 use cofferdam_core::name::NodeName;
 use cofferdam_core::rollout::{
-    Action, AgentState, Assignment, Decision, Fleet, Goal, Moment, NodeReport, NodeView, Reason, Time,
-    Wanted, Why, decide,
+    Action, AgentState, Assignment, Decision, Fleet, Goal, Moment, NodeReport, NodeView, Reason, Remains,
+    Time, Wanted, Why, decide,
 };
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
@@ -162,6 +162,7 @@ fn unheard(reports: &[NodeReport]) -> BTreeSet<NodeName> {
                 | Reason::AgentSilent { .. }
                 | Reason::NodeNotReady
                 | Reason::NodeReadyUnknown
+                | Reason::Unreadable
         )
     };
     reports.iter().filter(|r| r.reason.as_ref().is_some_and(away)).map(|r| r.name.clone()).collect()
@@ -172,7 +173,10 @@ fn succeed(views: &mut [NodeView], actions: &[Action], deaf: &BTreeSet<NodeName>
     for action in actions {
         let Some(view) = views.iter_mut().find(|view| view.name == *action.node()) else { continue };
         match action {
-            Action::Assign { assignment, .. } => view.assigned = Some(assignment.clone()),
+            Action::Assign { assignment, .. } => {
+                view.assigned = Some(assignment.clone());
+                view.remains = Remains::Nothing;
+            }
             Action::Forget { .. } => view.assigned = None,
             Action::Withdraw { .. } => {}
         }

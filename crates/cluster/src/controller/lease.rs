@@ -15,15 +15,18 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// Returns when the lead has run out.
 pub(super) async fn run_out(client: &Client, namespace: &str, name: &str, identity: &str) {
     let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
-    watch(LOOK, async || {
-        let lease = leases.get(name).await.ok()?;
-        Some(left(&lease.spec.unwrap_or_default(), identity, SystemTime::now()))
+    watch(LOOK, || {
+        let (leases, name, identity) = (leases.clone(), name.to_owned(), identity.to_owned());
+        async move {
+            let lease = leases.get(&name).await.ok()?;
+            Some(left(&lease.spec.unwrap_or_default(), &identity, SystemTime::now()))
+        }
     })
     .await;
 }
 
 /// Returns when what `look` last said was left has passed. What it does not say (in time) changes nothing.
-async fn watch(pause: Duration, look: impl AsyncFn() -> Option<Duration>) {
+async fn watch<F: Future<Output = Option<Duration>>>(pause: Duration, look: impl Fn() -> F) {
     let mut end = Instant::now() + pause * 2;
     while Instant::now() < end {
         // The answer is about a moment after this one.
@@ -75,9 +78,14 @@ mod tests {
     #[tokio::test]
     async fn a_silent_server_does_not_keep_the_lead() {
         let (asked, begun) = (AtomicUsize::new(0), Instant::now());
-        let look = async || match asked.fetch_add(1, Ordering::Relaxed) {
-            0..3 => Some(Duration::from_millis(200)),
-            _ => std::future::pending().await,
+        let look = || {
+            let count = asked.fetch_add(1, Ordering::Relaxed);
+            async move {
+                match count {
+                    0..3 => Some(Duration::from_millis(200)),
+                    _ => std::future::pending().await,
+                }
+            }
         };
         watch(Duration::from_millis(50), look).await;
         let lasted = begun.elapsed();

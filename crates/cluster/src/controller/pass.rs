@@ -33,6 +33,8 @@ pub(super) struct Pass<'a> {
     failed: bool,
     /// A SandboxRuntime with compatibility labels was not announced in this round.
     keep_compatibility: bool,
+    /// SandboxRuntimes of which nothing is left but labels and taints.
+    removed: Vec<Arc<SandboxRuntime>>,
     /// The present SandboxRuntime came into another phase.
     told: bool,
 }
@@ -64,6 +66,7 @@ impl<'a> Pass<'a> {
             next_wake: None,
             failed: false,
             keep_compatibility: false,
+            removed: Vec::new(),
             told: false,
         }
     }
@@ -83,7 +86,12 @@ impl<'a> Pass<'a> {
             self.keep_compatibility |= !announced && runtime.spec.compatibility_labels;
         }
         self.take_leftovers(&claims);
-        self.mark().await;
+        // Labels and taints first: without the SandboxRuntime nobody would take them away.
+        if self.mark().await {
+            for runtime in std::mem::take(&mut self.removed) {
+                self.finish(&runtime).await;
+            }
+        }
         match (self.failed, self.next_wake) {
             (true, _) => Wake::Soon,
             (false, Some(time)) => Wake::At(time),
@@ -163,7 +171,7 @@ impl<'a> Pass<'a> {
             return false;
         }
         // The API server would refuse it each time.
-        if fault.is_none() {
+        if fault.is_none() || leaving {
             self.classes(&runtime, handlers, &decision).await;
         }
         self.act(&runtime, claims, &view, &decision).await;
@@ -172,10 +180,7 @@ impl<'a> Pass<'a> {
             self.next_wake = Some(self.next_wake.map_or(wake, |other| other.min(wake)));
         }
         if decision.phase == Phase::Removed && leaving {
-            // Labels and taints first: without the SandboxRuntime nobody would take them away.
-            if self.mark().await {
-                self.finish(&runtime).await;
-            }
+            self.removed.push(Arc::clone(&runtime));
         }
         matches!(view.fleet, Fleet::Nodes(_) | Fleet::ConfirmedEmpty)
     }
@@ -191,6 +196,8 @@ impl<'a> Pass<'a> {
             if self.keep_compatibility {
                 marks.keep_compatibility();
             }
+            // What a node reports that cannot be read is claimed perhaps.
+            let is_known = is_known && self.snapshot.sandbox_nodes.contains_key(name);
             marks.take_leftovers(node, |handler| is_known && claims.is_free(handler));
         }
     }
@@ -271,6 +278,9 @@ impl<'a> Pass<'a> {
         let ours = |class: &RuntimeClass| class.labels().get(names::OWNER_LABEL) == Some(&name);
         for class in &wanted {
             let class_name = class.name_any();
+            if self.snapshot.unreadable.classes.contains_key(&class_name) {
+                continue;
+            }
             let present = self.snapshot.classes.iter().find(|c| c.name_any() == class_name).cloned();
             let written = match present {
                 None => self.writer.create_class(class).await,
@@ -290,7 +300,9 @@ impl<'a> Pass<'a> {
             };
             self.wrote("runtimeclass", &class_name, written);
         }
-        let known = leaving || !handlers.is_empty();
+        // Handlers are what nodes report: one that cannot be read may have more.
+        let all_heard = self.snapshot.nodes.keys().all(|name| self.snapshot.sandbox_nodes.contains_key(name));
+        let known = leaving || !handlers.is_empty() && all_heard;
         let kept: BTreeSet<String> = wanted.iter().map(ResourceExt::name_any).collect();
         for class in self.snapshot.classes.clone() {
             if known && ours(&class) && !kept.contains(&class.name_any()) {

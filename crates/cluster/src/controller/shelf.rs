@@ -17,6 +17,9 @@ pub(super) enum News {
     Change,
 }
 
+/// Those that parse, and those that do not.
+type Listing<K> = (HashMap<String, Arc<K>>, BTreeMap<String, String>);
+
 /// Objects of a cluster-scoped kind by their name, and those that do not parse.
 ///
 /// One that does not parse is known by its name and the reason: nobody takes it for gone. What was known of it before is
@@ -26,7 +29,7 @@ pub(super) struct Shelf<K> {
     objects: HashMap<String, Arc<K>>,
     unreadable: BTreeMap<String, String>,
     /// A list that is being read: it counts once it is complete.
-    listing: Option<(HashMap<String, Arc<K>>, BTreeMap<String, String>)>,
+    listing: Option<Listing<K>>,
     listed: bool,
 }
 

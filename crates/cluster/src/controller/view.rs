@@ -2,7 +2,8 @@
 
 use super::cache::Snapshot;
 use crate::api::{
-    Assigned, PackageRevision, Revision, RuntimeState, SandboxNode, SandboxRuntime, State, Wanted, names,
+    Assigned, PackageRevision, Revision, RuntimeState, SandboxNode, SandboxNodeStatus, SandboxRuntime, State,
+    Wanted, names,
 };
 use crate::runtime_class::KnownHandler;
 use cofferdam_core::class::Class;
@@ -110,36 +111,44 @@ fn policy(runtime: &SandboxRuntime) -> Policy {
 fn fleet(runtime: &SandboxRuntime, handlers: &[KnownHandler], own_name: &str, snapshot: &Snapshot) -> Fleet {
     let labels: Vec<String> =
         handlers.iter().map(|handler| format!("{}{}", names::HANDLER_LABEL_PREFIX, handler.name)).collect();
-    if snapshot.nodes.is_empty() && !snapshot.sandbox_nodes.is_empty() {
+    let unreadable = &snapshot.unreadable;
+    let has_sandbox_nodes = !(snapshot.sandbox_nodes.is_empty() && unreadable.sandbox_nodes.is_empty());
+    if snapshot.nodes.is_empty() && has_sandbox_nodes {
         return Fleet::Unknown { why: "the list of nodes is empty, and SandboxNodes are there".to_owned() };
     }
+    let hidden =
+        || unreadable.nodes.iter().next().map(|(name, why)| format!("the Node {name} does not parse: {why}"));
     // The last node is done only if every one can be read: else what is on it would be forgotten.
     if runtime.metadata.deletion_timestamp.is_some()
-        && let Some((name, why)) = snapshot.unreadable.nodes.first_key_value()
+        && let Some(why) = hidden()
     {
-        return Fleet::Unknown { why: format!("the Node {name} does not parse: {why}") };
+        return Fleet::Unknown { why };
     }
     // A SandboxNode that does not parse, or was not listed and could not be made, hides what is on its node: it is told
     // nothing, and what the node is marked with stays.
     let views = snapshot.nodes.iter().filter_map(|(name, node)| {
         let own = snapshot.sandbox_nodes.get(name).map(AsRef::as_ref);
         let mut view = node_view(runtime, node, own)?;
-        let unreadable = own.is_none();
+        let unseen = own.is_none();
         view.remains = match &view.assigned {
-            _ if unreadable => Remains::Unreadable,
+            _ if unseen => Remains::Unreadable,
             Some(_) => Remains::Nothing,
             None => remains(runtime, own_name, own.filter(|own| own.spec.node_uid == view.uid.0)),
         };
         // A label or a taint that was left behind is a reason to look, too.
         let labelled = labels.iter().any(|label| node.labels().contains_key(label));
         let told = view.assigned.is_some() || view.observed.state != AgentState::Absent;
-        let leaves = unreadable && runtime.metadata.deletion_timestamp.is_some();
+        let leaves = unseen && runtime.metadata.deletion_timestamp.is_some();
         let concerned = view.matches || told || labelled || leaves || is_tainted(runtime, node);
         concerned.then_some(view)
     });
     let views: Vec<NodeView> = views.collect();
     // Nodes were listed, or both lists agree that there are none.
-    if views.is_empty() { Fleet::ConfirmedEmpty } else { Fleet::Nodes(views) }
+    match (views.is_empty(), hidden()) {
+        (true, Some(why)) => Fleet::Unknown { why },
+        (true, None) => Fleet::ConfirmedEmpty,
+        (false, _) => Fleet::Nodes(views),
+    }
 }
 
 /// What a node has that its SandboxNode tells nothing. One that is older than the SandboxRuntime would tell; one that was
@@ -149,11 +158,26 @@ fn remains(runtime: &SandboxRuntime, own_name: &str, own: Option<&SandboxNode>) 
     if own.creation_timestamp().map(|time| time.0) < runtime.creation_timestamp().map(|time| time.0) {
         return Remains::Nothing;
     }
+    let name = runtime.name_any();
+    let told = |status: &SandboxNodeStatus| {
+        status.runtimes.iter().any(|own| own.name == name && own.state != State::Absent)
+    };
     match &own.status {
         None => Remains::Unheard,
-        Some(status) if status.unmanaged.iter().any(|name| name == own_name) => Remains::Found,
+        // Its agent answers to what an earlier SandboxNode said, or could not look at its host yet.
+        Some(status) if told(status) || status.engine.is_none() => Remains::Unheard,
+        // Before anything was assigned, it was somebody else who installed it.
+        Some(status) if was_assigned(runtime) && status.unmanaged.iter().any(|name| name == own_name) => {
+            Remains::Found
+        }
         Some(_) => Remains::Nothing,
     }
+}
+
+/// Whether any node was ever told to have it.
+fn was_assigned(runtime: &SandboxRuntime) -> bool {
+    let record = runtime.status.as_ref().and_then(|status| status.record.as_ref());
+    record.and_then(|record| record.get("sequence")?.as_u64()).is_some_and(|sequence| sequence > 0)
 }
 
 fn is_tainted(runtime: &SandboxRuntime, node: &Node) -> bool {

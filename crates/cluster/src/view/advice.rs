@@ -17,7 +17,9 @@ pub(super) fn advice(node: &str, state: &RuntimeState) -> Option<String> {
             )
         }
         (State::Drifted, _) => {
-            format!("on {node}: cofferdam verify names each difference, and cofferdam repair puts it back")
+            format!(
+                "on {node}: cofferdam verify names each difference; kubectl cofferdam retry has the agent put it back"
+            )
         }
         (State::Failed, "invalid") => {
             "correct the SandboxRuntime or its package: no node can use it as it is".to_owned()

@@ -83,7 +83,7 @@ Examples:
   kubectl cofferdam status                  how far each SandboxRuntime is, and why
   kubectl cofferdam explain worker-1        why a node is as it is, and what to do
   kubectl cofferdam plan gvisor             what a rollout would do now
-  kubectl cofferdam retry gvisor            failed nodes try again
+  kubectl cofferdam retry gvisor            failed and drifted nodes try again
   kubectl cofferdam render runtimes.yaml --no-api | kubectl apply -f -
                                             the runtimes of a file on a fleet without our API";
 

@@ -36,7 +36,7 @@ pub(crate) enum KubectlCommand {
     Pause(SteerArgs),
     /// Let a paused rollout go on
     Resume(SteerArgs),
-    /// Have failed nodes try again
+    /// Have failed and drifted nodes try again
     Retry(RetryArgs),
     /// Print what a file needs in a cluster; asks no cluster
     #[command(after_help = help::RENDER)]

@@ -189,6 +189,7 @@ fn phase(request: &Request<'_>, survey: &Survey<'_>, acts: &Acts<'_>, nodes: &[S
 fn announcement(request: &Request<'_>, survey: &Survey<'_>, seen: &Seen<'_>) -> Announcement {
     let reason = seen.reason.clone();
     let (label, status) = match seen.standing {
+        Standing::Untold(Remains::Unreadable) if survey.nothing_matches => (Label::Keep, Status::Unknown),
         _ if survey.nothing_matches && !seen.is_bare() => (Label::Keep, Status::Unknown),
         _ if !seen.stays || seen.acted || seen.unseen_change => (Label::Take, Status::False),
         Standing::Untold(Remains::Unreadable) => (Label::Keep, Status::Unknown),

@@ -175,7 +175,7 @@ fn unreachable(moment: Moment, policy: &Policy, view: &NodeView) -> Option<Reaso
 /// it. A node that was never given it has nothing to lose; one that is to lose it and went away by itself is not our doing.
 fn holds(stays: bool, standing: Standing<'_>, unreachable: bool) -> bool {
     match standing {
-        Standing::Untold(Remains::Unreadable) => true,
+        Standing::Untold(Remains::Unreadable) => stays,
         Standing::Bare | Standing::Gone | Standing::Untold(_) => false,
         Standing::Proven(..) => stays && unreachable,
         Standing::Drifted(..) => stays || !unreachable,
