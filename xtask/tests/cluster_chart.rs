@@ -191,7 +191,9 @@ fn a_failure_is_explained_and_tried_again(fleet: &Fleet, person: &Person<'_>) {
     }
     wait_phase(fleet, "gvisor", "Complete");
     assert!(
-        person.says(0, &["retry", "gvisor", "--node", "n1"]).contains("n1 tries again, if it failed there")
+        person
+            .says(0, &["retry", "gvisor", "--node", "n1"])
+            .contains("n1 tries again, if it failed or drifted there")
     );
 }
 

@@ -302,7 +302,7 @@ async fn harmless(world: &World, node: &str, told: &Value) {
         .wait("message", |api| {
             let runtime = api.get("sandboxruntimes", "gvisor").unwrap();
             let message = runtime["status"]["message"].as_str().unwrap_or_default().to_owned();
-            message.contains(node) && message.contains("does not parse")
+            message.contains(node) && message.contains("cannot be read")
         })
         .await;
     sleep(Duration::from_secs(1)).await;

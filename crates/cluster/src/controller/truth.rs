@@ -159,17 +159,16 @@ fn message(runtime: &SandboxRuntime, decision: &Decision, known: &Known<'_>) -> 
 
 /// The first node that is not done, and why.
 fn obstacle(decision: &Decision) -> Option<String> {
-    // Those that wait for others say the least.
-    let waits = |reason: &Reason| {
-        matches!(
-            reason,
-            Reason::WaitingForCanary | Reason::MaxUnavailable { .. } | Reason::Halted | Reason::Paused
-        )
+    // Those that wait for others say little, and that one is to go says nothing new.
+    let rank = |reason: &Reason| match reason {
+        Reason::NotSelected => 2,
+        Reason::WaitingForCanary | Reason::MaxUnavailable { .. } | Reason::Halted | Reason::Paused => 1,
+        _ => 0,
     };
     let reports = decision.nodes.iter().filter(|node| !node.done);
     let (name, reason) = reports
         .filter_map(|node| Some((&node.name, node.reason.as_ref()?)))
-        .min_by_key(|(_, reason)| waits(reason))?;
+        .min_by_key(|(_, reason)| rank(reason))?;
     Some(format!("{name}: {reason}"))
 }
 
