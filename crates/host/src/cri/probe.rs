@@ -14,14 +14,14 @@ pub const PROBE_NAMESPACE: &str = "cofferdam-probe";
 /// How long a container must stay up to count as running.
 const SETTLE: Duration = Duration::from_millis(200);
 
-/// How often a probe is begun, if somebody takes its pod away.
-const TRIES: u32 = 8;
+/// How often a probe is begun where a kubelet may take its pod away.
+const TRIES: u32 = 4;
 
-/// After a failure: within this the sandbox is gone if somebody was taking it away.
-const AFTERMATH: Duration = Duration::from_millis(500);
+/// After a failure: within this the sandbox is gone if somebody was taking it away. On a busy node that takes seconds.
+const AFTERMATH: Duration = Duration::from_secs(3);
 
 /// How often the aftermath is looked at.
-const POLL: Duration = Duration::from_millis(50);
+const POLL: Duration = Duration::from_millis(100);
 
 /// How long each call of the cleanup may take, also after the deadline.
 const CLEANUP_LIMIT: Duration = Duration::from_secs(30);
@@ -51,8 +51,8 @@ pub enum ProbeOutcome {
     },
 }
 
-/// The steps of a probe, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// The steps of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProbeStep {
     /// Asking CRI for its status and images.
@@ -94,19 +94,20 @@ pub struct ProbeTimes {
 /// and UID unique on this node. All calls that start something end by `deadline`; the cleanup may end later.
 ///
 /// A kubelet looks every two seconds for pods that it does not know, and takes them away (`HandlePodCleanups`). So
-/// "not found" after a successful start is no failure, and a start whose sandbox went away beneath it is tried again:
-/// the next look is then two seconds off.
+/// "not found" after a successful start is no failure; and with a kubelet (`has_kubelet`) a start whose sandbox is gone
+/// afterwards is tried again: the next look is then two seconds off.
 pub fn probe(
     cri: &Cri,
     handler: &str,
     sandbox_image: &str,
     id_seed: &str,
+    has_kubelet: bool,
     deadline: Instant,
 ) -> ProbeOutcome {
     let mut attempt = 1;
     loop {
         let seed = format!("{id_seed}-{attempt}");
-        let (outcome, taken) = try_once(cri, handler, sandbox_image, &seed, deadline);
+        let (outcome, taken) = try_once(cri, handler, sandbox_image, &seed, has_kubelet, deadline);
         if !taken || attempt == TRIES || Instant::now() >= deadline {
             return outcome;
         }
@@ -114,16 +115,22 @@ pub fn probe(
     }
 }
 
-/// One try, and whether it failed since somebody took the sandbox away.
-fn try_once(cri: &Cri, handler: &str, image: &str, seed: &str, deadline: Instant) -> (ProbeOutcome, bool) {
+/// One try, and whether it failed and a kubelet may have taken its pod away.
+fn try_once(
+    cri: &Cri,
+    handler: &str,
+    image: &str,
+    seed: &str,
+    has_kubelet: bool,
+    deadline: Instant,
+) -> (ProbeOutcome, bool) {
     let pod = match prepare(cri, handler, image, seed) {
         Ok(pod) => pod,
         Err(outcome) => return (outcome, false),
     };
     let mut times = ProbeTimes::default();
     let result = start(cri, handler, image, &pod, deadline, &mut times);
-    // A sandbox that never ran was not taken away: only those that are ready are looked for.
-    let taken = matches!(&result, Err((step, _)) if *step > ProbeStep::RunPodSandbox) && is_taken(cri, &pod);
+    let taken = result.is_err() && has_kubelet && is_taken(cri, &pod);
     let started = Instant::now();
     let left = remove_pod(cri, &pod);
     times.cleanup_ms = millis(started);

@@ -271,7 +271,9 @@ impl EngineControl for LiveEngine<'_> {
         let (cri, ready) = self.connect()?;
         self.probes += 1;
         let seed = format!("{}-{}", std::process::id(), self.probes);
-        match cri::probe(&cri, handler, &ready.sandbox_image, &seed, Instant::now() + PROBE_LIMIT) {
+        let has_kubelet = observe::has_kubelet(self.root);
+        let deadline = Instant::now() + PROBE_LIMIT;
+        match cri::probe(&cri, handler, &ready.sandbox_image, &seed, has_kubelet, deadline) {
             ProbeOutcome::Proven { .. } => Ok(Verdict::Proven),
             ProbeOutcome::Unproven { reason } => Ok(Verdict::Unproven { reason }),
             ProbeOutcome::Failed { step, reason } => Err(unavailable(format!(
