@@ -9,6 +9,7 @@
 //! record       ledger and journal: what is installed, what is being done
 //! rollout      now + fleet -> what the controller does next in a cluster
 //! reference    names of images in registries
+//! trust        the verification policy, what signatures say, what is decided about them
 //! ```
 //!
 //! Nothing here does I/O, reads a clock or spawns a task: every function is a function of its arguments.
@@ -32,3 +33,4 @@ pub mod splice;
 mod step;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod trust;

@@ -233,6 +233,11 @@ impl Digest {
         Self(bytes)
     }
 
+    /// The digest itself.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// All 64 hexadecimal digits, without a prefix.
     pub fn hex(&self) -> String {
         self.0.iter().map(|b| format!("{b:02x}")).collect()

@@ -130,7 +130,8 @@ from_error!(
     crate::net::NetError,
     crate::registry::RegistryError,
     crate::rehearse::RehearseError,
-    crate::systemd::SystemdError
+    crate::systemd::SystemdError,
+    cofferdam_core::trust::TrustError
 );
 
 impl From<crate::process::ProcessError> for HostError {

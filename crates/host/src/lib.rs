@@ -8,6 +8,7 @@
 //! observe         what is there;  survey: one look at all of it
 //! package         a package: fetched, read, checked, staged, packed
 //! registry        images: pulled, pushed;  archive: their layers, unpacked and packed
+//! signature       who signed an image, as the policy asks
 //! tree            whether an installed one is as it was installed
 //! rehearse        the engine's own binary on candidate files, isolated
 //! store           ledger, journal, backups, lock
@@ -33,6 +34,7 @@ pub mod registry;
 pub mod rehearse;
 pub mod report;
 pub mod root;
+pub mod signature;
 pub mod store;
 pub mod survey;
 pub mod systemd;

@@ -137,7 +137,7 @@ impl Findings {
         if findings.is_empty() { Ok(()) } else { Err(Self(findings)) }
     }
 
-    pub(super) const fn new(findings: Vec<Finding>) -> Self {
+    pub(crate) const fn new(findings: Vec<Finding>) -> Self {
         Self(findings)
     }
 
@@ -175,14 +175,14 @@ impl IntoIterator for Findings {
 
 /// A text with its name, from which findings get their places.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Source<'a> {
-    pub(super) name: &'a str,
-    pub(super) text: &'a str,
+pub(crate) struct Source<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) text: &'a str,
 }
 
 impl Source<'_> {
     /// The place of a range of bytes; the part behind the first line end is not shown.
-    pub(super) fn place(&self, span: &Range<usize>) -> Place {
+    pub(crate) fn place(&self, span: &Range<usize>) -> Place {
         let start = self.boundary(span.start);
         let before = self.text.get(..start).unwrap_or_default();
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
@@ -208,7 +208,7 @@ impl Source<'_> {
     }
 
     /// A finding at `span`.
-    pub(super) fn finding(&self, kind: FindingKind, span: Option<&Range<usize>>, message: &str) -> Finding {
+    pub(crate) fn finding(&self, kind: FindingKind, span: Option<&Range<usize>>, message: &str) -> Finding {
         Finding {
             kind,
             file: plain(self.name),
@@ -235,7 +235,7 @@ fn is_unsafe(c: char) -> bool {
 }
 
 /// `text` with the characters that a terminal would obey written as escapes.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {
         if is_unsafe(c) {
             out.extend(c.escape_unicode())

@@ -12,12 +12,12 @@
 //! ```
 
 mod files;
-mod finding;
+pub(crate) mod finding;
 mod overrides;
 mod parse;
 mod pattern;
 mod quantity;
-mod reader;
+pub(crate) mod reader;
 mod relocation;
 mod requirement;
 pub(crate) mod spelling;
@@ -25,7 +25,7 @@ pub(crate) mod spelling;
 pub use files::{FileKind, PackageFiles, check_files};
 pub use finding::{Finding, FindingKind, Findings, Place};
 pub use parse::parse;
-pub(crate) use parse::{VersionSource, parse_with};
+pub(crate) use parse::{VersionSource, parse_with, schema, syntax};
 pub use relocation::relocate;
 pub use requirement::Requirement;
 

@@ -73,7 +73,7 @@ pub(crate) fn parse_with(
     }
 }
 
-fn syntax(source: &Source<'_>, error: &toml_edit::TomlError) -> Finding {
+pub(crate) fn syntax(source: &Source<'_>, error: &toml_edit::TomlError) -> Finding {
     let message = error.message().trim().replace('\n', ", ");
     let mut finding =
         source.finding(FindingKind::Syntax, error.span().as_ref(), &format!("not TOML: {message}"));
@@ -117,7 +117,7 @@ fn descriptor(reader: &mut Reader<'_>, top: &Section<'_>, version: &VersionSourc
     Some(Descriptor { name: name?, version: version?, handlers, base, relocate })
 }
 
-fn schema(reader: &mut Reader<'_>, top: &Section<'_>) -> Option<()> {
+pub(crate) fn schema(reader: &mut Reader<'_>, top: &Section<'_>) -> Option<()> {
     if !top.has("schema") {
         reader.missing(top, "schema", "schema = 1");
         return Some(());

@@ -8,11 +8,11 @@ use std::str::FromStr;
 use toml_edit::{Item, TableLike, Value};
 
 /// Bytes of the text. None for what has no text of its own (a table that only its children imply).
-pub(super) type Span = Option<Range<usize>>;
+pub(crate) type Span = Option<Range<usize>>;
 
 /// One table of the document.
 #[derive(Clone)]
-pub(super) struct Section<'t> {
+pub(crate) struct Section<'t> {
     table: &'t dyn TableLike,
     /// How messages call it.
     title: String,
@@ -20,61 +20,61 @@ pub(super) struct Section<'t> {
 }
 
 impl<'t> Section<'t> {
-    pub(super) fn new(table: &'t dyn TableLike, title: impl Into<String>, span: Span) -> Self {
+    pub(crate) fn new(table: &'t dyn TableLike, title: impl Into<String>, span: Span) -> Self {
         Self { table, title: title.into(), span }
     }
 
-    pub(super) const fn span(&self) -> &Span {
+    pub(crate) const fn span(&self) -> &Span {
         &self.span
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)
     }
 
     /// The keys with their items, in the order of the file.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (&'t str, &'t Item)> {
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'t str, &'t Item)> {
         self.table.iter()
     }
 
     /// Where the key itself stands.
-    pub(super) fn key_span(&self, key: &str) -> Span {
+    pub(crate) fn key_span(&self, key: &str) -> Span {
         self.table.get_key_value(key).and_then(|(key, _)| key.span()).or_else(|| self.span.clone())
     }
 
     /// Where the key's value stands; the key itself, if the value has no text of its own.
-    pub(super) fn value_span(&self, key: &str) -> Span {
+    pub(crate) fn value_span(&self, key: &str) -> Span {
         let value = self.table.get(key).and_then(Item::span);
         value.or_else(|| self.key_span(key))
     }
 }
 
 /// A value and where it stands.
-pub(super) struct Spanned<T> {
-    pub(super) value: T,
-    pub(super) span: Span,
+pub(crate) struct Spanned<T> {
+    pub(crate) value: T,
+    pub(crate) span: Span,
 }
 
 /// Reads values and collects findings.
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     source: Source<'a>,
-    pub(super) findings: Vec<Finding>,
+    pub(crate) findings: Vec<Finding>,
 }
 
 impl<'a> Reader<'a> {
-    pub(super) const fn new(source: Source<'a>) -> Self {
+    pub(crate) const fn new(source: Source<'a>) -> Self {
         Self { source, findings: Vec::new() }
     }
 
     /// Records a finding.
-    pub(super) fn report(&mut self, kind: FindingKind, span: &Span, message: &str, hint: Option<String>) {
+    pub(crate) fn report(&mut self, kind: FindingKind, span: &Span, message: &str, hint: Option<String>) {
         let mut finding = self.source.finding(kind, span.as_ref(), message);
         finding.hint = hint.map(|hint| super::finding::plain(&hint));
         self.findings.push(finding);
     }
 
     /// Reports every key of `section` that is not in `known`. `elsewhere` tells where else a key has a meaning.
-    pub(super) fn only(
+    pub(crate) fn only(
         &mut self,
         section: &Section<'_>,
         known: &[&str],
@@ -91,7 +91,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reports that `key` is missing, with an example of it.
-    pub(super) fn missing(&mut self, section: &Section<'_>, key: &str, example: &str) {
+    pub(crate) fn missing(&mut self, section: &Section<'_>, key: &str, example: &str) {
         let span = section.span.as_ref().map(|span| span.start..span.end).or(Some(0..0));
         let message = format!("{} has no `{key}`", section.title);
         self.report(FindingKind::MissingKey, &span, &message, Some(format!("add `{example}`")));
@@ -103,7 +103,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A string, if the key is there.
-    pub(super) fn text<'t>(&mut self, section: &Section<'t>, key: &str) -> Option<Spanned<&'t str>> {
+    pub(crate) fn text<'t>(&mut self, section: &Section<'t>, key: &str) -> Option<Spanned<&'t str>> {
         let item = section.table.get(key)?;
         let span = section.value_span(key);
         match item.as_str() {
@@ -126,7 +126,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A name, version or path, if the key is there.
-    pub(super) fn named<T>(&mut self, section: &Section<'_>, key: &str) -> Option<Spanned<T>>
+    pub(crate) fn named<T>(&mut self, section: &Section<'_>, key: &str) -> Option<Spanned<T>>
     where
         T: FromStr<Err = NameError>,
     {
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reports a name, version or path that does not have its form.
-    pub(super) fn bad_name(&mut self, span: &Span, key: &str, error: &NameError) {
+    pub(crate) fn bad_name(&mut self, span: &Span, key: &str, error: &NameError) {
         let (kind, hint) = match error {
             NameError::PackagePath(path) if leaves(path) => {
                 let hint = "write it relative to the package's top folder, e.g. `bin/runsc`";
@@ -161,7 +161,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A boolean; false if the key is not there.
-    pub(super) fn flag(&mut self, section: &Section<'_>, key: &str) -> bool {
+    pub(crate) fn flag(&mut self, section: &Section<'_>, key: &str) -> bool {
         let Some(item) = section.table.get(key) else { return false };
         item.as_bool().unwrap_or_else(|| {
             let hint = item
@@ -174,7 +174,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole number, if the key is there.
-    pub(super) fn integer(&mut self, section: &Section<'_>, key: &str) -> Option<Spanned<i64>> {
+    pub(crate) fn integer(&mut self, section: &Section<'_>, key: &str) -> Option<Spanned<i64>> {
         let item = section.table.get(key)?;
         let span = section.value_span(key);
         let Some(value) = item.as_integer() else {
@@ -185,7 +185,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A list of strings without empty ones and without repetitions; empty if the key is not there.
-    pub(super) fn texts<'t>(&mut self, section: &Section<'t>, key: &str) -> Vec<Spanned<&'t str>> {
+    pub(crate) fn texts<'t>(&mut self, section: &Section<'t>, key: &str) -> Vec<Spanned<&'t str>> {
         let Some(item) = section.table.get(key) else { return Vec::new() };
         let Some(array) = item.as_array() else {
             let hint = item.as_str().map(|one| format!("write `{key} = [\"{one}\"]`"));
@@ -218,7 +218,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A table, if the key is there.
-    pub(super) fn section<'t>(
+    pub(crate) fn section<'t>(
         &mut self,
         parent: &Section<'t>,
         key: &str,
@@ -235,7 +235,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The tables of an array of tables, in either notation; empty if the key is not there.
-    pub(super) fn sections<'t>(&mut self, parent: &Section<'t>, key: &str, title: &str) -> Vec<Section<'t>> {
+    pub(crate) fn sections<'t>(&mut self, parent: &Section<'t>, key: &str, title: &str) -> Vec<Section<'t>> {
         let span = parent.value_span(key);
         match parent.table.get(key) {
             None => Vec::new(),
@@ -258,7 +258,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Names as a sentence lists them.
-pub(super) fn list(names: &[&str]) -> String {
+pub(crate) fn list(names: &[&str]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     match quoted.split_last() {
         Some((last, [])) => last.clone(),

@@ -205,6 +205,11 @@ impl RegistryError {
     }
 }
 
+/// What it means that a small blob could not be read to its end.
+pub(crate) fn broken_stream(what: &str, error: std::io::Error) -> HostError {
+    of_archive(what, ArchiveError::Read(error))
+}
+
 /// What an error of unpacking means. One of the connection comes through the readers.
 pub(super) fn of_archive(what: &str, error: ArchiveError) -> HostError {
     let layer = |reason: String| HostError::from(RegistryError::Layer { what: what.to_owned(), reason });

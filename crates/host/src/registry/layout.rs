@@ -33,13 +33,8 @@ impl Layout {
     /// # Errors
     /// If there is none.
     pub fn open(folder: &Path) -> Result<Self> {
-        let path = folder.join("index.json");
-        let what = path.display().to_string();
-        let mut bytes = Vec::new();
-        open(&path)?
-            .take(MOST_MANIFEST as u64 + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|error| HostError::std_io("read", &what, error))?;
+        let what = folder.join("index.json").display().to_string();
+        let bytes = read_index(folder)?;
         let Document::Index(index) = Document::parse(&bytes, INDEX, &what)? else {
             let reason = "it is no index".to_owned();
             return Err(RegistryError::Manifest { what, reason }.into());
@@ -61,10 +56,25 @@ impl Layout {
         &self.manifest
     }
 
+    /// The text of its index.
+    pub(super) fn index(&self) -> Result<Vec<u8>> {
+        read_index(&self.folder)
+    }
+
     /// A blob's file.
     pub(super) fn file(&self, digest: &Digest) -> Result<File> {
         open(&self.folder.join(blob_path(digest)))
     }
+}
+
+fn read_index(folder: &Path) -> Result<Vec<u8>> {
+    let path = folder.join("index.json");
+    let mut bytes = Vec::new();
+    open(&path)?
+        .take(MOST_MANIFEST as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| HostError::std_io("read", path.display(), error))?;
+    Ok(bytes)
 }
 
 fn blob_path(digest: &Digest) -> String {

@@ -6,6 +6,7 @@
 //! client     requests to one registry: credentials, redirects, what its answers mean
 //! manifest   manifests, indexes, configurations; the choice of a platform
 //! origin     where manifests and blobs come from: a registry or a folder
+//! attached   what is kept beside an image: signatures
 //! layout     an image in a folder
 //! unpack     an image to a folder, each byte checked against the digest that names it
 //! push       an image to a registry
@@ -13,6 +14,7 @@
 //!
 //! The types are our own: of the specifications' many fields a handful is needed, and all of them are untrusted.
 
+mod attached;
 mod challenge;
 mod client;
 mod error;
@@ -25,8 +27,10 @@ mod unpack;
 
 pub use client::Registry;
 pub use error::RegistryError;
+pub(crate) use error::broken_stream;
 pub use layout::{Layout, LayoutWriter};
 pub use login::Login;
+pub(crate) use attached::{Attached, Referring, lineage, read_referrers};
 pub(crate) use origin::Origin;
 pub use push::push;
 pub(crate) use unpack::unpack;

@@ -1,0 +1,206 @@
+//! What is kept beside an image and is about it: signatures, by a tag of their own or as referrers.
+
+use super::client::Call;
+use super::manifest::{ACCEPT, Blob, Document, Index, MOST_MANIFEST, Platform};
+use super::origin::{Origin, Sent};
+use super::{Layout, Registry, RegistryError};
+use crate::error::Result;
+use cofferdam_core::name::Digest;
+use cofferdam_core::trust::{Covers, Subject};
+use http::header::{CONTENT_TYPE, LINK};
+use http::{Method, StatusCode};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// How many indexes may name each other.
+const MOST_INDEXES: usize = 2;
+
+/// How many pages of a list are read.
+const MOST_PAGES: usize = 8;
+
+/// What a layout calls an image by.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// Where an image is, and what is kept beside it. Nothing of it is trusted.
+pub(crate) trait Attached: Origin {
+    /// A manifest or an index by its tag or digest. None: there is none.
+    ///
+    /// # Errors
+    /// If it does not answer, or it is too large.
+    fn find(&self, target: &str) -> Result<Option<Sent>>;
+
+    /// What refers to `digest` and is of the type `kind`. None: no such lists are kept there.
+    ///
+    /// # Errors
+    /// If it does not answer, or the list cannot be read.
+    fn referrers(&self, digest: &Digest, kind: &str) -> Result<Option<Vec<Referrer>>>;
+}
+
+/// What names a manifest that refers to another one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Referrer {
+    pub(crate) digest: Digest,
+    #[serde(default)]
+    pub(crate) artifact_type: Option<String>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
+}
+
+/// A manifest that refers to another one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Referring {
+    #[serde(default)]
+    pub(crate) artifact_type: Option<String>,
+    #[serde(default)]
+    pub(crate) subject: Option<Blob>,
+    #[serde(default)]
+    pub(crate) layers: Vec<Blob>,
+}
+
+/// A list of what refers to a manifest.
+#[derive(Deserialize)]
+struct Referrers {
+    manifests: Vec<Referrer>,
+}
+
+/// Reads a list of what refers to a manifest.
+pub(crate) fn read_referrers(bytes: &[u8]) -> std::result::Result<Vec<Referrer>, serde_json::Error> {
+    serde_json::from_slice::<Referrers>(bytes).map(|list| list.manifests)
+}
+
+/// The image's manifest, after the indexes that lead to it: whatever signs one of them signs what is installed.
+///
+/// # Errors
+/// If one is not there, is not what its digest says, or is not for this machine.
+pub(crate) fn lineage(origin: &dyn Origin, image: Digest) -> Result<Vec<Subject>> {
+    let (own, what) = (Platform::own(), origin.name());
+    let mut lineage = Vec::new();
+    let mut wanted = image;
+    for _ in 0..=MOST_INDEXES {
+        let sent = origin.manifest(&wanted)?;
+        let found = Digest::of(&sent.bytes);
+        if found != wanted {
+            let what = format!("the manifest of {what}");
+            return Err(RegistryError::Digest { what, expected: wanted, found }.into());
+        }
+        let document = Document::parse(&sent.bytes, &sent.media_type, &what)?;
+        let covers = if matches!(document, Document::Index(_)) { Covers::Index } else { Covers::Manifest };
+        lineage.push(Subject { digest: found, covers, bytes: sent.bytes });
+        match document {
+            Document::Manifest(_) => return Ok(lineage),
+            Document::Index(index) => wanted = Index::choose(&index, &own, &what)?.digest,
+        }
+    }
+    let reason = "its indexes name each other".to_owned();
+    Err(RegistryError::Manifest { what, reason }.into())
+}
+
+impl Attached for Registry {
+    fn find(&self, target: &str) -> Result<Option<Sent>> {
+        let place = self.place("manifests", target);
+        let call = Call { accept: &ACCEPT, ..Call::plain(Method::GET, &place) };
+        let reply = self.send(&call)?;
+        if reply.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let mut reply = self.found(reply, &format!("manifest {target}"), "GET of a manifest")?;
+        let media_type = reply.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let media_type = media_type.unwrap_or_default().to_owned();
+        let bytes = reply.body.all(MOST_MANIFEST).map_err(RegistryError::from)?;
+        let bytes = bytes.ok_or_else(|| too_large(target))?;
+        Ok(Some(Sent { bytes, media_type }))
+    }
+
+    fn referrers(&self, digest: &Digest, kind: &str) -> Result<Option<Vec<Referrer>>> {
+        let mut place = self.place("referrers", &digest.to_string());
+        place.push_str(&format!("?artifactType={}", kind.replace('+', "%2B")));
+        let mut all = Vec::new();
+        for _ in 0..MOST_PAGES {
+            let call = Call { accept: &ACCEPT, ..Call::plain(Method::GET, &place) };
+            let reply = self.send(&call)?;
+            let unknown = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED];
+            if unknown.contains(&reply.status) {
+                return Ok(None);
+            }
+            let what = format!("the list of what refers to {digest}");
+            let mut reply = self.found(reply, &what, "GET of referrers")?;
+            let next = reply.headers.get(LINK).and_then(|value| next_page(value.to_str().ok()?));
+            let bytes = reply.body.all(MOST_MANIFEST).map_err(RegistryError::from)?;
+            let bytes = bytes.ok_or_else(|| too_large(&what))?;
+            let list = read_referrers(&bytes).map_err(|error| RegistryError::Manifest {
+                what,
+                reason: error.to_string(),
+            })?;
+            drop(reply);
+            all.extend(list);
+            match next {
+                Some(target) => place = self.redirected(&self.base()?, &target)?.to_string(),
+                None => return Ok(Some(all)),
+            }
+        }
+        let reason = format!("it has more than {MOST_PAGES} pages");
+        Err(RegistryError::Manifest { what: format!("the list of what refers to {digest}"), reason }.into())
+    }
+}
+
+fn too_large(what: &str) -> RegistryError {
+    let reason = format!("it is larger than {MOST_MANIFEST} bytes");
+    RegistryError::Manifest { what: what.to_owned(), reason }
+}
+
+/// Where the next page of a list is: `<PLACE>; rel="next"`.
+fn next_page(link: &str) -> Option<String> {
+    let (place, rest) = link.strip_prefix('<')?.split_once('>')?;
+    rest.contains("rel=\"next\"").then(|| place.to_owned())
+}
+
+/// In a layout, the index names everything, by its tag in an annotation.
+impl Attached for Layout {
+    fn find(&self, target: &str) -> Result<Option<Sent>> {
+        let digest = match Digest::try_from(target.to_owned()) {
+            Ok(digest) => Some(digest),
+            Err(_) => self.named()?.into_iter().find(|one| is_called(one, target)).map(|one| one.digest),
+        };
+        let Some(digest) = digest else { return Ok(None) };
+        match self.manifest(&digest) {
+            Ok(sent) => Ok(Some(sent)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn referrers(&self, digest: &Digest, kind: &str) -> Result<Option<Vec<Referrer>>> {
+        let mut found = Vec::new();
+        for one in self.named()?.into_iter().filter(|one| one.artifact_type.as_deref() == Some(kind)) {
+            let sent = self.manifest(&one.digest)?;
+            let referring: Option<Referring> = serde_json::from_slice(&sent.bytes).ok();
+            let subject = referring.and_then(|referring| referring.subject);
+            if subject.is_some_and(|subject| subject.digest == *digest) {
+                found.push(one);
+            }
+        }
+        // Tools that write no types leave a list under a tag.
+        Ok(if found.is_empty() { None } else { Some(found) })
+    }
+}
+
+impl Layout {
+    /// Everything that its index names.
+    fn named(&self) -> Result<Vec<Referrer>> {
+        let bytes = self.index()?;
+        let read = read_referrers(&bytes).map_err(|error| RegistryError::Manifest {
+            what: format!("the index of {}", self.name()),
+            reason: error.to_string(),
+        });
+        Ok(read?)
+    }
+}
+
+/// Names in layouts are tags, or whole references that end in one.
+fn is_called(one: &Referrer, tag: &str) -> bool {
+    one.annotations.get(REF_NAME).is_some_and(|name| {
+        name == tag || name.strip_suffix(tag).is_some_and(|before| before.ends_with(':'))
+    })
+}
