@@ -10,6 +10,9 @@
 //! truth     a decision -> status and conditions (pure)
 //! write     every write to the API
 //! pass      one round over everything: view, decide, write
+//! classes   its part about RuntimeClasses
+//! act       its part about SandboxNodes: several nodes at a time
+//! announce  its part about labels and taints
 //! lease     how long the lead lasts by the own clock
 //! run       leader election, and when a pass is due
 //! ```
@@ -19,8 +22,11 @@
 //! something was not seen: a SandboxNode goes with its Node (by its owner reference), a label goes because its node's state
 //! says so, and an empty list of nodes is no answer.
 
+mod act;
+mod announce;
 mod cache;
 mod claims;
+mod classes;
 pub(crate) mod forecast;
 mod lease;
 mod marks;

@@ -6,19 +6,16 @@ use super::marks::Marks;
 use super::truth;
 use super::view::View;
 use super::write::Writer;
-use crate::api::{
-    Assigned, PackageRevision, Revision, SandboxNode, SandboxRuntime, SandboxRuntimeStatus, Wanted, names,
-};
+use crate::api::{PackageRevision, SandboxRuntime, SandboxRuntimeStatus, names};
 use crate::metrics::ControllerMetrics;
-use crate::runtime_class::{self, KnownHandler};
-use cofferdam_core::name::NodeName;
-use cofferdam_core::rollout::{self, Action, Assignment, Decision, Fleet, Label, Phase, Time, decide};
+use crate::runtime_class;
+use cofferdam_core::rollout::{Fleet, Phase, Time, decide};
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Resource, ResourceExt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// One round.
@@ -27,16 +24,16 @@ pub(super) struct Pass<'a> {
     pub(super) recorder: &'a Recorder,
     pub(super) metrics: &'a ControllerMetrics,
     pub(super) snapshot: Snapshot,
-    marks: BTreeMap<String, Marks>,
+    pub(super) marks: BTreeMap<String, Marks>,
     next_wake: Option<Time>,
     /// A write failed: the round is due again soon.
-    failed: bool,
+    failed: AtomicBool,
     /// A SandboxRuntime with compatibility labels was not announced in this round.
-    keep_compatibility: bool,
+    pub(super) keep_compatibility: bool,
     /// SandboxRuntimes of which nothing is left but labels and taints.
     removed: Vec<Arc<SandboxRuntime>>,
     /// The present SandboxRuntime came into another phase.
-    told: bool,
+    pub(super) told: bool,
 }
 
 /// When the next round is due, if nothing happens before.
@@ -64,7 +61,7 @@ impl<'a> Pass<'a> {
             snapshot,
             marks: BTreeMap::new(),
             next_wake: None,
-            failed: false,
+            failed: AtomicBool::new(false),
             keep_compatibility: false,
             removed: Vec::new(),
             told: false,
@@ -92,7 +89,7 @@ impl<'a> Pass<'a> {
                 self.finish(&runtime).await;
             }
         }
-        match (self.failed, self.next_wake) {
+        match (self.failed.into_inner(), self.next_wake) {
             (true, _) => Wake::Soon,
             (false, Some(time)) => Wake::At(time),
             (false, None) => Wake::Never,
@@ -100,14 +97,14 @@ impl<'a> Pass<'a> {
     }
 
     /// Notes whether a write worked. A conflict only means that the next round will see more.
-    fn wrote<T>(&mut self, what: &str, name: &str, result: kube::Result<T>) -> Option<T> {
+    pub(super) fn wrote<T>(&self, what: &str, name: &str, result: kube::Result<T>) -> Option<T> {
         match result {
             Ok(value) => {
                 self.metrics.wrote(what);
                 Some(value)
             }
             Err(error) => {
-                self.failed = true;
+                self.failed.store(true, Ordering::Relaxed);
                 self.metrics.failed(what);
                 match &error {
                     kube::Error::Api(status) if status.code == 409 => {
@@ -116,23 +113,6 @@ impl<'a> Pass<'a> {
                     _ => tracing::warn!(what, name, %error, "writing"),
                 }
                 None
-            }
-        }
-    }
-
-    /// Every node has a SandboxNode: its agent reports there what stands in the way, before anything is installed.
-    async fn make_sandbox_nodes(&mut self) {
-        for (name, node) in self.snapshot.nodes.clone() {
-            // One of a node that is gone goes with it; until then its name is taken.
-            if node.metadata.deletion_timestamp.is_some()
-                || self.snapshot.sandbox_nodes.contains_key(&name)
-                || self.snapshot.unreadable.sandbox_nodes.contains_key(&name)
-            {
-                continue;
-            }
-            let created = self.writer.create_sandbox_node(&node).await;
-            if let Some(own) = self.wrote("sandboxnode", &name, created) {
-                self.snapshot.sandbox_nodes.insert(name, Arc::new(own));
             }
         }
     }
@@ -185,23 +165,6 @@ impl<'a> Pass<'a> {
         matches!(view.fleet, Fleet::Nodes(_) | Fleet::ConfirmedEmpty)
     }
 
-    /// Labels that an earlier spec asked for, on whichever node.
-    fn take_leftovers(&mut self, claims: &Claims) {
-        if self.snapshot.runtimes.is_empty() {
-            return;
-        }
-        let is_known = self.snapshot.unreadable.runtimes.is_empty();
-        for (name, node) in &self.snapshot.nodes {
-            let marks = self.marks.entry(name.clone()).or_default();
-            if self.keep_compatibility {
-                marks.keep_compatibility();
-            }
-            // What a node reports that cannot be read is claimed perhaps.
-            let is_known = is_known && self.snapshot.sandbox_nodes.contains_key(name);
-            marks.take_leftovers(node, |handler| is_known && claims.is_free(handler));
-        }
-    }
-
     /// The SandboxRuntime with our finalizer on it; none if it could not be written, or has gone without one.
     async fn guarded(&mut self, runtime: &Arc<SandboxRuntime>, leaving: bool) -> Option<Arc<SandboxRuntime>> {
         let has = runtime.finalizers().iter().any(|finalizer| finalizer == names::FINALIZER);
@@ -250,7 +213,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    async fn event(
+    pub(super) async fn event(
         &self,
         reference: &ObjectReference,
         secondary: Option<ObjectReference>,
@@ -270,199 +233,6 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// RuntimeClasses as they should be. Those of a runtime that goes, go first: no new sandbox starts.
-    async fn classes(&mut self, runtime: &SandboxRuntime, handlers: &[KnownHandler], decision: &Decision) {
-        let name = runtime.name_any();
-        let leaving = matches!(decision.phase, Phase::Removing | Phase::Removed);
-        let wanted = if leaving { Vec::new() } else { runtime_class::of(&name, &runtime.spec, handlers) };
-        let ours = |class: &RuntimeClass| class.labels().get(names::OWNER_LABEL) == Some(&name);
-        for class in &wanted {
-            let class_name = class.name_any();
-            if self.snapshot.unreadable.classes.contains_key(&class_name) {
-                continue;
-            }
-            let present = self.snapshot.classes.iter().find(|c| c.name_any() == class_name).cloned();
-            let written = match present {
-                None => self.writer.create_class(class).await,
-                Some(present) if !ours(&present) => {
-                    // Said with each new phase, not in each round.
-                    if self.told {
-                        let text =
-                            format!("the RuntimeClass {class_name} is someone else's: it is left as it is");
-                        self.event(&runtime.object_ref(&()), None, true, ("RuntimeClassTaken", &text)).await;
-                    }
-                    continue;
-                }
-                Some(present) if is_same(&present, class) => continue,
-                // The handler of a RuntimeClass cannot be changed: the next round makes it anew.
-                Some(present) if present.handler != class.handler => self.writer.delete_class(&present).await,
-                Some(present) => self.writer.change_class(&present, class).await,
-            };
-            self.wrote("runtimeclass", &class_name, written);
-        }
-        // Handlers are what nodes report: one that cannot be read may have more.
-        let all_heard = self.snapshot.nodes.keys().all(|name| self.snapshot.sandbox_nodes.contains_key(name));
-        let known = leaving || !handlers.is_empty() && all_heard;
-        let kept: BTreeSet<String> = wanted.iter().map(ResourceExt::name_any).collect();
-        for class in self.snapshot.classes.clone() {
-            if known && ours(&class) && !kept.contains(&class.name_any()) {
-                let deleted = self.writer.delete_class(&class).await;
-                self.wrote("runtimeclass", &class.name_any(), deleted);
-            }
-        }
-    }
-
-    /// Carries the actions out, in their order; after a failed one the node is left alone until the next round.
-    async fn act(&mut self, runtime: &SandboxRuntime, claims: &Claims, view: &View, decision: &Decision) {
-        let name = runtime.name_any();
-        let mut given_up: BTreeSet<&NodeName> = BTreeSet::new();
-        for action in &decision.actions {
-            let node = action.node();
-            if given_up.contains(node) {
-                continue;
-            }
-            let done = match action {
-                Action::Withdraw { node, .. } => {
-                    let mut marks = Marks::default();
-                    marks.add(runtime, claims.handlers(&name), Label::Take);
-                    self.mark_node(node.as_str(), &marks).await
-                }
-                Action::Assign { node, assignment, why, .. } => {
-                    tracing::info!(
-                        runtime = name,
-                        %node,
-                        revision = %assignment.revision,
-                        wanted = ?assignment.wanted,
-                        ?why,
-                        "assigned"
-                    );
-                    self.assign(runtime, claims.runtime(&name), node, assignment, &view.packages).await
-                }
-                Action::Forget { node, .. } => self.forget(runtime, node).await,
-            };
-            if !done {
-                given_up.insert(node);
-            }
-        }
-    }
-
-    async fn assign(
-        &mut self,
-        runtime: &SandboxRuntime,
-        own_name: &str,
-        node: &NodeName,
-        assignment: &Assignment,
-        packages: &BTreeMap<Revision, PackageRevision>,
-    ) -> bool {
-        let package = |revision: &rollout::Revision| packages.get(&Revision(revision.0.clone())).cloned();
-        let Some(target) = package(&assignment.revision) else {
-            tracing::error!(revision = %assignment.revision, "nobody knows what this revision is made of");
-            return false;
-        };
-        let Some(own) = self.snapshot.sandbox_nodes.get(node.as_str()).cloned() else { return false };
-        let assigned = Assigned {
-            name: runtime.name_any(),
-            wanted: match assignment.wanted {
-                rollout::Wanted::Present => Wanted::Present,
-                rollout::Wanted::Absent => Wanted::Absent,
-            },
-            sequence: assignment.sequence,
-            attempt: assignment.attempt,
-            since: assignment.since.0,
-            runtime: own_name.to_owned(),
-            target,
-            fallback: assignment.fallback.as_ref().and_then(package),
-        };
-        let mut runtimes = own.spec.runtimes.clone();
-        match runtimes.iter_mut().find(|present| present.name == assigned.name) {
-            Some(present) => *present = assigned,
-            None => runtimes.push(assigned),
-        }
-        self.tell_node(node, &own, &runtimes).await
-    }
-
-    async fn forget(&mut self, runtime: &SandboxRuntime, node: &NodeName) -> bool {
-        let Some(own) = self.snapshot.sandbox_nodes.get(node.as_str()).cloned() else { return true };
-        let mut runtimes = own.spec.runtimes.clone();
-        runtimes.retain(|assigned| assigned.name != runtime.name_any());
-        self.tell_node(node, &own, &runtimes).await
-    }
-
-    async fn tell_node(&mut self, node: &NodeName, own: &SandboxNode, runtimes: &[Assigned]) -> bool {
-        let written = self.writer.assign(own, runtimes).await;
-        match self.wrote("sandboxnode", node.as_str(), written) {
-            Some(own) => {
-                // The next runtime of this round writes on top of it.
-                self.snapshot.sandbox_nodes.insert(node.to_string(), Arc::new(own));
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Collects the marks that the decision's announcements ask for.
-    fn announce(
-        &mut self,
-        runtime: &SandboxRuntime,
-        handlers: &[KnownHandler],
-        fleet: &Fleet,
-        decision: &Decision,
-    ) {
-        let Fleet::Nodes(views) = fleet else { return };
-        let leaving = matches!(decision.phase, Phase::Removing | Phase::Removed);
-        // The reports are in the order of the views.
-        for (view, report) in views.iter().zip(&decision.nodes) {
-            // The node may have a revision with other handlers than the one that is wanted.
-            let (proven, others): (Vec<_>, Vec<_>) = match report.announcement.label {
-                Label::Put => handlers.iter().cloned().partition(|h| self.proves(runtime, &report.name, h)),
-                Label::Take | Label::Keep => (handlers.to_vec(), Vec::new()),
-            };
-            let marks = self.marks.entry(report.name.to_string()).or_default();
-            marks.take_handlers(&others);
-            let handlers = &proven;
-            if view.matches && !leaving {
-                marks.add(runtime, handlers, report.announcement.label);
-            } else {
-                // A node that is to lose it must not wait behind its taint for ever.
-                marks.add_labels(runtime, handlers, report.announcement.label);
-                marks.release(runtime);
-            }
-        }
-    }
-
-    /// Whether the node's agent says that this handler is proven there now.
-    fn proves(&self, runtime: &SandboxRuntime, node: &NodeName, handler: &KnownHandler) -> bool {
-        let own = self.snapshot.sandbox_nodes.get(node.as_str());
-        let states = own.and_then(|own| own.status.as_ref()).into_iter().flat_map(|status| &status.runtimes);
-        let name = runtime.name_any();
-        states
-            .filter(|state| state.name == name)
-            .flat_map(|state| &state.handlers)
-            .any(|known| known.name == handler.name && known.proven)
-    }
-
-    /// Writes the marks that were collected. False: one could not be written.
-    async fn mark(&mut self) -> bool {
-        let mut all = true;
-        for (node, marks) in std::mem::take(&mut self.marks) {
-            all &= self.mark_node(&node, &marks).await;
-        }
-        all
-    }
-
-    async fn mark_node(&mut self, name: &str, marks: &Marks) -> bool {
-        let node = self.snapshot.nodes.get(name);
-        let Some(patch) = node.and_then(|node| marks.patch(node)) else { return true };
-        let written = self.writer.mark(name, &patch).await;
-        match self.wrote("node", name, written) {
-            Some(node) => {
-                self.snapshot.nodes.insert(name.to_owned(), Arc::new(node));
-                true
-            }
-            None => false,
-        }
-    }
-
     /// The last node is done: the SandboxRuntime may go.
     async fn finish(&mut self, runtime: &SandboxRuntime) {
         let mut finalizers = runtime.finalizers().to_vec();
@@ -471,12 +241,4 @@ impl<'a> Pass<'a> {
         self.wrote("sandboxruntime", &runtime.name_any(), written);
         self.metrics.forget(&runtime.name_any());
     }
-}
-
-fn is_same(present: &RuntimeClass, wanted: &RuntimeClass) -> bool {
-    let labels = wanted.labels().iter().all(|(key, value)| present.labels().get(key) == Some(value));
-    present.handler == wanted.handler
-        && runtime_class::costs_the_same(present, wanted)
-        && present.scheduling == wanted.scheduling
-        && labels
 }
