@@ -1,8 +1,11 @@
 //! From what the API or a file says of a package to what the host's worker reads.
 
-use crate::api::{OciSource, PackageSpec};
+use crate::api::{OciSource, PackageSpec, SignerSpec, VerifySpec};
 use cofferdam_core::class::Class;
 use cofferdam_core::reference::Reference;
+use cofferdam_core::trust::{
+    Accept, Identity, Keyless, NamedKey, Pattern, Policy, PublicKey, Rule, Scope, TrustRoot,
+};
 use cofferdam_host::error::{HostError, Result};
 use cofferdam_host::package::{Access, Place, Remote, Source};
 use cofferdam_host::registry::Login;
@@ -28,6 +31,7 @@ pub(crate) fn source(
         preset: package.preset.clone(),
         version: package.version.clone(),
         descriptor: package.descriptor.clone(),
+        policy: package.verify.as_ref().map(policy).transpose()?,
     })
 }
 
@@ -43,4 +47,38 @@ fn remote(oci: &OciSource, pull_secret: impl FnOnce(&str) -> Result<String>) -> 
     };
     let access = Access { login, ca: oci.ca_bundle.clone(), plain_http: oci.plain_http };
     Ok(Remote { reference, access })
+}
+
+/// The policy that a SandboxRuntime has for its own package.
+fn policy(verify: &VerifySpec) -> Result<Policy> {
+    let invalid = |field: String, reason: String| {
+        HostError::new(Class::Invalid, format!("package.verify.{field}: {reason}"))
+    };
+    let mut keys = Vec::new();
+    for (at, text) in verify.keys.iter().enumerate() {
+        let key = PublicKey::from_pem(text).map_err(|reason| invalid(format!("keys[{at}]"), reason))?;
+        keys.push(NamedKey { name: format!("keys[{at}]"), key });
+    }
+    let accept = match (&verify.keyless, keys.is_empty()) {
+        (None, false) => Accept::Key(keys),
+        (Some(keyless), true) => {
+            let mut signers = Vec::new();
+            for (at, SignerSpec { identity, issuer }) in keyless.signers.iter().enumerate() {
+                let identity = Pattern::new(&**identity)
+                    .map_err(|reason| invalid(format!("keyless.signers[{at}].identity"), reason))?;
+                signers.push(Identity { identity, issuer: issuer.clone() });
+            }
+            let root = TrustRoot::new(keyless.trust_root.clone())
+                .map_err(|reason| invalid("keyless.trustRoot".to_owned(), reason))?;
+            Accept::Keyless(Keyless { signers, root })
+        }
+        _ => {
+            return Err(HostError::new(
+                Class::Invalid,
+                "package.verify: give exactly one of keys and keyless",
+            ));
+        }
+    };
+    let rules = vec![Rule { scope: Scope::everything(), accept }];
+    Ok(Policy { name: "package.verify".to_owned(), rules })
 }

@@ -3,6 +3,7 @@
 mod help;
 mod kubectl;
 mod node;
+mod trust;
 mod values;
 
 pub(crate) use kubectl::{
@@ -10,6 +11,7 @@ pub(crate) use kubectl::{
     ListArgs, NodesArgs, RenderArgs, RetryArgs, RuntimeArgs, SteerArgs,
 };
 pub(crate) use node::NodeArgs;
+pub(crate) use trust::TrustArgs;
 pub(crate) use values::{AccessArgs, PlaceArg};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -243,6 +245,8 @@ pub(crate) struct InstallArgs {
     pub(crate) skip_rehearsal: bool,
     #[command(flatten)]
     pub(crate) access: AccessArgs,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }

@@ -18,6 +18,7 @@ use crate::history::Asker;
 use crate::name::{Digest, HandlerName, HostPath, RuntimeName, Version};
 use crate::observation::{EngineProcess, Sandbox};
 pub use crate::step::{Step, StepKind};
+use crate::trust::Verified;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -144,6 +145,9 @@ pub struct Installed {
     /// The digest of its tree's manifest. None: nothing was staged yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Digest>,
+    /// What was verified before it was unpacked. None: no policy asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
     /// What its probe said.
     pub verdict: Verdict,
     /// Whether a declarative file brought it: then one without it may take it away (`cofferdam apply --prune`).

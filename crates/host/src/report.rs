@@ -21,6 +21,7 @@ use cofferdam_core::name::{Digest, HandlerName, RuntimeName, Version};
 use cofferdam_core::observation::CriObservation;
 use cofferdam_core::plan::{self, Drift, User};
 use cofferdam_core::record::{Installed, Verdict};
+use cofferdam_core::trust::Verified;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -85,6 +86,9 @@ pub struct RuntimeReport {
     /// Whether a declarative file brought it.
     #[serde(default)]
     pub declared: bool,
+    /// What was verified before it was unpacked.
+    #[serde(default)]
+    pub verified: Option<Verified>,
 }
 
 /// A check of the doctor's that is not a yes.
@@ -187,6 +191,7 @@ fn runtime(
         },
         users,
         declared: installed.declared,
+        verified: installed.verified.clone(),
     }
 }
 

@@ -226,6 +226,7 @@ impl Host for Machine {
                     drift: Vec::new(),
                     users: Vec::new(),
                     declared: false,
+                    verified: None,
                 };
                 installed.insert(descriptor.name.clone(), report);
             }),

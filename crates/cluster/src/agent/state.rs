@@ -97,7 +97,7 @@ impl Known {
             }
             Ok(_) if removal => {
                 state.installed = None;
-                (state.version, state.digest) = (String::new(), String::new());
+                (state.version, state.digest, state.verified) = Default::default();
                 state.handlers.clear();
                 state.set(State::Absent, "", "", now);
             }
@@ -125,6 +125,7 @@ impl Known {
             installed: None,
             version: String::new(),
             digest: String::new(),
+            verified: String::new(),
             handlers: Vec::new(),
             in_use: 0,
             unused_since: None,
@@ -192,6 +193,7 @@ impl RuntimeState {
     fn see(&mut self, found: &RuntimeReport, report: &Report, now: &Time) {
         self.version = found.version.to_string();
         self.digest = found.digest.to_string();
+        self.verified = found.verified.as_ref().map(ToString::to_string).unwrap_or_default();
         let mut known = std::mem::take(&mut self.handlers);
         self.handlers = found
             .handlers
@@ -229,7 +231,7 @@ impl RuntimeState {
     }
 
     fn see_nothing(&mut self, now: &Time) {
-        (self.version, self.digest) = (String::new(), String::new());
+        (self.version, self.digest, self.verified) = Default::default();
         self.count(0, now);
         self.installed = None;
         self.pods.clear();
@@ -322,8 +324,13 @@ pub(super) mod tests {
 
     pub(in crate::agent) fn assigned(name: &str, sequence: u64, wanted: Wanted) -> Assigned {
         let source = SourceSpec { directory: Some("/packages/gvisor".to_owned()), oci: None };
-        let package =
-            PackageSpec { source, preset: Some("gvisor-oci".to_owned()), version: None, descriptor: None };
+        let package = PackageSpec {
+            source,
+            preset: Some("gvisor-oci".to_owned()),
+            version: None,
+            descriptor: None,
+            verify: None,
+        };
         let target = PackageRevision::of(&package, &[]);
         Assigned {
             name: name.to_owned(),
@@ -366,6 +373,7 @@ pub(super) mod tests {
             handlers,
             drift: drift.iter().map(ToString::to_string).collect(),
             declared: false,
+            verified: None,
             users: vec![User::Pod { namespace: "default".to_owned(), name: "web".to_owned() }],
         };
         Report {

@@ -198,6 +198,10 @@ pub struct RuntimeState {
     /// The digest of the installed tree.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,
+    /// What was verified before it was unpacked, and who signed. Empty: nothing was asked.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 2048))]
+    pub verified: String,
     /// Its handlers, and whether each works now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]

@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub)] // what KubeSchema derives
 
+use super::VerifySpec;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use sha2::{Digest, Sha256};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.preset) && has(self.descriptor))").message("give a preset or a descriptor, not both"))]
 #[x_kube(validation = Rule::new("!has(self.version) || has(self.preset)").message("version goes with a preset: a descriptor has its own"))]
+#[x_kube(validation = Rule::new("!(has(self.verify) && has(self.source.directory))").message("a directory has no signature: verify goes with source.oci"))]
 pub struct PackageSpec {
     /// Where the files are.
     pub source: SourceSpec,
@@ -27,6 +29,9 @@ pub struct PackageSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 65536))]
     pub descriptor: Option<String>,
+    /// What is asked of it before it is unpacked. Without it, nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifySpec>,
 }
 
 /// Where a package's files are: exactly one of these.

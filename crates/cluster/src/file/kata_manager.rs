@@ -78,6 +78,7 @@ fn declared(class: &Tree, index: usize, findings: &mut Vec<Finding>) -> Option<D
             preset: None,
             version: None,
             descriptor: None,
+            verify: None,
         },
         handlers: vec![HandlerSpec { name: name.clone(), runtime_class_name: None, overhead: None }],
         node_selector: selector(class, &path, findings),

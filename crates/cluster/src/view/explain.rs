@@ -149,6 +149,9 @@ fn detail(text: &mut String, state: &RuntimeState) {
     } else if !state.version.is_empty() {
         let _ = writeln!(text, "  has       version {}", state.version);
     }
+    if !state.verified.is_empty() {
+        let _ = writeln!(text, "  origin    {}", state.verified);
+    }
     if !state.handlers.is_empty() {
         let one = |handler: &crate::api::HandlerState| {
             format!("{} {}", handler.name, if handler.proven { "proven" } else { "not proven" })

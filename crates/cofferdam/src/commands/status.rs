@@ -235,6 +235,9 @@ fn print_runtime(runtime: &Runtime<'_>) {
     };
     show::line(&format!("runtime     {} {}, {verdict}", runtime.name, runtime.installed.version));
     show::line(&format!("            {}", runtime.installed.tree));
+    if let Some(verified) = &runtime.installed.verified {
+        show::line(&format!("            {verified}"));
+    }
     let handlers: Vec<_> = runtime.installed.handlers().map(ToString::to_string).collect();
     let served = match (&runtime.installed.verdict, runtime.served.is_empty()) {
         (Verdict::Offline, true) => String::new(),

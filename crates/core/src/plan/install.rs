@@ -86,6 +86,7 @@ fn installed(before: &Ledger, package: &Package) -> Result<Installed, PlanError>
         source: package.source.clone(),
         preset: package.preset.clone(),
         image: package.image,
+        verified: package.verified.clone(),
         manifest: known.and_then(|known| known.manifest),
         verdict: known.map_or(Verdict::Offline, |known| known.verdict.clone()),
         declared: known.is_some_and(|known| known.declared),

@@ -30,6 +30,7 @@ pub use crate::engine::Overwrite;
 use crate::name::{Digest, HostPath};
 use crate::observation::{EngineObservation, PathState, TargetObservation, TreeState, TreeUses};
 use crate::record::{Change, Ledger, Step, StepKind};
+use crate::trust::Verified;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -98,6 +99,8 @@ pub struct Package {
     pub preset: Option<String>,
     /// The digest of the image that it was unpacked from.
     pub image: Option<Digest>,
+    /// What the policy had verified of it. None: there is no policy.
+    pub verified: Option<Verified>,
 }
 
 /// The bytes of a file that a plan writes.

@@ -1,6 +1,7 @@
 //! A signer's certificate: whose it is, who says so, and for how long.
 
-use super::{PublicKey, Refusal};
+use super::{PublicKey, Published, Refusal};
+use crate::name::Digest;
 use der::asn1::{ObjectIdentifier, Utf8StringRef};
 use der::{Decode as _, Encode as _};
 use x509_cert::ext::pkix::SubjectAltName;
@@ -32,6 +33,8 @@ pub struct Certificate {
     pub from: u64,
     /// Until when.
     pub until: u64,
+    /// What logs of certificates say of it.
+    pub published: Published,
 }
 
 impl Certificate {
@@ -77,7 +80,8 @@ impl Certificate {
         }
         let (from, until) = (validity.not_before, validity.not_after);
         let seconds = |time: x509_cert::time::Time| time.to_unix_duration().as_secs();
-        Ok(Self { key, identity, issuer, from: seconds(from), until: seconds(until), der })
+        let published = Published::of(&der)?;
+        Ok(Self { key, identity, issuer, from: seconds(from), until: seconds(until), published, der })
     }
 
     /// Reads one from PEM.
@@ -126,7 +130,8 @@ pub(super) fn is_of(pem: &[u8], certificate: Option<&Certificate>) -> bool {
     pem_list(&text).is_ok_and(|list| matches!(list.as_slice(), [one] if *one == certificate.der))
 }
 
-/// Whether something is a certificate at all, and its canonical bytes.
-pub(super) fn canonical(der: &[u8]) -> Option<Vec<u8>> {
-    x509_cert::Certificate::from_der(der).ok()?.to_der().ok()
+/// The key in a certificate, by its digest. None: it is no certificate.
+pub(super) fn key_in(der: &[u8]) -> Option<Digest> {
+    let certificate = x509_cert::Certificate::from_der(der).ok()?;
+    Some(Digest::of(&certificate.tbs_certificate().subject_public_key_info().to_der().ok()?))
 }

@@ -50,7 +50,10 @@ pub enum TrustError {
         looked_for: String,
     },
     /// There are signatures, and none of them counts.
-    #[error("{what} is refused: no signature of it is one that {policy} wants for {scope}{}", shown(refusals))]
+    #[error(
+        "{what} is refused: no signature of it is one that {policy} wants for {scope}{}",
+        shown(refusals)
+    )]
     WrongSigner {
         /// What.
         what: String,
@@ -102,10 +105,12 @@ impl TrustError {
             Self::NoRule { .. } => "add a [[rule]] for it, if its publisher is to be trusted".to_owned(),
             Self::NotPinned { .. } => "name the image by its digest: REPOSITORY@sha256:...".to_owned(),
             Self::CannotBeSigned { .. } => {
-                "pack it into an image (cofferdam pack) and sign that, or accept \"anything\" for this place".to_owned()
+                "pack it into an image (cofferdam pack) and sign that, or accept \"anything\" for this place"
+                    .to_owned()
             }
             Self::Unsigned { .. } => {
-                "nothing was unpacked; sign it (cosign sign), or ask its publisher for the signature".to_owned()
+                "nothing was unpacked; sign it (cosign sign), or ask its publisher for the signature"
+                    .to_owned()
             }
             Self::WrongSigner { .. } => {
                 "nothing was unpacked; ask the publisher who signs, and compare with the policy".to_owned()
@@ -183,8 +188,13 @@ pub enum Refusal {
         /// Why.
         reason: String,
     },
+    /// The certificate was never shown to the public.
+    #[error("no log of the trust root says that its certificate was published")]
+    NotPublished,
     /// It was signed before or after the certificate was valid.
-    #[error("it was signed at {signed_at}, and its certificate is valid from {from} to {until} only (seconds since 1970)")]
+    #[error(
+        "it was signed at {signed_at}, and its certificate is valid from {from} to {until} only (seconds since 1970)"
+    )]
     Expired {
         /// When it was signed.
         signed_at: u64,

@@ -55,8 +55,7 @@ impl Signed {
         match self {
             Self::Plain(bytes) => bytes.clone(),
             Self::Envelope { kind, payload } => {
-                let mut message =
-                    format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len()).into_bytes();
+                let mut message = format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len()).into_bytes();
                 message.extend_from_slice(payload);
                 message
             }

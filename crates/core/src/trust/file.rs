@@ -58,7 +58,9 @@ fn rules(reader: &mut Reader<'_>, top: &Section<'_>, files: &mut Files<'_>) -> V
 /// None only if there is a finding.
 fn rule(reader: &mut Reader<'_>, section: &Section<'_>, files: &mut Files<'_>) -> Option<Rule> {
     reader.only(section, RULE, |key| {
-        SIGNER.contains(&key).then(|| "write `signers = [{ identity = \"...\", issuer = \"...\" }]`".to_owned())
+        SIGNER
+            .contains(&key)
+            .then(|| "write `signers = [{ identity = \"...\", issuer = \"...\" }]`".to_owned())
     });
     let scope = required(reader, section, "match", "match = \"ghcr.io/acme\"").and_then(|text| {
         Scope::new(text.value).map_err(|error| bad(reader, &text.span, "match", &error)).ok()

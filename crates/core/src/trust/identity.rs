@@ -116,7 +116,11 @@ mod tests {
             ("https://github.com/acme/kata", "https://github.com/Acme/kata", false),
             ("https://a.b/c", "https://aXb/c", false),
             // A branch may hold what looks like the end of the pattern.
-            ("https://g/acme/x/*@refs/heads/main", "https://g/acme/x/f.yml@refs/heads/e@refs/heads/main", false),
+            (
+                "https://g/acme/x/*@refs/heads/main",
+                "https://g/acme/x/f.yml@refs/heads/e@refs/heads/main",
+                false,
+            ),
             ("*@acme.example", "ann@acme.example", true),
             ("*@acme.example", "ann@evil@acme.example", false),
             ("*@acme.example", "ann@acme.example.evil", false),

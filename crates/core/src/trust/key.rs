@@ -48,7 +48,9 @@ impl PublicKey {
         }
         let text = text.trim();
         if text.contains("PRIVATE KEY-----") {
-            return Err("it holds a private key: name the public one, and keep this one off the host".to_owned());
+            return Err(
+                "it holds a private key: name the public one, and keep this one off the host".to_owned()
+            );
         }
         if text.matches("-----BEGIN ").count() > 1 {
             return Err("it holds more than one key: name a file for each".to_owned());
@@ -66,12 +68,14 @@ impl PublicKey {
     /// # Errors
     /// What is wrong with it.
     pub fn from_der(der: &[u8]) -> Result<Self, String> {
-        let info = SubjectPublicKeyInfoOwned::from_der(der).map_err(|error| format!("it is no key: {error}"))?;
+        let info =
+            SubjectPublicKeyInfoOwned::from_der(der).map_err(|error| format!("it is no key: {error}"))?;
         Self::of_info(&info)
     }
 
     pub(super) fn of_info(info: &SubjectPublicKeyInfoOwned) -> Result<Self, String> {
-        let curve = || info.algorithm.parameters.as_ref().and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
+        let curve =
+            || info.algorithm.parameters.as_ref().and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
         let algorithm = match info.algorithm.oid {
             ED25519 => KeyAlgorithm::Ed25519,
             RSA => KeyAlgorithm::Rsa,

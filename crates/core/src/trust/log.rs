@@ -111,7 +111,8 @@ impl LogEntry {
     pub fn promised(&self) -> Vec<u8> {
         let body = STANDARD.encode(&self.body);
         let (time, log, index) = (self.integrated, self.log.hex(), self.index);
-        format!(r#"{{"body":"{body}","integratedTime":{time},"logID":"{log}","logIndex":{index}}}"#).into_bytes()
+        format!(r#"{{"body":"{body}","integratedTime":{time},"logID":"{log}","logIndex":{index}}}"#)
+            .into_bytes()
     }
 
     /// Whether it notes this very signature, of this very certificate, on these very bytes.

@@ -7,6 +7,7 @@
 //! identity     who may have signed without a key: names and patterns of them
 //! root         the trust root: authorities that certify signers, logs that note signatures
 //! certificate  a signer's certificate
+//! published    that logs have seen it (certificate transparency)
 //! payload      what an old signature (tag `sha256-<digest>.sig`) signs
 //! bundle       a sigstore bundle;  envelope: DSSE and in-toto, which stand in it
 //! log          an entry of the log: its promise, its proof, what it notes
@@ -28,6 +29,7 @@ mod key;
 mod log;
 mod payload;
 mod policy;
+mod published;
 mod root;
 mod scope;
 mod verified;
@@ -42,6 +44,7 @@ pub use key::{KeyAlgorithm, PublicKey};
 pub use log::{Checkpoint, LogEntry, Proof};
 pub use payload::{TagSignature, read_tag};
 pub use policy::{Accept, Keyless, NamedKey, Policy, Rule};
+pub use published::{Published, Stamp};
 pub use root::{Authority, Log, TrustRoot, Window};
 pub use scope::{Scope, Whence};
 pub use verified::{Covers, Form, Signer, Verified};

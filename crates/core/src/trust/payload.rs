@@ -124,7 +124,8 @@ fn entry(text: &str) -> Result<LogEntry, Refusal> {
     let logged: Logged =
         serde_json::from_str(text).map_err(|error| Refusal::malformed("its log entry", error))?;
     let payload = logged.payload;
-    let log = hex(&payload.log_id).ok_or_else(|| Refusal::malformed("its log entry", "its log has no name"))?;
+    let log =
+        hex(&payload.log_id).ok_or_else(|| Refusal::malformed("its log entry", "its log has no name"))?;
     Ok(LogEntry {
         log,
         index: payload.log_index,

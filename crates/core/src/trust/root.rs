@@ -16,6 +16,7 @@ pub struct TrustRoot {
     text: String,
     authorities: Vec<Authority>,
     logs: Vec<Log>,
+    publishers: Vec<Log>,
 }
 
 /// Who certifies signers.
@@ -23,6 +24,8 @@ pub struct TrustRoot {
 pub struct Authority {
     /// Its certificates (DER), its own root the last.
     pub chain: Vec<Vec<u8>>,
+    /// The digests of the keys in them.
+    pub keys: Vec<Digest>,
     /// When it may be believed.
     pub window: Window,
 }
@@ -62,6 +65,8 @@ struct Raw {
     tlogs: Vec<RawLog>,
     #[serde(default)]
     certificate_authorities: Vec<RawAuthority>,
+    #[serde(default)]
+    ctlogs: Vec<RawLog>,
 }
 
 #[derive(Deserialize)]
@@ -117,19 +122,20 @@ impl TrustRoot {
         if text.len() > MOST {
             return Err("it is too large for a trust root".to_owned());
         }
-        let raw: Raw = serde_json::from_str(&text).map_err(|error| format!("it is no trust root: {error}"))?;
+        let raw: Raw =
+            serde_json::from_str(&text).map_err(|error| format!("it is no trust root: {error}"))?;
         if !raw.media_type.starts_with("application/vnd.dev.sigstore.trustedroot") {
             return Err(format!("its media type `{}` is no trust root's", raw.media_type));
         }
         let authorities = raw.certificate_authorities.iter().map(authority).collect::<Result<Vec<_>, _>>()?;
-        let mut logs = Vec::new();
-        for raw in &raw.tlogs {
-            logs.extend(log(raw)?);
-        }
+        let read = |raw: &[RawLog]| -> Result<Vec<Log>, String> {
+            Ok(raw.iter().map(log).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        };
+        let (logs, publishers) = (read(&raw.tlogs)?, read(&raw.ctlogs)?);
         if authorities.is_empty() || logs.is_empty() {
             return Err("it names no certificate authority, or no log whose key is understood".to_owned());
         }
-        Ok(Self { text, authorities, logs })
+        Ok(Self { text, authorities, logs, publishers })
     }
 
     /// Who certifies signers.
@@ -141,18 +147,24 @@ impl TrustRoot {
     pub fn logs(&self) -> &[Log] {
         &self.logs
     }
+
+    /// Who publishes certificates. None: nobody is asked whether one was published.
+    pub fn publishers(&self) -> &[Log] {
+        &self.publishers
+    }
 }
 
 fn authority(raw: &RawAuthority) -> Result<Authority, String> {
-    let mut chain = Vec::new();
+    let (mut chain, mut keys) = (Vec::new(), Vec::new());
     for one in &raw.cert_chain.certificates {
         let der = bytes(&one.raw_bytes)?;
-        chain.push(super::certificate::canonical(&der).ok_or("a certificate in it cannot be read")?);
+        keys.push(super::certificate::key_in(&der).ok_or("a certificate in it cannot be read")?);
+        chain.push(der);
     }
     if chain.is_empty() {
         return Err("an authority in it has no certificate".to_owned());
     }
-    Ok(Authority { chain, window: window(raw.valid_for.as_ref())? })
+    Ok(Authority { chain, keys, window: window(raw.valid_for.as_ref())? })
 }
 
 /// None: a key of a kind that is not understood. What such a log notes is not believed.
@@ -177,7 +189,9 @@ fn window(raw: Option<&RawWindow>) -> Result<Window, String> {
 /// Seconds since 1970 of a time such as `2021-03-07T03:20:29.000Z`.
 fn seconds(text: &str) -> Result<u64, String> {
     let whole = match text.split_once('.') {
-        Some((whole, rest)) if rest.trim_end_matches(|c: char| c.is_ascii_digit()) == "Z" => format!("{whole}Z"),
+        Some((whole, rest)) if rest.trim_end_matches(|c: char| c.is_ascii_digit()) == "Z" => {
+            format!("{whole}Z")
+        }
         _ => text.to_owned(),
     };
     let time: DateTime = whole.parse().map_err(|_| format!("`{text}` in it is no time"))?;

@@ -46,7 +46,9 @@ impl Scope {
             return match path {
                 "" => Ok(Self(text)),
                 path if HostPath::new(path).is_ok() => Ok(Self(text)),
-                path => Err(format!("`{path}` is no absolute path; write `{kind}:/srv/runtimes`, or `{kind}:` for all")),
+                path => Err(format!(
+                    "`{path}` is no absolute path; write `{kind}:/srv/runtimes`, or `{kind}:` for all"
+                )),
             };
         }
         if text.contains(['*', '@', '?']) {
@@ -63,7 +65,9 @@ impl Scope {
             return Err(format!("`{text}` names no registry; write its host first, e.g. `docker.io/{text}`"));
         }
         if canonical != text {
-            return Err(format!("write `{canonical}`: the registry's host, then the repository, without a tag"));
+            return Err(format!(
+                "write `{canonical}`: the registry's host, then the repository, without a tag"
+            ));
         }
         Ok(Self(canonical))
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! source   where packages are, and what opens the places that are not for everyone
+//! trust    a source to what the policy has verified of it
 //! open     a source to a package: what is elsewhere is fetched first
 //! read     a folder to a package
 //! stage    a package to a tree, as it will be installed
@@ -13,6 +14,7 @@ mod pack;
 mod read;
 mod source;
 mod stage;
+mod trust;
 
 pub use open::{Room, TemporaryRoom};
 pub use source::{Access, Place, Remote, Source};

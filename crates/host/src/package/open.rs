@@ -4,7 +4,7 @@ use super::{Manifest, PackageDir, Place, Source};
 use crate::archive::Limits;
 use crate::error::{HostError, Result};
 use crate::package::{Item, MANIFEST};
-use crate::registry::{self, Layout, Origin};
+use crate::registry::{self, Attached, Layout};
 use crate::root::HostRoot;
 use crate::tree;
 use cofferdam_core::class::Class;
@@ -13,6 +13,7 @@ use cofferdam_core::name::{Digest, HostPath};
 use cofferdam_core::observation::TreeState;
 use cofferdam_core::plan::Package;
 use cofferdam_core::record::{Installed, Ledger};
+use cofferdam_core::trust::Verified;
 use rustix::fs::{Mode, OFlags};
 use std::cell::OnceCell;
 use std::fs::DirBuilder;
@@ -105,7 +106,7 @@ impl Source {
     /// # Errors
     /// If it cannot be fetched, is not what it should be, or is no package.
     pub fn open(&self, room: &mut Room<'_>) -> Result<PackageDir> {
-        let (image, fetched) = match &self.place {
+        let (image, verified, fetched) = match &self.place {
             Place::Dir(folder) => return self.read_dir(folder),
             Place::Layout(folder) => self.fetch(&Layout::open(folder)?, room)?,
             Place::Oci(remote) => self.fetch(&registry::Registry::new(remote)?, room)?,
@@ -119,18 +120,28 @@ impl Source {
         };
         dir.package.source = self.place.to_string();
         dir.package.image = Some(image);
+        dir.package.verified = verified;
         Ok(dir)
     }
 
     fn read_dir(&self, folder: &Path) -> Result<PackageDir> {
-        PackageDir::read(open_folder(folder)?, &folder.display().to_string(), self.using()?)
+        let verified = self.verify_files()?;
+        let mut dir = PackageDir::read(open_folder(folder)?, &folder.display().to_string(), self.using()?)?;
+        dir.package.verified = verified;
+        Ok(dir)
     }
 
     /// Brings the image of `origin` into the room, unless it is installed.
-    fn fetch(&self, origin: &dyn Origin, room: &mut Room<'_>) -> Result<(Digest, Fetched)> {
+    fn fetch(
+        &self,
+        origin: &dyn Attached,
+        room: &mut Room<'_>,
+    ) -> Result<(Digest, Option<Verified>, Fetched)> {
         let image = origin.resolve()?;
+        // Before a byte of it is fetched, and of what is installed as well: the policy may be newer.
+        let verified = self.verify(origin, image, room.installed.map(|(_, ledger)| ledger))?;
         if let Some(dir) = self.present(image, room)? {
-            return Ok((image, Fetched::Installed(Box::new(dir))));
+            return Ok((image, verified, Fetched::Installed(Box::new(dir))));
         }
         room.root.delete_all(&room.folder)?;
         room.root.make_folder(&room.folder, 0o700)?;
@@ -145,7 +156,7 @@ impl Source {
             let _ = room.root.delete_all(&room.folder);
             return Err(error);
         }
-        Ok((image, Fetched::Folder(open()?)))
+        Ok((image, verified, Fetched::Folder(open()?)))
     }
 
     /// The package of `image` as it is installed, if its tree is sound: then nothing has to be fetched.
@@ -184,6 +195,7 @@ impl Source {
             source: String::new(),
             preset: installed.preset.clone(),
             image: installed.image,
+            verified: None,
             descriptor,
         };
         let folder = root

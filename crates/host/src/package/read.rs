@@ -63,6 +63,7 @@ impl PackageDir {
             source: format!("dir:{folder}"),
             preset,
             image: None,
+            verified: None,
             descriptor,
         };
         Ok(Self {

@@ -7,6 +7,7 @@ use cofferdam_core::name::Digest;
 use cofferdam_core::preset;
 use cofferdam_core::record::Installed;
 use cofferdam_core::reference::Reference;
+use cofferdam_core::trust::Policy;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,9 @@ pub struct Source {
     /// The text of a `runtime.toml` to use if it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<String>,
+    /// What is asked of it before it is unpacked. None: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
 }
 
 /// Where a package is. Shown as users write it, without what opens it.
@@ -128,7 +132,7 @@ impl Place {
 impl Source {
     /// The package at `place`, which describes itself.
     pub const fn plain(place: Place) -> Self {
-        Self { place, preset: None, version: None, descriptor: None }
+        Self { place, preset: None, version: None, descriptor: None, policy: None }
     }
 
     /// Where `installed` came from. What opened the place is not known any more.
@@ -143,6 +147,8 @@ impl Source {
             preset: installed.preset.clone(),
             version: installed.preset.as_ref().map(|_| installed.version.to_string()),
             descriptor: None,
+            // Pinned to the very bytes that were verified then, where a policy asked.
+            policy: None,
         }
     }
 

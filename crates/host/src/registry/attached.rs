@@ -18,6 +18,14 @@ const MOST_INDEXES: usize = 2;
 /// How many pages of a list are read.
 const MOST_PAGES: usize = 8;
 
+/// What registries answer that keep no lists. That there are none is said by the lists themselves.
+const NO_LISTS: [StatusCode; 4] = [
+    StatusCode::BAD_REQUEST,
+    StatusCode::NOT_FOUND,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::NOT_IMPLEMENTED,
+];
+
 /// What a layout calls an image by.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
@@ -51,8 +59,6 @@ pub(crate) struct Referrer {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Referring {
-    #[serde(default)]
-    pub(crate) artifact_type: Option<String>,
     #[serde(default)]
     pub(crate) subject: Option<Blob>,
     #[serde(default)]
@@ -120,8 +126,7 @@ impl Attached for Registry {
         for _ in 0..MOST_PAGES {
             let call = Call { accept: &ACCEPT, ..Call::plain(Method::GET, &place) };
             let reply = self.send(&call)?;
-            let unknown = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED];
-            if unknown.contains(&reply.status) {
+            if NO_LISTS.contains(&reply.status) {
                 return Ok(None);
             }
             let what = format!("the list of what refers to {digest}");
@@ -129,10 +134,8 @@ impl Attached for Registry {
             let next = reply.headers.get(LINK).and_then(|value| next_page(value.to_str().ok()?));
             let bytes = reply.body.all(MOST_MANIFEST).map_err(RegistryError::from)?;
             let bytes = bytes.ok_or_else(|| too_large(&what))?;
-            let list = read_referrers(&bytes).map_err(|error| RegistryError::Manifest {
-                what,
-                reason: error.to_string(),
-            })?;
+            let list = read_referrers(&bytes)
+                .map_err(|error| RegistryError::Manifest { what, reason: error.to_string() })?;
             drop(reply);
             all.extend(list);
             match next {
@@ -200,7 +203,7 @@ impl Layout {
 
 /// Names in layouts are tags, or whole references that end in one.
 fn is_called(one: &Referrer, tag: &str) -> bool {
-    one.annotations.get(REF_NAME).is_some_and(|name| {
-        name == tag || name.strip_suffix(tag).is_some_and(|before| before.ends_with(':'))
-    })
+    one.annotations
+        .get(REF_NAME)
+        .is_some_and(|name| name == tag || name.strip_suffix(tag).is_some_and(|before| before.ends_with(':')))
 }

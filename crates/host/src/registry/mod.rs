@@ -25,12 +25,12 @@ mod origin;
 mod push;
 mod unpack;
 
+pub(crate) use attached::{Attached, Referrer, Referring, lineage, read_referrers};
 pub use client::Registry;
 pub use error::RegistryError;
 pub(crate) use error::broken_stream;
 pub use layout::{Layout, LayoutWriter};
 pub use login::Login;
-pub(crate) use attached::{Attached, Referring, lineage, read_referrers};
 pub(crate) use origin::Origin;
 pub use push::push;
 pub(crate) use unpack::unpack;

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::registry::manifest::{Blob, Manifest};
-use crate::registry::{Attached, Referring, broken_stream, read_referrers};
+use crate::registry::{Attached, Referrer, Referring, broken_stream, read_referrers};
 use cofferdam_core::name::Digest;
 use cofferdam_core::trust::{BUNDLE, Evidence, Form, Refusal, Subject, TagSignature, read_bundle, read_tag};
 use std::io::Read;
@@ -77,20 +77,29 @@ fn bundles(
         },
     };
     // What else refers to an image (lists of contents, attestations of other tools) is none of our business.
-    let listed: Vec<Digest> = listed
-        .into_iter()
-        .filter(|one| one.artifact_type.as_deref() == Some(BUNDLE))
-        .map(|one| one.digest)
-        .collect();
+    let listed: Vec<Referrer> = listed.into_iter().filter(|one| is_untyped(one) || is_bundle(one)).collect();
     if listed.len() > MOST {
         return Ok(Err(TooMany(listed.len())));
     }
     let mut found = Vec::new();
-    for digest in listed {
-        let Some(sent) = origin.find(&digest.to_string())? else { continue };
-        found.push(bundle(origin, &sent.bytes, digest, subject, all)?);
+    for one in listed {
+        let Some(sent) = origin.find(&one.digest.to_string())? else { continue };
+        let read = bundle(origin, &sent.bytes, one.digest, subject, all)?;
+        match &read {
+            Err(Refusal::Unknown { .. }) if is_untyped(&one) => {}
+            _ => found.push(read),
+        }
     }
     Ok(Ok(found))
+}
+
+fn is_bundle(one: &Referrer) -> bool {
+    one.artifact_type.as_deref() == Some(BUNDLE)
+}
+
+/// Some tools write the type of an empty configuration in its place, or nothing: then the manifest says what it brings.
+fn is_untyped(one: &Referrer) -> bool {
+    one.artifact_type.as_deref().is_none_or(|kind| kind == "application/vnd.oci.empty.v1+json")
 }
 
 fn bundle(

@@ -49,8 +49,9 @@ pub fn policy_of_keys(files: &[impl AsRef<Path>]) -> Result<Policy> {
     for file in files {
         let name = file.as_ref().display().to_string();
         let text = read(file.as_ref()).map_err(|error| HostError::std_io("read", &name, error))?;
-        let key = PublicKey::from_pem(&text)
-            .map_err(|reason| HostError::new(Class::Invalid, format!("{name} is no key to verify with: {reason}")))?;
+        let key = PublicKey::from_pem(&text).map_err(|reason| {
+            HostError::new(Class::Invalid, format!("{name} is no key to verify with: {reason}"))
+        })?;
         keys.push(NamedKey { name, key });
     }
     Ok(Policy::of_keys("--verify-key", keys))
@@ -72,11 +73,11 @@ pub(crate) fn verify(
     whence: Whence<'_>,
     origin: &dyn Attached,
     image: Digest,
-    earlier: Option<&Verified>,
+    earlier: &[&Verified],
 ) -> Result<Verified> {
     let rule = policy.rule(whence)?;
-    if let Some(earlier) = earlier.filter(|earlier| rule.accepts(earlier, image)) {
-        return Ok(earlier.clone());
+    if let Some(earlier) = earlier.iter().find(|earlier| rule.accepts(earlier, image)) {
+        return Ok((*earlier).clone());
     }
     match &rule.accept {
         Accept::Anything => Ok(unsigned(rule, Signer::Nobody, None)),

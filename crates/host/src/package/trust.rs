@@ -1,0 +1,51 @@
+//! A source to what the policy has verified of it.
+
+use super::{Place, Source};
+use crate::error::Result;
+use crate::registry::Attached;
+use crate::signature;
+use cofferdam_core::name::Digest;
+use cofferdam_core::record::Ledger;
+use cofferdam_core::trust::{Verified, Whence};
+
+impl Source {
+    /// Asks the policy about the image `image` of `origin`, which is this source's. What was verified of the very same
+    /// image when it was installed is not asked for again.
+    ///
+    /// # Errors
+    /// If the policy does not accept it.
+    pub(super) fn verify(
+        &self,
+        origin: &dyn Attached,
+        image: Digest,
+        ledger: Option<&Ledger>,
+    ) -> Result<Option<Verified>> {
+        let Some(policy) = &self.policy else { return Ok(None) };
+        let earlier: Vec<&Verified> = ledger
+            .into_iter()
+            .flat_map(Ledger::trees)
+            .filter(|(_, installed)| installed.image == Some(image))
+            .filter_map(|(_, installed)| installed.verified.as_ref())
+            .collect();
+        self.at(|whence| signature::verify(policy, whence, origin, image, &earlier)).map(Some)
+    }
+
+    /// Asks the policy about files that are no image.
+    ///
+    /// # Errors
+    /// If it does not accept them.
+    pub(super) fn verify_files(&self) -> Result<Option<Verified>> {
+        let Some(policy) = &self.policy else { return Ok(None) };
+        self.at(|whence| signature::verify_files(policy, whence)).map(Some)
+    }
+
+    fn at<T>(&self, ask: impl FnOnce(Whence<'_>) -> Result<T>) -> Result<T> {
+        let local = |kind, path: &std::path::Path| (kind, path.display().to_string());
+        let (kind, path) = match &self.place {
+            Place::Oci(remote) => return ask(Whence::Registry(&remote.reference)),
+            Place::Dir(path) => local("dir", path),
+            Place::Layout(path) => local("layout", path),
+        };
+        ask(Whence::Local { kind, path: &path })
+    }
+}
