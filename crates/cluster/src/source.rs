@@ -41,6 +41,6 @@ fn remote(oci: &OciSource, pull_secret: impl FnOnce(&str) -> Result<String>) -> 
         }
         None => None,
     };
-    let access = Access { login, ca: oci.ca_bundle.clone(), plain_http: oci.plain_http };
+    let access = Access { login, ca: oci.ca_bundle.clone(), plain_http: oci.plain_http, ..Access::default() };
     Ok(Remote { reference, access })
 }

@@ -16,6 +16,8 @@ pub enum NetError {
         host: String,
         /// The resolver's words.
         reason: String,
+        /// Whether asking again is worth it: no name server answered, rather than that there is no such name.
+        passing: bool,
     },
     /// Nobody accepts connections there.
     #[error("no connection to {host}: {reason}")]
@@ -48,6 +50,16 @@ pub enum NetError {
         host: String,
         /// The limit.
         limit: Duration,
+    },
+    /// So little comes that it would take for ever.
+    #[error("{host} sent only {bytes} bytes in {waited:.0?}")]
+    Slow {
+        /// The host.
+        host: String,
+        /// What came.
+        bytes: u64,
+        /// In what time.
+        waited: Duration,
     },
     /// The connection broke, or what came was no HTTP.
     #[error("the connection to {host} broke: {reason}")]
@@ -84,9 +96,23 @@ impl NetError {
             | Self::Connect { .. }
             | Self::Tls { .. }
             | Self::Timeout { .. }
+            | Self::Slow { .. }
             | Self::Broken { .. } => Class::Unavailable,
             Self::Untrusted { .. } | Self::Pem { .. } | Self::Settings { .. } => Class::Invalid,
             Self::Runtime(_) => Class::Internal,
+        }
+    }
+
+    /// Whether the same may work in a moment.
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Resolve { passing, .. } => *passing,
+            Self::Connect { .. } | Self::Timeout { .. } | Self::Slow { .. } | Self::Broken { .. } => true,
+            Self::Tls { .. }
+            | Self::Untrusted { .. }
+            | Self::Pem { .. }
+            | Self::Settings { .. }
+            | Self::Runtime(_) => false,
         }
     }
 
@@ -99,11 +125,13 @@ impl NetError {
             }
             Self::Tls { .. } => "does that port speak TLS? Plain http is used only where it is asked for",
             Self::Pem { .. } => "it must be PEM text: BEGIN CERTIFICATE, and for a key BEGIN PRIVATE KEY",
-            Self::Connect { .. }
-            | Self::Timeout { .. }
-            | Self::Broken { .. }
-            | Self::Settings { .. }
-            | Self::Runtime(_) => return None,
+            Self::Connect { .. } => {
+                "is the address right, and does a firewall or a proxy stand between? A proxy is named by HTTPS_PROXY"
+            }
+            Self::Timeout { .. } | Self::Slow { .. } => {
+                "look at the network, or take a mirror that is nearer"
+            }
+            Self::Broken { .. } | Self::Settings { .. } | Self::Runtime(_) => return None,
         };
         Some(text.to_owned())
     }
@@ -116,7 +144,7 @@ impl NetError {
         let mut connecting = false;
         while let Some(found) = at {
             if let Some(cause) = found.downcast_ref::<ResolveError>() {
-                return Self::Resolve { host, reason: cause.reason.clone() };
+                return Self::Resolve { host, reason: cause.reason.clone(), passing: cause.passing };
             }
             if let Some(cause) = found.downcast_ref::<rustls::Error>() {
                 return Self::of_tls(host, cause);

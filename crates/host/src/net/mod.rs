@@ -3,6 +3,7 @@
 //! ```text
 //! resolve    names to addresses: /etc/hosts, then the name servers of /etc/resolv.conf
 //! tls        which authorities are trusted, and who we say we are
+//! patience   how long we wait, how often we ask again
 //! client     a synchronous HTTP client over both
 //! ```
 //!
@@ -11,20 +12,19 @@
 
 mod client;
 mod error;
+mod patience;
 mod resolve;
 mod tls;
 
 pub use client::{Body, BodyReader, HttpClient, Reply};
 pub use error::NetError;
+pub use patience::{Patience, chance};
 pub use resolve::{ResolveError, Resolver};
 pub use tls::{Identity, Roots, Tls};
 
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use std::time::Duration;
-
-/// How long a TCP connection may take to come up, over all addresses of a name.
-const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 
 /// When a silent peer is asked whether it still lives.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -37,10 +37,15 @@ pub type Connector = HttpsConnector<HttpConnector<Resolver>>;
 /// # Errors
 /// If the identity's key and certificate do not fit together.
 pub fn connector(tls: &Tls) -> Result<Connector, NetError> {
+    connector_with(tls, Patience::default().connect)
+}
+
+/// The same with another limit for a TCP connection to come up.
+fn connector_with(tls: &Tls, limit: Duration) -> Result<Connector, NetError> {
     let mut tcp = HttpConnector::new_with_resolver(Resolver::of_system());
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT_LIMIT));
+    tcp.set_connect_timeout(Some(limit));
     tcp.set_keepalive(Some(KEEPALIVE));
     Ok(HttpsConnectorBuilder::new()
         .with_tls_config(tls.client_config()?)

@@ -2,6 +2,7 @@
 
 use super::{Using, invalid};
 use crate::error::Result;
+use crate::net::Patience;
 use crate::registry::Login;
 use cofferdam_core::name::Digest;
 use cofferdam_core::preset;
@@ -63,6 +64,13 @@ pub struct Access {
     /// Speak plain http.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub plain_http: bool,
+    /// How long is waited for it, and how often it is asked again.
+    #[serde(skip_serializing_if = "is_default")]
+    pub patience: Patience,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Access {
@@ -84,7 +92,7 @@ impl Access {
             Some(path) => Some(Login::find(&read(path)?, &path.display().to_string(), reference)?),
             None => None,
         };
-        Ok(Self { login, ca: ca_file.map(read).transpose()?, plain_http })
+        Ok(Self { login, ca: ca_file.map(read).transpose()?, plain_http, ..Self::default() })
     }
 }
 

@@ -3,7 +3,12 @@
 //! ```text
 //! login      who we are: a dockerconfigjson file to the one login that a reference needs
 //! challenge  what a registry asks for: WWW-Authenticate to scheme and parameters
-//! client     requests to one registry: credentials, redirects, what its answers mean
+//! site       a place where an image may be had: a registry or a mirror of one
+//! endpoint   requests to one such place: credentials, redirects, what its answers mean
+//! token      what it is told of who we are
+//! retry      which failures are worth another try
+//! client     a registry with its mirrors: which is asked, and when again
+//! blob       a blob as it streams, resumed where it broke off
 //! manifest   manifests, indexes, configurations; the choice of a platform
 //! origin     where manifests and blobs come from: a registry or a folder
 //! layout     an image in a folder
@@ -13,14 +18,19 @@
 //!
 //! The types are our own: of the specifications' many fields a handful is needed, and all of them are untrusted.
 
+mod blob;
 mod challenge;
 mod client;
+mod endpoint;
 mod error;
 mod layout;
 mod login;
 pub(crate) mod manifest;
 mod origin;
 mod push;
+mod retry;
+mod site;
+mod token;
 mod unpack;
 
 pub use client::Registry;

@@ -1,11 +1,17 @@
 //! A registry on a port of this machine, whose every answer the test decides.
 
+// Not every test needs all of it.
+#![allow(dead_code)]
+
+pub mod bench;
+
 use cofferdam_core::name::Digest;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -29,15 +35,35 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// The connection ends after so many bytes of the body.
     pub cut_at: Option<usize>,
+    /// After so many bytes of the body nothing more comes, and the connection stays.
+    pub stall_at: Option<usize>,
+    /// The body comes in pieces of so many bytes, with a pause after each.
+    pub trickle: Option<(usize, Duration)>,
+    /// What the head says of the body's length, if not the truth.
+    pub length: Option<usize>,
 }
 
 impl Answer {
     pub fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), cut_at: None }
+        let (headers, body) = Default::default();
+        Self { status, headers, body, cut_at: None, stall_at: None, trickle: None, length: None }
     }
 
     pub fn ok(body: &[u8]) -> Self {
         Self { body: body.to_vec(), ..Self::status(200) }
+    }
+
+    /// The part of it that `request` asks for.
+    pub fn ranged(mut self, request: &Request) -> Self {
+        let range = request.header("range").and_then(|text| text.strip_prefix("bytes=")?.strip_suffix('-'));
+        let Some(start) = range.map(|text| text.parse::<usize>().unwrap()) else { return self };
+        let size = self.body.len();
+        if start >= size {
+            return Self::status(416);
+        }
+        self.body.drain(..start);
+        self.status = 206;
+        self.with("content-range", &format!("bytes {start}-{}/{size}", size - 1))
     }
 
     pub fn with(mut self, name: &str, value: &str) -> Self {
@@ -84,17 +110,29 @@ fn talk(mut stream: TcpStream, answer: &dyn Fn(&Request) -> Answer, seen: &Mutex
         return;
     }
     let Some(request) = read(&stream) else { return };
-    let Answer { status, headers, body, cut_at } = answer(&request);
+    let Answer { status, headers, body, cut_at, stall_at, trickle, length } = answer(&request);
     let is_head = request.method == "HEAD";
     seen.lock().unwrap().push(request);
-    let mut head =
-        format!("HTTP/1.1 {status} Status\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
+    let length = length.unwrap_or(body.len());
+    let mut head = format!("HTTP/1.1 {status} Status\r\ncontent-length: {length}\r\nconnection: close\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     let _ = stream.write_all(format!("{head}\r\n").as_bytes());
-    if !is_head {
-        let _ = stream.write_all(&body[..cut_at.unwrap_or(body.len())]);
+    if is_head {
+        return;
+    }
+    let body = &body[..cut_at.or(stall_at).unwrap_or(body.len())];
+    let (piece, pause) = trickle.unwrap_or((body.len().max(1), Duration::ZERO));
+    for bytes in body.chunks(piece) {
+        if stream.write_all(bytes).is_err() {
+            return;
+        }
+        std::thread::sleep(pause);
+    }
+    if stall_at.is_some() {
+        // Until the other side gives up.
+        let _ = stream.read(&mut first);
     }
 }
 
