@@ -2,7 +2,8 @@
 //!
 //! It has an event loop of its own and blocks on it: call nothing here from inside an async runtime.
 
-use super::{NetError, Patience, Tls, connector_with};
+use super::{NetError, Patience, Proxies, Tls, connector_with};
+use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -22,6 +23,7 @@ pub struct HttpClient {
     runtime: Runtime,
     client: Client<super::Connector, Body>,
     patience: Patience,
+    proxies: Proxies,
 }
 
 /// An answer whose body was not read yet.
@@ -53,21 +55,21 @@ impl HttpClient {
     /// # Errors
     /// If TLS or the event loop cannot be set up.
     pub fn new(tls: &Tls) -> Result<Self, NetError> {
-        Self::with(tls, Patience::default())
+        Self::with(tls, Patience::default(), Proxies::default())
     }
 
-    /// A client with patience of its own.
+    /// A client with patience of its own, through proxies.
     ///
     /// # Errors
     /// If TLS or the event loop cannot be set up.
-    pub fn with(tls: &Tls, patience: Patience) -> Result<Self, NetError> {
+    pub fn with(tls: &Tls, patience: Patience, proxies: Proxies) -> Result<Self, NetError> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(NetError::Runtime)?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
-            .build(connector_with(tls, patience.connect)?);
-        Ok(Self { runtime, client, patience })
+            .build(connector_with(tls, patience.connect, proxies.clone())?);
+        Ok(Self { runtime, client, patience, proxies })
     }
 
     /// Nothing to carry.
@@ -84,7 +86,8 @@ impl HttpClient {
     ///
     /// # Errors
     /// If there is none in time.
-    pub fn send(&self, request: Request<Body>) -> Result<Reply<'_>, NetError> {
+    pub fn send(&self, mut request: Request<Body>) -> Result<Reply<'_>, NetError> {
+        self.introduce(&mut request);
         let host = host_of(request.uri());
         let limit = self.limit(hyper::body::Body::size_hint(request.body()).upper());
         let sent =
@@ -105,6 +108,18 @@ impl HttpClient {
 const SLOWEST_UPLOAD: u64 = 64 << 10;
 
 impl HttpClient {
+    /// Tells a proxy that gets the request itself who we are. One with a tunnel was told already.
+    fn introduce(&self, request: &mut Request<Body>) {
+        if request.uri().scheme_str() != Some("http") {
+            return;
+        }
+        // If the proxy's address is none, connecting says so.
+        let proxy = self.proxies.of(request.uri()).ok().flatten();
+        if let Some(value) = proxy.and_then(|proxy| proxy.authorization) {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, value);
+        }
+    }
+
     /// How long the answer to a request that carries `bytes` is waited for. A large one takes as long as it takes.
     fn limit(&self, bytes: Option<u64>) -> Duration {
         let seconds = bytes.unwrap_or(u64::from(u32::MAX)) / SLOWEST_UPLOAD;

@@ -1,6 +1,7 @@
 //! What can go wrong on the way to another machine.
 
 use super::ResolveError;
+use super::wire::{AtProxy, ProxyError};
 use cofferdam_core::class::Class;
 use rustls::CertificateError;
 use std::error::Error;
@@ -69,6 +70,18 @@ pub enum NetError {
         /// The cause.
         reason: String,
     },
+    /// The proxy is not reached, or does not connect us.
+    #[error("no way to {host} through the proxy {proxy}: {reason}")]
+    Proxy {
+        /// The host.
+        host: String,
+        /// The proxy's host, with its port.
+        proxy: String,
+        /// The cause.
+        reason: String,
+        /// Whether asking again is worth it.
+        passing: bool,
+    },
     /// A PEM text is not what it should be.
     #[error("{origin} cannot be used: {reason}")]
     Pem {
@@ -98,7 +111,10 @@ impl NetError {
             | Self::Timeout { .. }
             | Self::Slow { .. }
             | Self::Broken { .. } => Class::Unavailable,
-            Self::Untrusted { .. } | Self::Pem { .. } | Self::Settings { .. } => Class::Invalid,
+            Self::Proxy { passing: true, .. } => Class::Unavailable,
+            Self::Proxy { .. } | Self::Untrusted { .. } | Self::Pem { .. } | Self::Settings { .. } => {
+                Class::Invalid
+            }
             Self::Runtime(_) => Class::Internal,
         }
     }
@@ -106,7 +122,7 @@ impl NetError {
     /// Whether the same may work in a moment.
     pub const fn is_passing(&self) -> bool {
         match self {
-            Self::Resolve { passing, .. } => *passing,
+            Self::Resolve { passing, .. } | Self::Proxy { passing, .. } => *passing,
             Self::Connect { .. } | Self::Timeout { .. } | Self::Slow { .. } | Self::Broken { .. } => true,
             Self::Tls { .. }
             | Self::Untrusted { .. }
@@ -120,6 +136,9 @@ impl NetError {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::Resolve { .. } => "look at the name, at /etc/hosts and at /etc/resolv.conf",
+            Self::Proxy { .. } => {
+                "look at HTTPS_PROXY and HTTP_PROXY, its login among them; hosts that need no proxy go into NO_PROXY"
+            }
             Self::Untrusted { .. } => {
                 "if a private authority signed it, give its certificate: --ca-file FILE (PEM)"
             }
@@ -143,6 +162,9 @@ impl NetError {
         let mut last = error.to_string();
         let mut connecting = false;
         while let Some(found) = at {
+            if let Some(AtProxy { proxy, error }) = found.downcast_ref::<AtProxy>() {
+                return Self::of_proxy(host, proxy.clone(), error);
+            }
             if let Some(cause) = found.downcast_ref::<ResolveError>() {
                 return Self::Resolve { host, reason: cause.reason.clone(), passing: cause.passing };
             }
@@ -160,6 +182,23 @@ impl NetError {
             return Self::Connect { host, reason: last };
         }
         Self::Broken { host, reason: last }
+    }
+
+    fn of_proxy(host: String, proxy: String, error: &ProxyError) -> Self {
+        let (reason, passing) = match error {
+            // As for any other host, but it is the proxy's name, certificate or port.
+            ProxyError::Reach(cause) => {
+                let cause = Self::of(&proxy, cause.as_ref());
+                (cause.to_string(), cause.is_passing())
+            }
+            ProxyError::Refused { status: status @ 407 } => {
+                (format!("it wants a login that it knows ({status})"), false)
+            }
+            ProxyError::Refused { status } => (error.to_string(), *status >= 500),
+            ProxyError::Broken(_) => (error.to_string(), true),
+            ProxyError::Settings(_) => (error.to_string(), false),
+        };
+        Self::Proxy { host, proxy, reason, passing }
     }
 
     fn of_tls(host: String, cause: &rustls::Error) -> Self {

@@ -15,7 +15,7 @@ mod source;
 mod stage;
 
 pub use open::{Room, TemporaryRoom};
-pub use source::{Access, Place, Remote, Source};
+pub use source::{Access, AccessFiles, ClientCertificate, Place, Remote, Source};
 
 use crate::error::HostError;
 use cofferdam_core::class::Class;

@@ -5,11 +5,10 @@ use super::endpoint::{Call, Endpoint, lock};
 use super::error::Action;
 use super::manifest::{ACCEPT, Blob, MOST_MANIFEST};
 use super::origin::{Origin, Sent};
-use super::site::{Scheme, Site};
 use super::{RegistryError, retry};
 use crate::error::Result;
-use crate::net::{HttpClient, Patience, Reply, Roots, Tls, chance};
-use crate::package::{Access, Remote};
+use crate::net::{Patience, Reply, chance};
+use crate::package::Remote;
 use cofferdam_core::name::Digest;
 use cofferdam_core::reference::Reference;
 use http::Method;
@@ -71,8 +70,9 @@ impl Registry {
 
     fn to(remote: &Remote, action: Action) -> Asked<Self> {
         let Remote { reference, access } = remote;
-        let sites = vec![Site::origin(reference)];
-        let endpoints: Asked<Vec<_>> = sites.into_iter().map(|site| endpoint(site, access, action)).collect();
+        let sites = access.settings.sites(reference)?;
+        let endpoints: Asked<Vec<_>> =
+            sites.into_iter().map(|site| Endpoint::new(site, access, action)).collect();
         let endpoints = endpoints?;
         Ok(Self {
             reference: reference.clone(),
@@ -223,18 +223,6 @@ impl Registry {
             }
         })
     }
-}
-
-fn endpoint(mut site: Site, access: &Access, action: Action) -> Asked<Endpoint> {
-    let roots = match &access.ca {
-        Some(pem) => Roots::public().and_pem(pem.as_bytes(), "the authorities' certificates")?,
-        None => Roots::public(),
-    };
-    if access.plain_http && !site.mirror {
-        site.scheme = Scheme::Http;
-    }
-    let client = HttpClient::with(&Tls::trusting(roots), access.patience.clone())?;
-    Endpoint::new(site, client, action, access.login.iter().cloned().collect())
 }
 
 impl Origin for Registry {

@@ -3,8 +3,9 @@
 use super::challenge;
 use super::error::Action;
 use super::site::{Scheme, Site};
-use super::{Login, RegistryError, retry};
-use crate::net::{Body, HttpClient, NetError, Reply};
+use super::{Login, RegistryError, mirror, retry};
+use crate::net::{Body, HttpClient, Identity, NetError, Reply, Roots, Tls};
+use crate::package::Access;
 use http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, LOCATION, RANGE, RETRY_AFTER, USER_AGENT,
 };
@@ -30,6 +31,8 @@ pub(super) struct Endpoint {
     pub(super) action: Action,
     /// Who we may say that we are, in this order. None: nobody.
     logins: Vec<Login>,
+    /// What to say if there is none although there could be.
+    lacks: Option<String>,
     /// What it is told with each request.
     headers: HeaderMap,
     /// What it accepted from us so far. It belongs to this place and to nobody else.
@@ -59,7 +62,29 @@ impl<'a> Call<'a> {
 }
 
 impl Endpoint {
-    pub(super) fn new(site: Site, client: HttpClient, action: Action, logins: Vec<Login>) -> Result<Self> {
+    /// The place `site`, by what `access` has for it.
+    pub(super) fn new(mut site: Site, access: &Access, action: Action) -> Result<Self> {
+        let roots = match &access.ca {
+            Some(pem) => Roots::public().and_pem(pem.as_bytes(), "the authorities' certificates")?,
+            None => Roots::public(),
+        };
+        let mut tls = mirror::trusting(Tls::trusting(roots), &site.trust)?;
+        if let Some(own) = access.identity.as_ref().filter(|_| !site.mirror) {
+            let (certificate, key) = (own.certificate.as_bytes(), own.key.as_bytes());
+            tls.identity = Some(Identity::of_pem(certificate, key, "the client certificate")?);
+        }
+        if access.plain_http && !site.mirror {
+            site.scheme = Scheme::Http;
+        }
+        let client = HttpClient::with(&tls, access.patience.clone(), access.proxies.clone())?;
+        let (logins, lacks) = match access.login.as_ref().filter(|_| !site.mirror) {
+            Some(login) => (vec![login.clone()], None),
+            None => {
+                let found = access.keyring.find(&site.name, &site.repository);
+                let lacks = access.keyring.lacks(&site.name, &site.repository).filter(|_| found.is_empty());
+                (found, lacks)
+            }
+        };
         let mut headers = HeaderMap::new();
         for (name, value) in &site.headers {
             // They may be secrets: a message names the header only.
@@ -70,7 +95,7 @@ impl Endpoint {
             headers.append(parsed, value);
         }
         let (authorization, scheme) = Default::default();
-        Ok(Self { site, client, action, logins, headers, authorization, scheme })
+        Ok(Self { site, client, action, logins, lacks, headers, authorization, scheme })
     }
 
     /// Sends a request, says who we are if the place asks, and follows where it sends us.
@@ -133,6 +158,7 @@ impl Endpoint {
             action: self.action,
             status: status.as_u16(),
             login: !self.logins.is_empty(),
+            lacks: self.lacks.clone(),
         }
     }
 

@@ -49,6 +49,8 @@ pub enum RegistryError {
         status: u16,
         /// Whether credentials were sent.
         login: bool,
+        /// What the file with credentials lacks, if there is one and it has none for this.
+        lacks: Option<String>,
     },
     /// The registry has no such thing.
     #[error("{registry} has no {what}")]
@@ -123,6 +125,22 @@ pub enum RegistryError {
     NoPlace {
         /// What was wanted.
         what: String,
+    },
+    /// This host's settings forbid it.
+    #[error("{what} may not be pulled on this host: registries.conf blocks `{prefix}`")]
+    Blocked {
+        /// What was wanted.
+        what: String,
+        /// What is blocked.
+        prefix: String,
+    },
+    /// A file with this host's settings cannot be used.
+    #[error("{file} cannot be used: {reason}")]
+    Settings {
+        /// Which.
+        file: String,
+        /// Why.
+        reason: String,
     },
     /// A header in the settings is none.
     #[error("the header `{header}` in the settings for {site} cannot be sent")]
@@ -249,6 +267,8 @@ impl RegistryError {
             | Self::Manifest { .. }
             | Self::Layer { .. }
             | Self::NoPlace { .. }
+            | Self::Blocked { .. }
+            | Self::Settings { .. }
             | Self::Header { .. }
             | Self::AuthFile { .. } => Class::Invalid,
         }
@@ -260,6 +280,11 @@ impl RegistryError {
             Self::Net(error) => return error.hint(),
             Self::Cut { cause: error, .. } | Self::Mirrors { error, .. } => return error.hint(),
             Self::Header { .. } => "look at the headers in its hosts.toml".to_owned(),
+            Self::Denied { lacks: Some(lacks), .. } => lacks.clone(),
+            Self::Settings { .. } => {
+                "this host's engines read it, too: mend it (see docs/private-registries.md)".to_owned()
+            }
+            Self::Blocked { .. } => "take another registry, or ask whoever runs this host".to_owned(),
             Self::Denied { login: false, .. } => {
                 "give credentials: --auth-file FILE (a dockerconfigjson file); a private registry says the same of what \
                  does not exist"

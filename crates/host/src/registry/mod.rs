@@ -1,7 +1,9 @@
 //! Images in registries and in the OCI layout, as the OCI's image and distribution specifications have them.
 //!
 //! ```text
-//! login      who we are: a dockerconfigjson file to the one login that a reference needs
+//! login      who we are: Docker's files to the logins that a reference needs
+//! helper     the programs that keep logins, for those who ask for them
+//! mirror     what this host's engines are told of registries
 //! challenge  what a registry asks for: WWW-Authenticate to scheme and parameters
 //! site       a place where an image may be had: a registry or a mirror of one
 //! endpoint   requests to one such place: credentials, redirects, what its answers mean
@@ -23,9 +25,11 @@ mod challenge;
 mod client;
 mod endpoint;
 mod error;
+mod helper;
 mod layout;
 mod login;
 pub(crate) mod manifest;
+mod mirror;
 mod origin;
 mod push;
 mod retry;
@@ -35,8 +39,10 @@ mod unpack;
 
 pub use client::Registry;
 pub use error::RegistryError;
+pub use helper::HelperHost;
 pub use layout::{Layout, LayoutWriter};
-pub use login::Login;
+pub use login::{Keyring, Login};
+pub use mirror::HostSettings;
 pub(crate) use origin::Origin;
 pub use push::push;
 pub(crate) use unpack::unpack;
