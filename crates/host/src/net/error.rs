@@ -44,6 +44,14 @@ pub enum NetError {
         /// The cause.
         reason: String,
     },
+    /// The peer speaks TLS, but not with us.
+    #[error("{host} refuses the TLS connection: {reason}")]
+    TlsRefused {
+        /// The host.
+        host: String,
+        /// The cause.
+        reason: String,
+    },
     /// No answer, or no more of it, in time.
     #[error("{host} sent nothing for {limit:?}")]
     Timeout {
@@ -112,7 +120,7 @@ impl NetError {
             | Self::Slow { .. }
             | Self::Broken { .. } => Class::Unavailable,
             Self::Proxy { passing: true, .. } => Class::Unavailable,
-            Self::Proxy { .. } | Self::Untrusted { .. } | Self::Pem { .. } | Self::Settings { .. } => {
+            Self::Proxy { .. } | Self::TlsRefused { .. } | Self::Untrusted { .. } | Self::Pem { .. } | Self::Settings { .. } => {
                 Class::Invalid
             }
             Self::Runtime(_) => Class::Internal,
@@ -125,6 +133,7 @@ impl NetError {
             Self::Resolve { passing, .. } | Self::Proxy { passing, .. } => *passing,
             Self::Connect { .. } | Self::Timeout { .. } | Self::Slow { .. } | Self::Broken { .. } => true,
             Self::Tls { .. }
+            | Self::TlsRefused { .. }
             | Self::Untrusted { .. }
             | Self::Pem { .. }
             | Self::Settings { .. }
@@ -143,6 +152,9 @@ impl NetError {
                 "if a private authority signed it, give its certificate: --ca-file FILE (PEM)"
             }
             Self::Tls { .. } => "does that port speak TLS? Plain http is used only where it is asked for",
+            Self::TlsRefused { .. } => {
+                "it may want a certificate of ours, or another one: see docs/private-registries.md"
+            }
             Self::Pem { .. } => "it must be PEM text: BEGIN CERTIFICATE, and for a key BEGIN PRIVATE KEY",
             Self::Connect { .. } => {
                 "is the address right, and does a firewall or a proxy stand between? A proxy is named by HTTPS_PROXY"
@@ -212,6 +224,7 @@ impl NetError {
                 };
                 Self::Untrusted { host, reason }
             }
+            rustls::Error::AlertReceived(alert) => Self::TlsRefused { host, reason: format!("it says {alert:?}") },
             other => Self::Tls { host, reason: other.to_string() },
         }
     }

@@ -4,6 +4,8 @@
 #![allow(dead_code)]
 
 pub mod bench;
+pub mod proxy;
+pub mod secure;
 
 use cofferdam_core::name::Digest;
 use std::collections::BTreeMap;
@@ -109,7 +111,11 @@ fn talk(mut stream: TcpStream, answer: &dyn Fn(&Request) -> Answer, seen: &Mutex
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n");
         return;
     }
-    let Some(request) = read(&stream) else { return };
+    converse(&mut stream, answer, seen);
+}
+
+fn converse(stream: &mut (impl Read + Write), answer: &dyn Fn(&Request) -> Answer, seen: &Mutex<Vec<Request>>) {
+    let Some(request) = read(stream) else { return };
     let Answer { status, headers, body, cut_at, stall_at, trickle, length } = answer(&request);
     let is_head = request.method == "HEAD";
     seen.lock().unwrap().push(request);
@@ -132,11 +138,11 @@ fn talk(mut stream: TcpStream, answer: &dyn Fn(&Request) -> Answer, seen: &Mutex
     }
     if stall_at.is_some() {
         // Until the other side gives up.
-        let _ = stream.read(&mut first);
+        let _ = stream.read(&mut [0]);
     }
 }
 
-fn read(stream: &TcpStream) -> Option<Request> {
+fn read(stream: &mut impl Read) -> Option<Request> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -160,9 +166,9 @@ fn read(stream: &TcpStream) -> Option<Request> {
 /// What a registry says that has the image of `layout` as `team/toy:1.0`.
 pub fn serve_layout(layout: &Path, manifest: &Digest, request: &Request) -> Answer {
     let blob = |digest: &str| std::fs::read(layout.join("blobs/sha256").join(digest)).ok();
-    let Some((kind, name)) = request.path.strip_prefix("/v2/team/toy/").and_then(|path| path.split_once('/'))
-    else {
-        return Answer::status(if request.path == "/v2/" { 200 } else { 404 });
+    let path = request.path.split('?').next().unwrap_or_default();
+    let Some((kind, name)) = path.strip_prefix("/v2/team/toy/").and_then(|path| path.split_once('/')) else {
+        return Answer::status(if path == "/v2/" { 200 } else { 404 });
     };
     let name = name.split('?').next().unwrap_or_default();
     let wanted = if (kind, name) == ("manifests", "1.0") { manifest.to_string() } else { name.to_owned() };
