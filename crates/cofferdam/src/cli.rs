@@ -10,7 +10,7 @@ pub(crate) use kubectl::{
     ListArgs, NodesArgs, RenderArgs, RetryArgs, RuntimeArgs, SteerArgs,
 };
 pub(crate) use node::NodeArgs;
-pub(crate) use values::{AccessArgs, PlaceArg};
+pub(crate) use values::{AccessArgs, PlaceArg, proxies};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cofferdam_core::doctor::Skip;

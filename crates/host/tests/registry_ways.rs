@@ -50,7 +50,10 @@ fn remote(registry: &str, target: &str, access: Access) -> Remote {
     Remote { reference: Reference::new(format!("{registry}/team/toy{target}")).unwrap(), access }
 }
 
-fn from(registry: &str, access: Access) -> Result<(cofferdam_core::name::Digest, cofferdam_core::name::Digest), cofferdam_host::error::HostError> {
+fn from(
+    registry: &str,
+    access: Access,
+) -> Result<(cofferdam_core::name::Digest, cofferdam_core::name::Digest), cofferdam_host::error::HostError> {
     fetch(Place::Oci(remote(registry, ":1.0", access)))
 }
 
@@ -74,7 +77,12 @@ fn a_mirror_is_asked_first_and_told_whom_it_stands_for() {
     let host = Host::new().with("certs.d/r.invalid_5000_/hosts.toml", &text);
     assert_eq!(from("r.invalid:5000", host.access()).unwrap().1, bench.digest);
     let asked = paths(&mirror);
-    assert!(asked.iter().all(|path| path.starts_with("/cache/v2/team/toy/") && path.ends_with("?ns=r.invalid:5000")), "{asked:?}");
+    assert!(
+        asked
+            .iter()
+            .all(|path| path.starts_with("/cache/v2/team/toy/") && path.ends_with("?ns=r.invalid:5000")),
+        "{asked:?}"
+    );
 }
 
 #[test]
@@ -101,7 +109,10 @@ fn what_a_mirror_breaks_off_or_forges_comes_from_elsewhere() {
     let bench = Bench::new();
     let origin = Fake::start(bench.registry());
     let registry = format!("127.0.0.1:{}", origin.port);
-    let of = |mirror: &Fake| Host::new().with("certs.d/_default/hosts.toml", &format!("[host.\"http://127.0.0.1:{}\"]\n", mirror.port));
+    let of = |mirror: &Fake| {
+        Host::new()
+            .with("certs.d/_default/hosts.toml", &format!("[host.\"http://127.0.0.1:{}\"]\n", mirror.port))
+    };
     let inner = bench.registry();
     let dying = Fake::start(move |request| {
         let answer = inner(request);
@@ -131,7 +142,8 @@ fn when_nobody_has_it_each_one_is_named() {
     let text = format!("[host.\"http://127.0.0.1:{}\"]\n", mirror.port);
     let host = Host::new().with("certs.d/_default/hosts.toml", &text);
     let registry = format!("127.0.0.1:{}", origin.port);
-    let words = [format!("{registry} has no"), format!("before that: 127.0.0.1:{} does not let us", mirror.port)];
+    let words =
+        [format!("{registry} has no"), format!("before that: 127.0.0.1:{} does not let us", mirror.port)];
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     refused(from(&registry, host.access()), Class::Invalid, &words);
 }
@@ -141,9 +153,7 @@ fn a_mirror_that_does_not_resolve_is_asked_for_content_only() {
     let bench = Bench::new();
     let origin = Fake::start(bench.registry());
     let inner = bench.registry();
-    let mirror = Fake::start(move |request| {
-        inner(request)
-    });
+    let mirror = Fake::start(move |request| inner(request));
     let text = format!("[host.\"http://127.0.0.1:{}\"]\ncapabilities = [\"pull\"]\n", mirror.port);
     let host = Host::new().with("certs.d/_default/hosts.toml", &text);
     assert_eq!(from(&format!("127.0.0.1:{}", origin.port), host.access()).unwrap().1, bench.digest);
@@ -195,11 +205,15 @@ fn registries_conf_says_where_things_are_and_what_is_forbidden() {
     let error = from("r.invalid", host.access()).unwrap_err();
     assert!(told(&error).contains("TLS"), "{}", told(&error));
     let more = main.replace("/inner\"\n", "/inner\"\ninsecure = true\n");
-    let host = host.with("registries.conf.d/10-inner.conf", &more).with("registries.conf.d/README", "no TOML");
+    let host =
+        host.with("registries.conf.d/10-inner.conf", &more).with("registries.conf.d/README", "no TOML");
     assert_eq!(from("r.invalid", host.access()).unwrap().1, bench.digest);
     assert!(paths(&store).iter().all(|path| path.starts_with("/v2/inner/toy/")), "{:?}", paths(&store));
 
-    let host = host.with("registries.conf.d/99-no.conf", "[[registry]]\nlocation = \"r.invalid\"\nprefix = \"r.invalid/team/toy\"\nblocked = true\n");
+    let host = host.with(
+        "registries.conf.d/99-no.conf",
+        "[[registry]]\nlocation = \"r.invalid\"\nprefix = \"r.invalid/team/toy\"\nblocked = true\n",
+    );
     refused(from("r.invalid", host.access()), Class::Invalid, &["may not be pulled", "r.invalid/team/toy"]);
     let broken = Host::new().with("registries.conf", "[[registry]");
     refused(from("r.invalid", broken.access()), Class::Invalid, &["registries.conf", "no TOML"]);
@@ -229,14 +243,21 @@ fn logins_are_found_by_path_and_tried_in_order() {
         let entries = [("", "ann"), ("/team", "bob"), ("/team/toy", "cid"), ("/other", "dan")];
         let access = Access { keyring: keyring(fake.port, &entries), ..quick() };
         assert_eq!(fetch_from(&fake, ":1.0", access).unwrap().1, bench.digest, "{refusal}");
-        let mut names: Vec<String> =
-            fake.requests().into_iter().filter_map(|r| r.header("authorization").map(str::to_owned)).collect();
+        let mut names: Vec<String> = fake
+            .requests()
+            .into_iter()
+            .filter_map(|r| r.header("authorization").map(str::to_owned))
+            .collect();
         names.dedup();
         assert_eq!(names, ["Basic Y2lkOmh1bnRlcjI=", "Basic Ym9iOmh1bnRlcjI=", "Basic YW5uOmh1bnRlcjI="]);
     }
     let fake = Fake::start(|_| Answer::status(401).with("www-authenticate", "Basic realm=\"r\""));
     let access = Access { keyring: keyring(fake.port, &[("/other", "ann")]), ..quick() };
-    refused(fetch_from(&fake, ":1.0", access), Class::Invalid, &["401", "pull.json has nothing for 127.0.0.1", "/other"]);
+    refused(
+        fetch_from(&fake, ":1.0", access),
+        Class::Invalid,
+        &["401", "pull.json has nothing for 127.0.0.1", "/other"],
+    );
     assert!(fake.requests().iter().all(|request| request.header("authorization").is_none()));
 }
 
@@ -245,9 +266,7 @@ fn a_mirror_gets_its_own_login_and_never_the_registrys() {
     let bench = Bench::new();
     let inner = bench.registry();
     let mirror = Fake::start(move |request| match request.header("authorization") {
-        Some("Basic YW5uOmh1bnRlcjI=") => {
-            inner(request)
-        }
+        Some("Basic YW5uOmh1bnRlcjI=") => inner(request),
         _ => Answer::status(401).with("www-authenticate", "Basic realm=\"r\""),
     });
     let text = format!("[host.\"http://127.0.0.1:{}\"]\n", mirror.port);
@@ -260,7 +279,10 @@ fn a_mirror_gets_its_own_login_and_never_the_registrys() {
     let other = Access { keyring: Keyring::parse(text, "pull.json").unwrap(), ..host.access() };
     from("r.invalid", other).unwrap_err();
     let seen = mirror.requests().split_off(asked);
-    assert!(!seen.is_empty() && seen.iter().all(|request| request.header("authorization").is_none()), "{seen:?}");
+    assert!(
+        !seen.is_empty() && seen.iter().all(|request| request.header("authorization").is_none()),
+        "{seen:?}"
+    );
 }
 
 fn through(proxy: &str) -> Proxies {

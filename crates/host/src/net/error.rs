@@ -120,9 +120,11 @@ impl NetError {
             | Self::Slow { .. }
             | Self::Broken { .. } => Class::Unavailable,
             Self::Proxy { passing: true, .. } => Class::Unavailable,
-            Self::Proxy { .. } | Self::TlsRefused { .. } | Self::Untrusted { .. } | Self::Pem { .. } | Self::Settings { .. } => {
-                Class::Invalid
-            }
+            Self::Proxy { .. }
+            | Self::TlsRefused { .. }
+            | Self::Untrusted { .. }
+            | Self::Pem { .. }
+            | Self::Settings { .. } => Class::Invalid,
             Self::Runtime(_) => Class::Internal,
         }
     }
@@ -224,7 +226,9 @@ impl NetError {
                 };
                 Self::Untrusted { host, reason }
             }
-            rustls::Error::AlertReceived(alert) => Self::TlsRefused { host, reason: format!("it says {alert:?}") },
+            rustls::Error::AlertReceived(alert) => {
+                Self::TlsRefused { host, reason: format!("it says {alert:?}") }
+            }
             other => Self::Tls { host, reason: other.to_string() },
         }
     }

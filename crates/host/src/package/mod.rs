@@ -5,16 +5,19 @@
 //! open     a source to a package: what is elsewhere is fetched first
 //! read     a folder to a package
 //! stage    a package to a tree, as it will be installed
+//! share    what installed trees hold already
 //! pack     a package to an image
 //! ```
 
 mod open;
 mod pack;
 mod read;
+mod share;
 mod source;
 mod stage;
 
 pub use open::{Room, TemporaryRoom};
+pub(crate) use share::Shared;
 pub use source::{Access, AccessFiles, ClientCertificate, Place, Remote, Source};
 
 use crate::error::HostError;

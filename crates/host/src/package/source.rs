@@ -202,6 +202,15 @@ impl Source {
         Self { place, preset: None, version: None, descriptor: None }
     }
 
+    /// The same through `proxies`, if it is in a registry.
+    #[must_use]
+    pub fn through(mut self, proxies: &Proxies) -> Self {
+        if let Place::Oci(remote) = &mut self.place {
+            remote.access.proxies = proxies.clone();
+        }
+        self
+    }
+
     /// Where `installed` came from. What opened the place is not known any more.
     pub fn of(installed: &Installed) -> Option<Self> {
         Some(Self::like(Place::parse(&installed.source)?.pinned(installed.image), installed))

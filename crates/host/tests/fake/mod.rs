@@ -114,7 +114,11 @@ fn talk(mut stream: TcpStream, answer: &dyn Fn(&Request) -> Answer, seen: &Mutex
     converse(&mut stream, answer, seen);
 }
 
-fn converse(stream: &mut (impl Read + Write), answer: &dyn Fn(&Request) -> Answer, seen: &Mutex<Vec<Request>>) {
+fn converse(
+    stream: &mut (impl Read + Write),
+    answer: &dyn Fn(&Request) -> Answer,
+    seen: &Mutex<Vec<Request>>,
+) {
     let Some(request) = read(stream) else { return };
     let Answer { status, headers, body, cut_at, stall_at, trickle, length } = answer(&request);
     let is_head = request.method == "HEAD";
