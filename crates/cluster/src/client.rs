@@ -83,7 +83,7 @@ pub async fn from_kubeconfig(file: Option<&Path>, context: Option<String>) -> Re
         }
     };
     let identity = identity(&config.auth_info)?;
-    build(config, Tls { roots, identity })
+    build(config, Tls { identity, ..Tls::trusting(roots) })
 }
 
 /// The client certificate of a kubeconfig's user, if there is one.

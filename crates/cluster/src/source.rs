@@ -8,12 +8,12 @@ use cofferdam_core::trust::{
 };
 use cofferdam_host::error::{HostError, Result};
 use cofferdam_host::package::{Access, Place, Remote, Source};
-use cofferdam_host::registry::Login;
+use cofferdam_host::registry::Keyring;
 
 /// Where a package comes from, with all that is needed to get it. `pull_secret` gives a pull secret's text by its name.
 ///
 /// # Errors
-/// If a pull secret is not there or has nothing for the registry, or the reference is none.
+/// If a pull secret is not there or cannot be read, or the reference is none.
 pub(crate) fn source(
     package: &PackageSpec,
     pull_secret: impl FnOnce(&str) -> Result<String>,
@@ -38,14 +38,12 @@ pub(crate) fn source(
 fn remote(oci: &OciSource, pull_secret: impl FnOnce(&str) -> Result<String>) -> Result<Remote> {
     let reference = Reference::new(&*oci.reference)
         .map_err(|error| HostError::new(Class::Invalid, format!("source.oci.reference: {error}")))?;
-    let login = match oci.pull_secret.as_deref() {
-        Some(name) => {
-            let text = pull_secret(name)?;
-            Some(Login::find(&text, &format!("the pull secret `{name}`"), &reference)?)
-        }
-        None => None,
+    let keyring = match oci.pull_secret.as_deref() {
+        Some(name) => Keyring::parse(&pull_secret(name)?, &format!("the pull secret `{name}`"))?,
+        None => Keyring::default(),
     };
-    let access = Access { login, ca: oci.ca_bundle.clone(), plain_http: oci.plain_http };
+    let (ca, plain_http) = (oci.ca_bundle.clone(), oci.plain_http);
+    let access = Access { keyring, ca, plain_http, ..Access::default() };
     Ok(Remote { reference, access })
 }
 

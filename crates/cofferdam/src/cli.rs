@@ -12,7 +12,7 @@ pub(crate) use kubectl::{
 };
 pub(crate) use node::NodeArgs;
 pub(crate) use trust::TrustArgs;
-pub(crate) use values::{AccessArgs, PlaceArg};
+pub(crate) use values::{AccessArgs, PlaceArg, proxies};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cofferdam_core::doctor::Skip;

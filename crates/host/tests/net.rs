@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use cofferdam_core::class::Class;
-use cofferdam_host::net::{HttpClient, NetError, Roots, Tls};
+use cofferdam_host::net::{HttpClient, NetError, Patience, Proxies, Roots, Tls};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use std::io::{Read, Write};
@@ -142,7 +142,8 @@ fn failures_say_what_failed_on_what() {
 #[test]
 fn silence_in_the_middle_of_an_answer_has_a_limit() {
     let port = serve(None, "HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhello");
-    let client = HttpClient::new(&public()).unwrap().with_stall_limit(Duration::from_millis(200));
+    let patience = Patience { silence: Duration::from_millis(200), ..Patience::default() };
+    let client = HttpClient::with(&public(), patience, Proxies::default()).unwrap();
     let error = get(&client, &format!("http://127.0.0.1:{port}/")).unwrap_err();
     assert!(matches!(error, NetError::Timeout { .. }), "{error:?}");
 }

@@ -7,95 +7,19 @@ mod fake;
 
 use cofferdam_core::class::Class;
 use cofferdam_core::name::Digest;
-use cofferdam_core::reference::Reference;
-use cofferdam_host::error::HostError;
-use cofferdam_host::package::{Access, Place, Remote, Source, TemporaryRoom};
+use cofferdam_host::package::{Access, Place, Source, TemporaryRoom};
 use cofferdam_host::registry::{self, Layout, Login, Registry};
-use fake::{Answer, Fake, Request};
-use std::path::Path;
-use tempfile::TempDir;
-
-const DESCRIPTOR: &str = "schema = 1\nname = \"toy\"\nversion = \"1.0\"\n[[handler]]\nname = \"toy\"\n\
-                          shim = \"bin/containerd-shim-toy-v1\"\n";
-
-/// A package and its image.
-struct Bench {
-    folder: TempDir,
-    digest: Digest,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let package = folder.path().join("package");
-        std::fs::create_dir_all(package.join("bin")).unwrap();
-        std::fs::write(package.join("runtime.toml"), DESCRIPTOR).unwrap();
-        let shim = package.join("bin/containerd-shim-toy-v1");
-        std::fs::write(&shim, "#!/bin/sh\n".repeat(1000)).unwrap();
-        std::fs::set_permissions(&shim, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-        let digest = pack(&package, &folder.path().join("image")).digest();
-        Self { folder, digest }
-    }
-
-    fn image(&self) -> std::path::PathBuf {
-        self.folder.path().join("image")
-    }
-
-    /// A well-behaved registry that has the image as `team/toy:1.0`.
-    fn registry(&self) -> impl Fn(&Request) -> Answer + Send + Sync + 'static {
-        let (image, digest) = (self.image(), self.digest);
-        move |request| fake::serve_layout(&image, &digest, request)
-    }
-}
-
-fn pack(package: &Path, out: &Path) -> Layout {
-    let source = Source::plain(Place::Dir(package.to_owned()));
-    TemporaryRoom::default().open(&source, None, &mut |_, _| {}).unwrap().pack(out).unwrap()
-}
-
-fn remote(fake: &Fake, target: &str, access: Access) -> Remote {
-    let reference = Reference::new(format!("127.0.0.1:{}/team/toy{target}", fake.port)).unwrap();
-    Remote { reference, access }
-}
-
-/// The digest of the package's files, and of its image.
-fn fetch(place: Place) -> Result<(Digest, Digest), HostError> {
-    let room = TemporaryRoom::default();
-    let package = room.open(&Source::plain(place), None, &mut |_, _| {})?.package;
-    Ok((package.digest, package.image.unwrap()))
-}
-
-fn fetch_from(fake: &Fake, target: &str, access: Access) -> Result<(Digest, Digest), HostError> {
-    fetch(Place::Oci(remote(fake, target, access)))
-}
-
-fn ann() -> Access {
-    let login = Login::Basic { username: "ann".to_owned(), password: "hunter2".to_owned() };
-    Access { login: Some(login), ..Access::default() }
-}
-
-fn told(error: &HostError) -> String {
-    format!("{} {}", error.chain(), error.hint().unwrap_or_default())
-}
-
-#[track_caller]
-fn refused(result: Result<(Digest, Digest), HostError>, class: Class, words: &[&str]) {
-    let error = result.unwrap_err();
-    for word in words {
-        assert!(told(&error).contains(word), "no {word:?} in {}", told(&error));
-    }
-    assert_eq!(error.class(), class, "{}", told(&error));
-    assert!(!told(&error).contains("hunter2"), "a secret in {}", told(&error));
-}
+use fake::bench::{Bench, ann, changed, fetch, fetch_from, is_layer, pack, quick, refused, remote, told};
+use fake::{Answer, Fake};
 
 #[test]
 fn by_tag_by_digest_and_from_a_folder_it_is_the_same_package() {
     let bench = Bench::new();
     let fake = Fake::start(bench.registry());
-    let by_tag = fetch_from(&fake, ":1.0", Access::default()).unwrap();
+    let by_tag = fetch_from(&fake, ":1.0", quick()).unwrap();
     assert_eq!(by_tag.1, bench.digest);
     let pinned = format!("@{}", bench.digest);
-    assert_eq!(fetch_from(&fake, &pinned, Access::default()).unwrap(), by_tag);
+    assert_eq!(fetch_from(&fake, &pinned, quick()).unwrap(), by_tag);
     assert_eq!(fetch(Place::Layout(bench.image())).unwrap(), by_tag);
     let folder = Source::plain(Place::Dir(bench.folder.path().join("package")));
     let local = TemporaryRoom::default().open(&folder, None, &mut |_, _| {}).unwrap();
@@ -116,12 +40,12 @@ fn a_login_is_sent_to_who_asks_and_to_nobody_else() {
     let first = basic.requests().into_iter().find(|request| request.path.contains("manifests")).unwrap();
     assert_eq!(first.header("authorization"), None, "nobody had asked yet");
     refused(
-        fetch_from(&basic, ":1.0", Access::default()),
+        fetch_from(&basic, ":1.0", quick()),
         Class::Invalid,
         &["127.0.0.1", "team/toy", "401", "without credentials", "--auth-file"],
     );
     let wrong = Login::Basic { username: "ann".to_owned(), password: "other".to_owned() };
-    let wrong = Access { login: Some(wrong), ..Access::default() };
+    let wrong = Access { login: Some(wrong), ..quick() };
     refused(fetch_from(&basic, ":1.0", wrong), Class::Invalid, &["401", "with the credentials given"]);
 }
 
@@ -155,10 +79,10 @@ fn tokens_are_had_with_the_login_and_sent_instead_of_it() {
     assert!(password.is_none(), "{password:?}");
 
     let identity = Login::Identity { token: "1d".to_owned() };
-    fetch_from(&registry, ":1.0", Access { login: Some(identity), ..Access::default() }).unwrap();
+    fetch_from(&registry, ":1.0", Access { login: Some(identity), ..quick() }).unwrap();
     let bearer = Login::Bearer { token: "t0ken".to_owned() };
-    fetch_from(&registry, ":1.0", Access { login: Some(bearer), ..Access::default() }).unwrap();
-    refused(fetch_from(&registry, ":1.0", Access::default()), Class::Invalid, &["401", "--auth-file"]);
+    fetch_from(&registry, ":1.0", Access { login: Some(bearer), ..quick() }).unwrap();
+    refused(fetch_from(&registry, ":1.0", quick()), Class::Invalid, &["401", "--auth-file"]);
 }
 
 #[test]
@@ -192,23 +116,10 @@ fn blobs_may_be_elsewhere_and_the_login_stays_here() {
     assert!(!seen.is_empty() && seen.iter().all(|r| r.header("authorization").is_none()), "{seen:?}");
 
     let circle = Fake::start(|request| Answer::status(302).with("location", &request.path));
-    refused(fetch_from(&circle, ":1.0", Access::default()), Class::Invalid, &["too many redirects"]);
+    refused(fetch_from(&circle, ":1.0", quick()), Class::Invalid, &["too many redirects"]);
     let file = Fake::start(|_| Answer::status(302).with("location", "file:///etc/shadow?signature=s3cret"));
-    let error = fetch_from(&file, ":1.0", Access::default()).unwrap_err();
+    let error = fetch_from(&file, ":1.0", quick()).unwrap_err();
     assert!(told(&error).contains("no address") && !told(&error).contains("s3cret"), "{}", told(&error));
-}
-
-/// A registry whose answers are changed on their way.
-fn changed(bench: &Bench, change: impl Fn(&Request, Answer) -> Answer + Send + Sync + 'static) -> Fake {
-    let inner = bench.registry();
-    Fake::start(move |request| {
-        let answer = inner(request);
-        change(request, answer)
-    })
-}
-
-fn is_layer(request: &Request, answer: &Answer) -> bool {
-    request.path.contains("/blobs/") && answer.body.starts_with(&[0x1f, 0x8b])
 }
 
 #[test]
@@ -220,7 +131,7 @@ fn what_is_not_what_was_named_is_not_installed() {
         }
         answer
     });
-    refused(fetch_from(&manifest, ":1.0", Access::default()), Class::Invalid, &["manifest", "was asked for"]);
+    refused(fetch_from(&manifest, ":1.0", quick()), Class::Invalid, &["manifest", "was asked for"]);
 
     let layer = changed(&bench, |request, mut answer| {
         if is_layer(request, &answer) {
@@ -229,7 +140,7 @@ fn what_is_not_what_was_named_is_not_installed() {
         }
         answer
     });
-    refused(fetch_from(&layer, ":1.0", Access::default()), Class::Invalid, &["layer 1", "was asked for"]);
+    refused(fetch_from(&layer, ":1.0", quick()), Class::Invalid, &["layer 1", "was asked for"]);
 
     let longer = changed(&bench, |request, mut answer| {
         if is_layer(request, &answer) {
@@ -237,7 +148,7 @@ fn what_is_not_what_was_named_is_not_installed() {
         }
         answer
     });
-    refused(fetch_from(&longer, ":1.0", Access::default()), Class::Invalid, &["layer 1", "were announced"]);
+    refused(fetch_from(&longer, ":1.0", quick()), Class::Invalid, &["layer 1", "were announced"]);
 
     let config = changed(&bench, |request, mut answer| {
         if request.path.contains("/blobs/") && answer.body.starts_with(b"{") {
@@ -245,7 +156,7 @@ fn what_is_not_what_was_named_is_not_installed() {
         }
         answer
     });
-    refused(fetch_from(&config, ":1.0", Access::default()), Class::Invalid, &["configuration", "asked for"]);
+    refused(fetch_from(&config, ":1.0", quick()), Class::Invalid, &["configuration", "asked for"]);
 }
 
 #[test]
@@ -257,11 +168,11 @@ fn what_may_work_later_says_so() {
         }
         answer
     });
-    refused(fetch_from(&shorter, ":1.0", Access::default()), Class::Unavailable, &["50 bytes", "announced"]);
+    refused(fetch_from(&shorter, ":1.0", quick()), Class::Unavailable, &["50 bytes", "announced"]);
     let broken = changed(&bench, |request, answer| {
         if is_layer(request, &answer) { Answer { cut_at: Some(50), ..answer } } else { answer }
     });
-    refused(fetch_from(&broken, ":1.0", Access::default()), Class::Unavailable, &["layer 1"]);
+    refused(fetch_from(&broken, ":1.0", quick()), Class::Unavailable, &["layer 1"]);
     for status in [429, 500, 503] {
         let body = br#"{"errors": [{"code": "TOOMANYREQUESTS", "message": "slow down\u0007"}]}"#;
         let busy = Fake::start(move |request| match request.method.as_str() {
@@ -269,10 +180,10 @@ fn what_may_work_later_says_so() {
             _ => Answer { status, ..Answer::ok(body) },
         });
         let text = status.to_string();
-        refused(fetch_from(&busy, ":1.0", Access::default()), Class::Unavailable, &[&text]);
+        refused(fetch_from(&busy, ":1.0", quick()), Class::Unavailable, &[&text]);
         let pinned = format!("@{}", bench.digest);
         let words = [text.as_str(), "TOOMANYREQUESTS slow down"];
-        refused(fetch_from(&busy, &pinned, Access::default()), Class::Unavailable, &words);
+        refused(fetch_from(&busy, &pinned, quick()), Class::Unavailable, &words);
     }
 }
 
@@ -280,7 +191,7 @@ fn what_may_work_later_says_so() {
 fn what_is_not_there_is_named() {
     let bench = Bench::new();
     let fake = Fake::start(bench.registry());
-    refused(fetch_from(&fake, ":2.0", Access::default()), Class::Invalid, &["has no", "team/toy:2.0"]);
+    refused(fetch_from(&fake, ":2.0", quick()), Class::Invalid, &["has no", "team/toy:2.0"]);
 }
 
 /// A registry with this text as its manifest.
@@ -338,7 +249,7 @@ fn manifests_that_are_not_for_us_are_refused_with_the_reason() {
         (" ".repeat((4 << 20) + 1), Class::Invalid, "larger than"),
     ] {
         let (fake, target) = with_manifest(&bench, text);
-        refused(fetch_from(&fake, &target, Access::default()), class, &[word]);
+        refused(fetch_from(&fake, &target, quick()), class, &[word]);
     }
 }
 
@@ -367,7 +278,7 @@ fn an_index_gives_the_image_for_this_machine() {
         let is_index = request.path.ends_with(&place) || request.path.ends_with(":multi");
         if is_index { Answer::ok(text.as_bytes()) } else { answer }
     });
-    let (_, image) = fetch_from(&fake, &format!("@{digest}"), Access::default()).unwrap();
+    let (_, image) = fetch_from(&fake, &format!("@{digest}"), quick()).unwrap();
     assert_eq!(image, digest, "what was asked for is what is remembered");
 }
 
@@ -379,11 +290,11 @@ fn an_image_is_pushed_and_comes_back() {
     let fake = Fake::start(move |request| kept.answer(request));
     let layout = Layout::open(&bench.image()).unwrap();
     let push = || {
-        let registry = Registry::to_push(&remote(&fake, ":1.0", Access::default())).unwrap();
+        let registry = Registry::to_push(&remote(&fake, ":1.0", quick())).unwrap();
         registry::push(&layout, &registry).unwrap()
     };
     assert_eq!(push(), bench.digest);
-    let (_, image) = fetch_from(&fake, ":1.0", Access::default()).unwrap();
+    let (_, image) = fetch_from(&fake, ":1.0", quick()).unwrap();
     assert_eq!(image, bench.digest);
     let uploads = || fake.requests().iter().filter(|request| request.method == "POST").count();
     assert_eq!(uploads(), 2);

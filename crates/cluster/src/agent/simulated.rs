@@ -16,6 +16,7 @@ use cofferdam_core::preset;
 use cofferdam_core::record::Verdict;
 use cofferdam_host::error::HostError;
 use cofferdam_host::event::{Ending, Outcome};
+use cofferdam_host::net::Proxies;
 use cofferdam_host::report::{Depth, Report, RuntimeReport};
 use cofferdam_host::worker::{Job, Wish};
 use futures::StreamExt;
@@ -158,6 +159,7 @@ async fn agents(simulation: &Simulation, clients: &[Client], metrics: &AgentMetr
             node: name.clone(),
             unit: "containerd.service".to_owned(),
             pull_secrets: PathBuf::new(),
+            proxies: Proxies::default(),
             heartbeat: simulation.heartbeat,
             verify: simulation.heartbeat * 12,
         };
@@ -195,7 +197,7 @@ impl Host for Machine {
         "containerd.service"
     }
 
-    async fn follow_running(&self) -> Result<Result<Option<Outcome>, HostError>, AgentError> {
+    async fn follow_running(&self) -> Result<Result<Option<(String, Done)>, HostError>, AgentError> {
         Ok(Ok(None))
     }
 

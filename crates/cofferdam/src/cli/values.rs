@@ -4,6 +4,7 @@ use clap::Args;
 use cofferdam_core::class::Class;
 use cofferdam_core::reference::Reference;
 use cofferdam_host::error::{HostError, Result};
+use cofferdam_host::net::Proxies;
 use cofferdam_host::package::{Access, Place, Remote};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -70,6 +71,7 @@ impl AccessArgs {
     pub(crate) fn remote(&self, reference: Reference) -> Result<Remote> {
         let (auth, ca) = (self.auth_file.as_deref(), self.ca_file.as_deref());
         let access = Access::of_files(&reference, auth, ca, self.plain_http)?;
+        let access = Access { proxies: proxies(), ..access };
         Ok(Remote { reference, access })
     }
 
@@ -85,6 +87,11 @@ impl AccessArgs {
             PlaceArg::Oci(reference) => Ok(Place::Oci(self.remote(reference.clone())?)),
         }
     }
+}
+
+/// The proxies of our environment. The worker has another one: they travel in its request.
+pub(crate) fn proxies() -> Proxies {
+    Proxies::of_variables(|name| std::env::var(name).ok())
 }
 
 /// A label: `KEY=VALUE`.

@@ -3,7 +3,7 @@
 mod place;
 mod result;
 
-use crate::cli::ApplyArgs;
+use crate::cli::{ApplyArgs, proxies};
 use crate::show;
 use cofferdam_cluster::file::{self, Declared, Findings, Form, RuntimeFile};
 use cofferdam_core::class::Class;
@@ -129,7 +129,7 @@ fn install(
         .collect::<Result<Vec<_>>>()?;
     let survey = SurveyOptions { skip_checks, ..args.node.survey() };
     let wish = Wish::Install {
-        source: file::source(&declared.spec.package, &args.pull_secrets)?,
+        source: file::source(&declared.spec.package, &args.pull_secrets)?.through(&proxies()),
         expect: Expect::Anything,
     };
     place.carry_out(wish, options(args), survey, &mut |name| {

@@ -1,6 +1,6 @@
 //! `cofferdam agent` and `cofferdam controller`: the processes in a cluster.
 
-use crate::cli::{AgentArgs, ControllerArgs};
+use crate::cli::{AgentArgs, ControllerArgs, proxies};
 use cofferdam_cluster::service::{self, ServiceError};
 use cofferdam_cluster::{agent, controller};
 use cofferdam_core::class::Class;
@@ -14,6 +14,7 @@ pub(crate) fn agent(args: &AgentArgs) -> Result<ExitCode> {
         node: args.node.clone(),
         unit: args.unit.clone(),
         pull_secrets: args.pull_secrets.clone(),
+        proxies: proxies(),
         heartbeat: Duration::from_secs(args.heartbeat_seconds),
         verify: Duration::from_secs(args.verify_seconds),
     };

@@ -2,7 +2,8 @@
 //!
 //! It has an event loop of its own and blocks on it: call nothing here from inside an async runtime.
 
-use super::{NetError, Tls, connector};
+use super::{NetError, Patience, Proxies, Tls, connector_with};
+use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
@@ -10,14 +11,8 @@ use hyper::body::{Bytes, Incoming};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::io::Read;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
-
-/// How long a peer may take to begin its answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
-
-/// How long a peer may send nothing in the middle of an answer.
-const STALL_LIMIT: Duration = Duration::from_secs(60);
 
 /// What a request carries.
 pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
@@ -27,7 +22,8 @@ pub type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 pub struct HttpClient {
     runtime: Runtime,
     client: Client<super::Connector, Body>,
-    stall: Duration,
+    patience: Patience,
+    proxies: Proxies,
 }
 
 /// An answer whose body was not read yet.
@@ -48,28 +44,32 @@ pub struct BodyReader<'c> {
     host: String,
     body: Incoming,
     rest: Bytes,
+    /// How long was waited for how many bytes. Only waiting counts: whoever reads may take its time.
+    waited: Duration,
+    came: u64,
 }
 
 impl HttpClient {
-    /// A client that trusts whom `tls` says.
+    /// A client that trusts whom `tls` says, with the usual patience.
     ///
     /// # Errors
     /// If TLS or the event loop cannot be set up.
     pub fn new(tls: &Tls) -> Result<Self, NetError> {
+        Self::with(tls, Patience::default(), Proxies::default())
+    }
+
+    /// A client with patience of its own, through proxies.
+    ///
+    /// # Errors
+    /// If TLS or the event loop cannot be set up.
+    pub fn with(tls: &Tls, patience: Patience, proxies: Proxies) -> Result<Self, NetError> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(NetError::Runtime)?;
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .timer(TokioTimer::new())
-            .build(connector(tls)?);
-        Ok(Self { runtime, client, stall: STALL_LIMIT })
-    }
-
-    /// The same with another limit for silence in the middle of an answer.
-    #[must_use]
-    pub const fn with_stall_limit(mut self, limit: Duration) -> Self {
-        self.stall = limit;
-        self
+            .build(connector_with(tls, patience.connect, proxies.clone())?);
+        Ok(Self { runtime, client, patience, proxies })
     }
 
     /// Nothing to carry.
@@ -86,11 +86,10 @@ impl HttpClient {
     ///
     /// # Errors
     /// If there is none in time.
-    pub fn send(&self, request: Request<Body>) -> Result<Reply<'_>, NetError> {
+    pub fn send(&self, mut request: Request<Body>) -> Result<Reply<'_>, NetError> {
+        self.introduce(&mut request);
         let host = host_of(request.uri());
-        // A large request takes as long as it takes; only its answer is waited for with a limit.
-        let limit =
-            if hyper::body::Body::is_end_stream(request.body()) { ANSWER_LIMIT } else { UPLOAD_LIMIT };
+        let limit = self.limit(hyper::body::Body::size_hint(request.body()).upper());
         let sent =
             self.runtime.block_on(async { tokio::time::timeout(limit, self.client.request(request)).await });
         let response = match sent {
@@ -99,37 +98,73 @@ impl HttpClient {
             Ok(Ok(response)) => response,
         };
         let (head, body) = response.into_parts();
-        let body = BodyReader { client: self, host, body, rest: Bytes::new() };
+        let body =
+            BodyReader { client: self, host, body, rest: Bytes::new(), waited: Duration::ZERO, came: 0 };
         Ok(Reply { status: head.status, headers: head.headers, body })
     }
 }
 
-/// How long a request that carries something may take, with its answer.
-const UPLOAD_LIMIT: Duration = Duration::from_secs(3600);
+/// How fast what a request carries goes at least, in bytes a second.
+const SLOWEST_UPLOAD: u64 = 64 << 10;
+
+impl HttpClient {
+    /// Tells a proxy that gets the request itself who we are. One with a tunnel was told already.
+    fn introduce(&self, request: &mut Request<Body>) {
+        if request.uri().scheme_str() != Some("http") {
+            return;
+        }
+        // If the proxy's address is none, connecting says so.
+        let proxy = self.proxies.of(request.uri()).ok().flatten();
+        if let Some(value) = proxy.and_then(|proxy| proxy.authorization) {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, value);
+        }
+    }
+
+    /// How long the answer to a request that carries `bytes` is waited for. A large one takes as long as it takes.
+    fn limit(&self, bytes: Option<u64>) -> Duration {
+        let seconds = bytes.unwrap_or(u64::from(u32::MAX)) / SLOWEST_UPLOAD;
+        self.patience.answer.saturating_add(Duration::from_secs(seconds))
+    }
+}
 
 impl BodyReader<'_> {
     /// The next bytes; none at the end.
     ///
     /// # Errors
-    /// If the connection breaks or stalls.
+    /// If the connection breaks, stalls or trickles.
     pub fn chunk(&mut self) -> Result<Option<Bytes>, NetError> {
         loop {
-            let limit = self.client.stall;
+            let limit = self.client.patience.silence;
+            let begun = Instant::now();
             let frame =
                 self.client.runtime.block_on(async { tokio::time::timeout(limit, self.body.frame()).await });
+            self.waited += begun.elapsed();
             match frame {
                 Err(_) => return Err(NetError::Timeout { host: self.host.clone(), limit }),
                 Ok(None) => return Ok(None),
                 Ok(Some(Err(error))) => return Err(NetError::of(&self.host, &error)),
                 Ok(Some(Ok(frame))) => {
-                    if let Ok(bytes) = frame.into_data()
-                        && !bytes.is_empty()
-                    {
+                    let bytes = frame.into_data().unwrap_or_default();
+                    self.came += bytes.len() as u64;
+                    self.is_fast_enough()?;
+                    if !bytes.is_empty() {
                         return Ok(Some(bytes));
                     }
                 }
             }
         }
+    }
+
+    fn is_fast_enough(&mut self) -> Result<(), NetError> {
+        let Patience { window, least, .. } = self.client.patience;
+        if self.waited < window {
+            return Ok(());
+        }
+        let (bytes, waited) = (std::mem::take(&mut self.came), std::mem::take(&mut self.waited));
+        if bytes >= least {
+            return Ok(());
+        }
+        Err(NetError::Slow { host: self.host.clone(), bytes, waited })
     }
 
     /// All of it, if it is at most `limit` bytes; else none.

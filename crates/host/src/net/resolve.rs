@@ -17,6 +17,8 @@ use tower_service::Service;
 pub struct ResolveError {
     /// Why, in the resolver's words.
     pub reason: String,
+    /// Whether asking again is worth it: nobody said that there is no such name.
+    pub passing: bool,
 }
 
 /// Looks names up in `/etc/hosts` and at the name servers of `/etc/resolv.conf`, with its search list.
@@ -54,12 +56,15 @@ impl Resolver {
     }
 
     async fn addresses(self, name: Name) -> Result<std::vec::IntoIter<SocketAddr>, ResolveError> {
-        let explain = |reason: String| match &self.0.lacks {
-            Some(lacks) => ResolveError { reason: format!("{reason} ({lacks})") },
-            None => ResolveError { reason },
+        let explain = |reason: String, passing: bool| match &self.0.lacks {
+            Some(lacks) => ResolveError { reason: format!("{reason} ({lacks})"), passing: false },
+            None => ResolveError { reason, passing },
         };
-        let resolver = self.0.resolver.as_ref().map_err(|error| explain(error.clone()))?;
-        let found = resolver.lookup_ip(name.as_str()).await.map_err(|error| explain(error.to_string()))?;
+        let resolver = self.0.resolver.as_ref().map_err(|error| explain(error.clone(), false))?;
+        let failed = |error: hickory_resolver::net::NetError| {
+            explain(error.to_string(), !error.is_nx_domain() && !error.is_no_records_found())
+        };
+        let found = resolver.lookup_ip(name.as_str()).await.map_err(failed)?;
         let found: Vec<SocketAddr> = found.iter().map(|address| SocketAddr::new(address, 0)).collect();
         Ok(found.into_iter())
     }

@@ -6,18 +6,21 @@
 //! open     a source to a package: what is elsewhere is fetched first
 //! read     a folder to a package
 //! stage    a package to a tree, as it will be installed
+//! share    what installed trees hold already
 //! pack     a package to an image
 //! ```
 
 mod open;
 mod pack;
 mod read;
+mod share;
 mod source;
 mod stage;
 mod trust;
 
 pub use open::{Room, TemporaryRoom};
-pub use source::{Access, Place, Remote, Source};
+pub(crate) use share::Shared;
+pub use source::{Access, AccessFiles, ClientCertificate, Place, Remote, Source};
 
 use crate::error::HostError;
 use cofferdam_core::class::Class;

@@ -2,7 +2,8 @@
 
 use super::{Using, invalid};
 use crate::error::Result;
-use crate::registry::Login;
+use crate::net::{Patience, Proxies};
+use crate::registry::{HelperHost, HostSettings, Keyring, Login};
 use cofferdam_core::name::Digest;
 use cofferdam_core::preset;
 use cofferdam_core::record::Installed;
@@ -64,31 +65,101 @@ pub struct Access {
     /// Certificates (PEM) of authorities that are trusted beside the public ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
+    /// Logins by what they are for: the registry's, and its mirrors'.
+    #[serde(skip_serializing_if = "is_default")]
+    pub keyring: Keyring,
+    /// Our certificate, for registries that ask for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<ClientCertificate>,
+    /// What stands between us and the registry.
+    #[serde(skip_serializing_if = "is_default")]
+    pub proxies: Proxies,
+    /// Where the settings of this host's engines are: mirrors, certificates.
+    #[serde(skip_serializing_if = "is_default")]
+    pub settings: HostSettings,
     /// Speak plain http.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub plain_http: bool,
+    /// How long is waited for it, and how often it is asked again.
+    #[serde(skip_serializing_if = "is_default")]
+    pub patience: Patience,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// A certificate of ours and its key, as PEM texts.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientCertificate {
+    /// The certificate, and those between it and its authority.
+    pub certificate: String,
+    /// Its key.
+    pub key: String,
+}
+
+impl fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientCertificate(..)")
+    }
+}
+
+/// What a user says of how a registry is reached.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AccessFiles<'a> {
+    /// A file with logins: Docker's `config.json`, a `dockerconfigjson`, a `dockercfg`.
+    pub auth: Option<&'a Path>,
+    /// Run the credential helpers that this file names.
+    pub helpers: Option<&'a HelperHost>,
+    /// Certificates of authorities.
+    pub ca: Option<&'a Path>,
+    /// A certificate of ours, and a file with its key if that one does not hold it.
+    pub certificate: Option<(&'a Path, Option<&'a Path>)>,
+    /// Speak plain http.
     pub plain_http: bool,
 }
 
 impl Access {
-    /// What is needed for `reference`, from a `dockerconfigjson` file and a file with certificates.
+    /// What is needed for `reference`, from a file with logins and one with certificates.
     ///
     /// # Errors
-    /// If a file cannot be read, or the first one has nothing for this registry.
+    /// If a file cannot be read.
     pub fn of_files(
         reference: &Reference,
         auth_file: Option<&Path>,
         ca_file: Option<&Path>,
         plain_http: bool,
     ) -> Result<Self> {
+        let files = AccessFiles { auth: auth_file, ca: ca_file, plain_http, ..AccessFiles::default() };
+        Self::of(reference, &files)
+    }
+
+    /// What is needed for `reference`, from what a user says.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or a credential helper fails.
+    pub fn of(reference: &Reference, files: &AccessFiles<'_>) -> Result<Self> {
         let read = |path: &Path| {
             std::fs::read_to_string(path)
                 .map_err(|error| crate::error::HostError::std_io("read", path.display(), error))
         };
-        let login = match auth_file {
-            Some(path) => Some(Login::find(&read(path)?, &path.display().to_string(), reference)?),
-            None => None,
-        };
-        Ok(Self { login, ca: ca_file.map(read).transpose()?, plain_http })
+        let mut access =
+            Self { ca: files.ca.map(read).transpose()?, plain_http: files.plain_http, ..Self::default() };
+        if let Some(path) = files.auth {
+            let (text, name) = (read(path)?, path.display().to_string());
+            access.keyring = Keyring::parse(&text, &name)?;
+            let asked = files.helpers.map(|host| host.ask(&text, &name, reference.registry())).transpose()?;
+            if let Some(login) = asked.flatten() {
+                access.keyring = access.keyring.and(reference.registry(), login);
+            }
+        }
+        if let Some((certificate, key)) = files.certificate {
+            let certificate = read(certificate)?;
+            let key = key.map(read).transpose()?.unwrap_or_else(|| certificate.clone());
+            access.identity = Some(ClientCertificate { certificate, key });
+        }
+        Ok(access)
     }
 }
 
@@ -133,6 +204,15 @@ impl Source {
     /// The package at `place`, which describes itself.
     pub const fn plain(place: Place) -> Self {
         Self { place, preset: None, version: None, descriptor: None, policy: None }
+    }
+
+    /// The same through `proxies`, if it is in a registry.
+    #[must_use]
+    pub fn through(mut self, proxies: &Proxies) -> Self {
+        if let Place::Oci(remote) = &mut self.place {
+            remote.access.proxies = proxies.clone();
+        }
+        self
     }
 
     /// Where `installed` came from. What opened the place is not known any more.

@@ -1,5 +1,6 @@
 //! A package to a tree, as it will be installed.
 
+use super::share::{Content, Shared};
 use super::{Item, MANIFEST, Manifest, PackageDir, invalid};
 use crate::error::{HostError, Result};
 use crate::root::HostRoot;
@@ -15,16 +16,17 @@ use std::io::{Read, Write};
 const CHUNK: usize = 4 << 20;
 
 impl PackageDir {
-    /// Copies it to `staging`, as it will be at `tree`, durably. `progress` gets the bytes copied so far. Returns the
-    /// digest of the manifest that is written with it.
+    /// Copies it to `staging`, as it will be at `tree`, durably. What `shared` has is not copied. `progress` gets the
+    /// bytes that are there so far. Returns the digest of the manifest that is written with it.
     ///
     /// # Errors
     /// If a file changed since it was read, or cannot be written.
-    pub fn stage(
+    pub(crate) fn stage(
         &self,
         root: &HostRoot,
         staging: &HostPath,
         tree: &HostPath,
+        shared: &Shared<'_>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Digest> {
         root.make_folder(staging, 0o755)?;
@@ -35,7 +37,11 @@ impl PackageDir {
             match item {
                 Item::Folder => root.make_folder(&target, 0o755)?,
                 Item::Link { target: to } => root.make_link(&target, to)?,
-                Item::File { size, .. } if self.is_moved(root, path, &target)? => {
+                Item::File { size, digest, executable }
+                    if !self.is_relocated(path)
+                        && (shared.put(Content { digest: *digest, executable: *executable }, &target)?
+                            || self.is_moved(root, path, &target)?) =>
+                {
                     copied += *size;
                     progress(copied);
                 }
@@ -49,7 +55,10 @@ impl PackageDir {
                     *size = bytes.len() as u64;
                     *digest = Digest::of(&bytes);
                     let mode = if *executable { 0o755 } else { 0o644 };
-                    create(root, &target, &bytes, mode, &mut |written| progress(copied + written))?;
+                    // One that was relocated is like the one that was relocated before.
+                    if !shared.put(Content { digest: *digest, executable: *executable }, &target)? {
+                        create(root, &target, &bytes, mode, &mut |written| progress(copied + written))?;
+                    }
                     copied += *size;
                 }
             }
@@ -68,8 +77,7 @@ impl PackageDir {
     /// Moves a file of ours to its place, if it is on the same file system and needs no change. Nobody could write to it
     /// since it was read.
     fn is_moved(&self, root: &HostRoot, path: &PackagePath, target: &HostPath) -> Result<bool> {
-        let relocated = self.package.descriptor.relocate.as_ref().is_some_and(|r| r.selects(path));
-        if !self.movable || relocated || self.added.contains_key(path) {
+        if !self.movable || self.added.contains_key(path) {
             return Ok(false);
         }
         let (parent, name) = root.parent_of(target)?;
@@ -79,6 +87,10 @@ impl PackageDir {
             Err(Errno::XDEV) => Ok(false),
             Err(errno) => Err(HostError::io("move to", target, errno)),
         }
+    }
+
+    fn is_relocated(&self, path: &PackagePath) -> bool {
+        self.package.descriptor.relocate.as_ref().is_some_and(|relocate| relocate.selects(path))
     }
 
     fn file_bytes(&self, path: &PackagePath) -> Result<Vec<u8>> {

@@ -1,13 +1,14 @@
 //! What is kept beside an image and is about it: signatures, by a tag of their own or as referrers.
 
-use super::client::Call;
+use super::client::{Asked, Want};
+use super::endpoint::{Call, Endpoint};
 use super::manifest::{ACCEPT, Blob, Document, Index, MOST_MANIFEST, Platform};
 use super::origin::{Origin, Sent};
 use super::{Layout, Registry, RegistryError};
 use crate::error::Result;
 use cofferdam_core::name::Digest;
 use cofferdam_core::trust::{Covers, Subject};
-use http::header::{CONTENT_TYPE, LINK};
+use http::header::LINK;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -105,52 +106,55 @@ pub(crate) fn lineage(origin: &dyn Origin, image: Digest) -> Result<Vec<Subject>
 
 impl Attached for Registry {
     fn find(&self, target: &str) -> Result<Option<Sent>> {
-        let place = self.place("manifests", target);
-        let call = Call { accept: &ACCEPT, ..Call::plain(Method::GET, &place) };
-        let reply = self.send(&call)?;
-        if reply.status == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        let mut reply = self.found(reply, &format!("manifest {target}"), "GET of a manifest")?;
-        let media_type = reply.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let media_type = media_type.unwrap_or_default().to_owned();
-        let bytes = reply.body.all(MOST_MANIFEST).map_err(RegistryError::from)?;
-        let bytes = bytes.ok_or_else(|| too_large(target))?;
-        Ok(Some(Sent { bytes, media_type }))
+        let want = if target.contains(':') { Want::Content } else { Want::Tag };
+        let sent = self.each(want, |endpoint| self.manifest_at(endpoint, target));
+        Ok(or_none(sent)?)
     }
 
     fn referrers(&self, digest: &Digest, kind: &str) -> Result<Option<Vec<Referrer>>> {
-        let mut place = self.place("referrers", &digest.to_string());
-        place.push_str(&format!("?artifactType={}", kind.replace('+', "%2B")));
-        let mut all = Vec::new();
-        for _ in 0..MOST_PAGES {
-            let call = Call { accept: &ACCEPT, ..Call::plain(Method::GET, &place) };
-            let reply = self.send(&call)?;
-            if NO_LISTS.contains(&reply.status) {
-                return Ok(None);
-            }
-            let what = format!("the list of what refers to {digest}");
-            let mut reply = self.found(reply, &what, "GET of referrers")?;
-            let next = reply.headers.get(LINK).and_then(|value| next_page(value.to_str().ok()?));
-            let bytes = reply.body.all(MOST_MANIFEST).map_err(RegistryError::from)?;
-            let bytes = bytes.ok_or_else(|| too_large(&what))?;
-            let list = read_referrers(&bytes)
-                .map_err(|error| RegistryError::Manifest { what, reason: error.to_string() })?;
-            drop(reply);
-            all.extend(list);
-            match next {
-                Some(target) => place = self.redirected(&self.base()?, &target)?.to_string(),
-                None => return Ok(Some(all)),
-            }
-        }
-        let reason = format!("it has more than {MOST_PAGES} pages");
-        Err(RegistryError::Manifest { what: format!("the list of what refers to {digest}"), reason }.into())
+        // A mirror may keep no lists where the registry does.
+        Ok(or_none(self.each(Want::Tag, |endpoint| listed(endpoint, digest, kind)))?)
     }
 }
 
-fn too_large(what: &str) -> RegistryError {
-    let reason = format!("it is larger than {MOST_MANIFEST} bytes");
-    RegistryError::Manifest { what: what.to_owned(), reason }
+/// What is nowhere is no failure here.
+fn or_none<T>(found: Asked<T>) -> Asked<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(RegistryError::NotFound { .. }) => Ok(None),
+        Err(RegistryError::Mirrors { error, .. }) if matches!(*error, RegistryError::NotFound { .. }) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The list of one place, all its pages.
+fn listed(endpoint: &Endpoint, digest: &Digest, kind: &str) -> Asked<Vec<Referrer>> {
+    let what = format!("list of what refers to {digest}");
+    let refuse = |reason: String| RegistryError::Manifest { what: what.clone(), reason };
+    let mut place = endpoint.site.place("referrers", &digest.to_string());
+    place.push_str(&format!("?artifactType={}", kind.replace('+', "%2B")));
+    let mut all = Vec::new();
+    for _ in 0..MOST_PAGES {
+        let call = Call { accept: &ACCEPT, ..Call::plain(Method::GET, &place) };
+        let reply = endpoint.send(&call)?;
+        if NO_LISTS.contains(&reply.status) {
+            let registry = endpoint.site.name.clone();
+            return Err(RegistryError::NotFound { registry, what });
+        }
+        let mut reply = endpoint.found(reply, &what, "GET of referrers")?;
+        let next = reply.headers.get(LINK).and_then(|value| next_page(value.to_str().ok()?));
+        let bytes = reply.body.all(MOST_MANIFEST)?;
+        let bytes = bytes.ok_or_else(|| refuse(format!("it is larger than {MOST_MANIFEST} bytes")))?;
+        all.extend(read_referrers(&bytes).map_err(|error| refuse(error.to_string()))?);
+        drop(reply);
+        match next {
+            Some(target) => place = endpoint.absolute(&target)?,
+            None => return Ok(all),
+        }
+    }
+    Err(refuse(format!("it has more than {MOST_PAGES} pages")))
 }
 
 /// Where the next page of a list is: `<PLACE>; rel="next"`.

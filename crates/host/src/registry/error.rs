@@ -1,11 +1,13 @@
 //! What can go wrong with an image.
 
+use super::retry;
 use crate::archive::ArchiveError;
 use crate::error::HostError;
 use crate::net::NetError;
 use cofferdam_core::class::Class;
 use cofferdam_core::name::Digest;
 use std::fmt;
+use std::time::Duration;
 
 /// What is done with a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub enum RegistryError {
         status: u16,
         /// Whether credentials were sent.
         login: bool,
+        /// What the file with credentials lacks, if there is one and it has none for this.
+        lacks: Option<String>,
     },
     /// The registry has no such thing.
     #[error("{registry} has no {what}")]
@@ -57,7 +61,7 @@ pub enum RegistryError {
         what: String,
     },
     /// The registry did not do what it was asked.
-    #[error("{registry} answered {status} to {request}{}", detail(.message))]
+    #[error("{registry} answered {status} to {request}{}{}", detail(.message), limited(*.status, .wait.as_ref()))]
     Answer {
         /// The registry.
         registry: String,
@@ -67,6 +71,8 @@ pub enum RegistryError {
         request: String,
         /// Its own words.
         message: String,
+        /// How long it wants us to wait.
+        wait: Option<Duration>,
     },
     /// No token could be had.
     #[error("no token for {registry} from {realm}: {reason}")]
@@ -79,6 +85,8 @@ pub enum RegistryError {
         reason: String,
         /// What a caller may do about it.
         class: Class,
+        /// How long it wants us to wait.
+        wait: Option<Duration>,
     },
     /// A redirect leads where we do not go.
     #[error("{registry} sends us to {target}: {reason}")]
@@ -89,6 +97,58 @@ pub enum RegistryError {
         target: String,
         /// Why not.
         reason: &'static str,
+    },
+    /// A blob broke off, again and again.
+    #[error("it broke off after {at} of {size} bytes, in the last of {tries} tries: {cause}")]
+    Cut {
+        /// How much of it came.
+        at: u64,
+        /// Of how much.
+        size: u64,
+        /// How often it was tried without getting far.
+        tries: u32,
+        /// What happened the last time.
+        cause: Box<RegistryError>,
+    },
+    /// Neither the registry nor its mirrors could do it.
+    #[error("{error} (before that: {mirrors})")]
+    Mirrors {
+        /// What the registry itself said.
+        error: Box<RegistryError>,
+        /// What the mirrors said.
+        mirrors: String,
+    },
+    /// The settings leave nobody to ask.
+    #[error(
+        "nobody may be asked for {what}: the settings of this host allow none of its registry and mirrors"
+    )]
+    NoPlace {
+        /// What was wanted.
+        what: String,
+    },
+    /// This host's settings forbid it.
+    #[error("{what} may not be pulled on this host: registries.conf blocks `{prefix}`")]
+    Blocked {
+        /// What was wanted.
+        what: String,
+        /// What is blocked.
+        prefix: String,
+    },
+    /// A file with this host's settings cannot be used.
+    #[error("{file} cannot be used: {reason}")]
+    Settings {
+        /// Which.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+    /// A header in the settings is none.
+    #[error("the header `{header}` in the settings for {site} cannot be sent")]
+    Header {
+        /// The place.
+        site: String,
+        /// The header's name.
+        header: String,
     },
     /// What came is not what was named.
     #[error("{what} has the digest {found}, and {expected} was asked for: what came is not what was named")]
@@ -150,11 +210,49 @@ fn detail(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
+/// What a rate limit says of itself.
+fn limited(status: u16, wait: Option<&Duration>) -> String {
+    let limit = if status == 429 { " (its rate limit)" } else { "" };
+    match wait {
+        Some(wait) => format!("{limit}; it asks us to wait {} seconds", wait.as_secs()),
+        None => limit.to_owned(),
+    }
+}
+
 impl RegistryError {
+    /// Whether the same may work in a moment.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Net(error) => error.is_passing(),
+            Self::Answer { status, .. } => retry::is_passing(*status),
+            Self::Token { class, .. } => matches!(class, Class::Unavailable),
+            Self::Size { expected, found, .. } => *found < *expected,
+            _ => false,
+        }
+    }
+
+    /// How long whoever said this wants us to wait.
+    pub(super) const fn wait(&self) -> Option<Duration> {
+        match self {
+            Self::Answer { wait, .. } | Self::Token { wait, .. } => *wait,
+            _ => None,
+        }
+    }
+
+    /// What an error of reading a body means.
+    pub(super) fn of_io(error: std::io::Error) -> Self {
+        let reason = error.to_string();
+        match error.into_inner().map(|inner| inner.downcast::<NetError>()) {
+            Some(Ok(error)) => Self::Net(*error),
+            _ => Self::Net(NetError::Broken { host: "the registry".to_owned(), reason }),
+        }
+    }
+
     /// What a caller may do about it.
     pub const fn class(&self) -> Class {
         match self {
             Self::Net(error) => error.class(),
+            Self::Cut { cause: error, .. } | Self::Mirrors { error, .. } => error.class(),
             Self::Answer { status, .. } if *status == 429 || *status >= 500 => Class::Unavailable,
             Self::Token { class, .. } => *class,
             // Cut short: the next attempt may get all of it.
@@ -168,6 +266,10 @@ impl RegistryError {
             | Self::Size { .. }
             | Self::Manifest { .. }
             | Self::Layer { .. }
+            | Self::NoPlace { .. }
+            | Self::Blocked { .. }
+            | Self::Settings { .. }
+            | Self::Header { .. }
             | Self::AuthFile { .. } => Class::Invalid,
         }
     }
@@ -176,6 +278,13 @@ impl RegistryError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Net(error) => return error.hint(),
+            Self::Cut { cause: error, .. } | Self::Mirrors { error, .. } => return error.hint(),
+            Self::Header { .. } => "look at the headers in its hosts.toml".to_owned(),
+            Self::Denied { lacks: Some(lacks), .. } => lacks.clone(),
+            Self::Settings { .. } => {
+                "this host's engines read it, too: mend it (see docs/private-registries.md)".to_owned()
+            }
+            Self::Blocked { .. } => "take another registry, or ask whoever runs this host".to_owned(),
             Self::Denied { login: false, .. } => {
                 "give credentials: --auth-file FILE (a dockerconfigjson file); a private registry says the same of what \
                  does not exist"
@@ -200,6 +309,7 @@ impl RegistryError {
             | Self::Token { .. }
             | Self::Size { .. }
             | Self::Manifest { .. }
+            | Self::NoPlace { .. }
             | Self::Layer { .. } => return None,
         })
     }
@@ -219,15 +329,18 @@ pub(super) fn of_archive(what: &str, error: ArchiveError) -> HostError {
             HostError::std_io(action, format!("{path} of {what}"), source)
         }
         ArchiveError::Read(source) => {
-            match source.get_ref().and_then(|inner| inner.downcast_ref::<NetError>()) {
-                Some(error) => {
-                    let failed = HostError::new(error.class(), format!("{what}: {error}"));
-                    match error.hint() {
-                        Some(hint) => failed.with_hint(hint),
-                        None => failed,
-                    }
-                }
-                None => layer(format!("it is broken: {source}")),
+            let inner = source.get_ref();
+            let net = inner.and_then(|inner| inner.downcast_ref::<NetError>());
+            let registry = inner.and_then(|inner| inner.downcast_ref::<RegistryError>());
+            let (class, message, hint) = match (net, registry) {
+                (Some(error), _) => (error.class(), error.to_string(), error.hint()),
+                (_, Some(error)) => (error.class(), error.to_string(), error.hint()),
+                _ => return layer(format!("it is broken: {source}")),
+            };
+            let failed = HostError::new(class, format!("{what}: {message}"));
+            match hint {
+                Some(hint) => failed.with_hint(hint),
+                None => failed,
             }
         }
     }

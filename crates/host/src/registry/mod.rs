@@ -1,9 +1,16 @@
 //! Images in registries and in the OCI layout, as the OCI's image and distribution specifications have them.
 //!
 //! ```text
-//! login      who we are: a dockerconfigjson file to the one login that a reference needs
+//! login      who we are: Docker's files to the logins that a reference needs
+//! helper     the programs that keep logins, for those who ask for them
+//! mirror     what this host's engines are told of registries
 //! challenge  what a registry asks for: WWW-Authenticate to scheme and parameters
-//! client     requests to one registry: credentials, redirects, what its answers mean
+//! site       a place where an image may be had: a registry or a mirror of one
+//! endpoint   requests to one such place: credentials, redirects, what its answers mean
+//! token      what it is told of who we are
+//! retry      which failures are worth another try
+//! client     a registry with its mirrors: which is asked, and when again
+//! blob       a blob as it streams, resumed where it broke off
 //! manifest   manifests, indexes, configurations; the choice of a platform
 //! origin     where manifests and blobs come from: a registry or a folder
 //! attached   what is kept beside an image: signatures
@@ -15,22 +22,31 @@
 //! The types are our own: of the specifications' many fields a handful is needed, and all of them are untrusted.
 
 mod attached;
+mod blob;
 mod challenge;
 mod client;
+mod endpoint;
 mod error;
+mod helper;
 mod layout;
 mod login;
 pub(crate) mod manifest;
+mod mirror;
 mod origin;
 mod push;
+mod retry;
+mod site;
+mod token;
 mod unpack;
 
 pub(crate) use attached::{Attached, Referrer, Referring, lineage, read_referrers};
 pub use client::Registry;
 pub use error::RegistryError;
 pub(crate) use error::broken_stream;
+pub use helper::HelperHost;
 pub use layout::{Layout, LayoutWriter};
-pub use login::Login;
+pub use login::{Keyring, Login};
+pub use mirror::HostSettings;
 pub(crate) use origin::Origin;
 pub use push::push;
 pub(crate) use unpack::unpack;

@@ -1,6 +1,6 @@
 //! An image to a registry.
 
-use super::client::Call;
+use super::endpoint::{Call, Endpoint};
 use super::manifest::{Blob, Document, MANIFEST};
 use super::origin::Origin;
 use super::{Layout, Registry, RegistryError};
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::net::HttpClient;
 use cofferdam_core::name::Digest;
 use http::header::LOCATION;
-use http::{Method, StatusCode, Uri};
+use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Frame, SizeHint};
 use std::fs::File;
@@ -32,43 +32,49 @@ pub fn push(layout: &Layout, registry: &Registry) -> Result<Digest> {
         return Err(RegistryError::Manifest { what, reason }.into());
     };
     for blob in manifest.layers.iter().chain([&manifest.config]) {
-        put_blob(layout, registry, blob)?;
+        // From the beginning each time: what an upload that broke off left there is the registry's business.
+        registry.at_origin(|endpoint| put_blob(layout, endpoint, blob))?;
     }
     let target = registry.reference().tag().map_or_else(|| blob.digest.to_string(), str::to_owned);
-    let place = registry.place("manifests", &target);
-    let call = Call {
-        content_type: Some(MANIFEST),
-        body: &|| Ok(HttpClient::bytes(sent.bytes.clone())),
-        ..Call::plain(Method::PUT, &place)
-    };
-    let what = registry.reference().to_string();
-    registry.found(registry.send(&call)?, &what, "PUT of the manifest")?;
+    registry.at_origin(|endpoint| {
+        let place = endpoint.site.place("manifests", &target);
+        let call = Call {
+            content_type: Some(MANIFEST),
+            body: &|| Ok(HttpClient::bytes(sent.bytes.clone())),
+            ..Call::plain(Method::PUT, &place)
+        };
+        let what = registry.reference().to_string();
+        endpoint.found(endpoint.send(&call)?, &what, "PUT of the manifest").map(drop)
+    })?;
     Ok(blob.digest)
 }
 
-fn put_blob(layout: &Layout, registry: &Registry, blob: &Blob) -> Result<()> {
-    let place = registry.place("blobs", &blob.digest.to_string());
-    let there = registry.send(&Call::plain(Method::HEAD, &place))?;
+fn put_blob(layout: &Layout, endpoint: &Endpoint, blob: &Blob) -> std::result::Result<(), RegistryError> {
+    let place = endpoint.site.place("blobs", &blob.digest.to_string());
+    let there = endpoint.send(&Call::plain(Method::HEAD, &place))?;
     if there.status.is_success() {
         return Ok(());
     }
     if there.status != StatusCode::NOT_FOUND {
-        return registry.found(there, "such blob", "HEAD of a blob").map(drop);
+        return endpoint.found(there, "such blob", "HEAD of a blob").map(drop);
     }
-    let place = registry.place("blobs", "uploads/");
-    let what = format!("repository {}", registry.reference().repository());
+    let place = endpoint.site.place("blobs", "uploads/");
+    let what = format!("repository {}", endpoint.site.repository);
     let begun =
-        registry.found(registry.send(&Call::plain(Method::POST, &place))?, &what, "POST of a blob")?;
+        endpoint.found(endpoint.send(&Call::plain(Method::POST, &place))?, &what, "POST of a blob")?;
     let upload = begun.headers.get(LOCATION).and_then(|value| value.to_str().ok());
     let upload = upload.ok_or_else(|| RegistryError::Manifest {
         what: "the answer to the POST of a blob".to_owned(),
         reason: "it does not say where the blob goes".to_owned(),
     })?;
-    let mut place = registry.absolute(upload)?;
+    let mut place = endpoint.absolute(upload)?;
     place.push(if place.contains('?') { '&' } else { '?' });
     place.push_str(&format!("digest={}", blob.digest));
     let body = || {
-        let file = layout.file(&blob.digest)?;
+        let file = layout.file(&blob.digest).map_err(|error| RegistryError::Layer {
+            what: format!("blob {}", blob.digest),
+            reason: error.chain(),
+        })?;
         Ok(FileBody { file, left: blob.size }.boxed_unsync())
     };
     let call = Call {
@@ -76,15 +82,7 @@ fn put_blob(layout: &Layout, registry: &Registry, blob: &Blob) -> Result<()> {
         body: &body,
         ..Call::plain(Method::PUT, &place)
     };
-    registry.found(registry.send(&call)?, "such upload", "PUT of a blob").map(drop)
-}
-
-impl Registry {
-    /// Where an upload goes, as an address.
-    fn absolute(&self, target: &str) -> Result<String> {
-        let own: Uri = self.base()?;
-        Ok(self.redirected(&own, target)?.to_string())
-    }
+    endpoint.found(endpoint.send(&call)?, "such upload", "PUT of a blob").map(drop)
 }
 
 /// A file as a request's body, read as it is sent.

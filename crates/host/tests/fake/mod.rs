@@ -1,11 +1,19 @@
 //! A registry on a port of this machine, whose every answer the test decides.
 
+// Not every test needs all of it.
+#![allow(dead_code)]
+
+pub mod bench;
+pub mod proxy;
+pub mod secure;
+
 use cofferdam_core::name::Digest;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -29,15 +37,35 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// The connection ends after so many bytes of the body.
     pub cut_at: Option<usize>,
+    /// After so many bytes of the body nothing more comes, and the connection stays.
+    pub stall_at: Option<usize>,
+    /// The body comes in pieces of so many bytes, with a pause after each.
+    pub trickle: Option<(usize, Duration)>,
+    /// What the head says of the body's length, if not the truth.
+    pub length: Option<usize>,
 }
 
 impl Answer {
     pub fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Vec::new(), cut_at: None }
+        let (headers, body) = Default::default();
+        Self { status, headers, body, cut_at: None, stall_at: None, trickle: None, length: None }
     }
 
     pub fn ok(body: &[u8]) -> Self {
         Self { body: body.to_vec(), ..Self::status(200) }
+    }
+
+    /// The part of it that `request` asks for.
+    pub fn ranged(mut self, request: &Request) -> Self {
+        let range = request.header("range").and_then(|text| text.strip_prefix("bytes=")?.strip_suffix('-'));
+        let Some(start) = range.map(|text| text.parse::<usize>().unwrap()) else { return self };
+        let size = self.body.len();
+        if start >= size {
+            return Self::status(416);
+        }
+        self.body.drain(..start);
+        self.status = 206;
+        self.with("content-range", &format!("bytes {start}-{}/{size}", size - 1))
     }
 
     pub fn with(mut self, name: &str, value: &str) -> Self {
@@ -83,22 +111,42 @@ fn talk(mut stream: TcpStream, answer: &dyn Fn(&Request) -> Answer, seen: &Mutex
         let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n");
         return;
     }
-    let Some(request) = read(&stream) else { return };
-    let Answer { status, headers, body, cut_at } = answer(&request);
+    converse(&mut stream, answer, seen);
+}
+
+fn converse(
+    stream: &mut (impl Read + Write),
+    answer: &dyn Fn(&Request) -> Answer,
+    seen: &Mutex<Vec<Request>>,
+) {
+    let Some(request) = read(stream) else { return };
+    let Answer { status, headers, body, cut_at, stall_at, trickle, length } = answer(&request);
     let is_head = request.method == "HEAD";
     seen.lock().unwrap().push(request);
-    let mut head =
-        format!("HTTP/1.1 {status} Status\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
+    let length = length.unwrap_or(body.len());
+    let mut head = format!("HTTP/1.1 {status} Status\r\ncontent-length: {length}\r\nconnection: close\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     let _ = stream.write_all(format!("{head}\r\n").as_bytes());
-    if !is_head {
-        let _ = stream.write_all(&body[..cut_at.unwrap_or(body.len())]);
+    if is_head {
+        return;
+    }
+    let body = &body[..cut_at.or(stall_at).unwrap_or(body.len())];
+    let (piece, pause) = trickle.unwrap_or((body.len().max(1), Duration::ZERO));
+    for bytes in body.chunks(piece) {
+        if stream.write_all(bytes).is_err() {
+            return;
+        }
+        std::thread::sleep(pause);
+    }
+    if stall_at.is_some() {
+        // Until the other side gives up.
+        let _ = stream.read(&mut [0]);
     }
 }
 
-fn read(stream: &TcpStream) -> Option<Request> {
+fn read(stream: &mut impl Read) -> Option<Request> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
@@ -122,9 +170,9 @@ fn read(stream: &TcpStream) -> Option<Request> {
 /// What a registry says that has the image of `layout` as `team/toy:1.0`.
 pub fn serve_layout(layout: &Path, manifest: &Digest, request: &Request) -> Answer {
     let blob = |digest: &str| std::fs::read(layout.join("blobs/sha256").join(digest)).ok();
-    let Some((kind, name)) = request.path.strip_prefix("/v2/team/toy/").and_then(|path| path.split_once('/'))
-    else {
-        return Answer::status(if request.path == "/v2/" { 200 } else { 404 });
+    let path = request.path.split('?').next().unwrap_or_default();
+    let Some((kind, name)) = path.strip_prefix("/v2/team/toy/").and_then(|path| path.split_once('/')) else {
+        return Answer::status(if path == "/v2/" { 200 } else { 404 });
     };
     let name = name.split('?').next().unwrap_or_default();
     let wanted = if (kind, name) == ("manifests", "1.0") { manifest.to_string() } else { name.to_owned() };

@@ -1,0 +1,100 @@
+//! A blob as it streams. If the connection breaks, the rest is fetched by another one: whoever reads does not notice.
+
+use super::manifest::Blob;
+use super::{Registry, RegistryError};
+use crate::net::BodyReader;
+use cofferdam_core::name::Digest;
+use std::io::{self, Read};
+
+/// Whoever sent that much since the last break is not counted as failing all the time.
+const PROGRESS: u64 = 8 << 20;
+
+/// A blob as it streams. That the parts belong together is shown by the digest over all of it, which is the reader's
+/// business.
+pub(super) struct BlobReader<'r> {
+    registry: &'r Registry,
+    digest: Digest,
+    size: u64,
+    /// How many bytes were given.
+    at: u64,
+    /// How many of those that come now were given already.
+    skip: u64,
+    body: Option<BodyReader<'r>>,
+    /// How often it broke since [`Self::mark`].
+    breaks: u32,
+    mark: u64,
+}
+
+impl<'r> BlobReader<'r> {
+    pub(super) fn open(registry: &'r Registry, blob: &Blob) -> Result<Self, RegistryError> {
+        let (digest, size) = (blob.digest, blob.size);
+        let (at, skip, breaks, mark) = (0, 0, 0, 0);
+        let mut reader = Self { registry, digest, size, at, skip, body: None, breaks, mark };
+        reader.connect()?;
+        Ok(reader)
+    }
+
+    fn connect(&mut self) -> Result<(), RegistryError> {
+        let (reply, start) = self.registry.blob_from(&self.digest, self.at)?;
+        self.skip = self.at.saturating_sub(start);
+        self.body = Some(reply.body);
+        Ok(())
+    }
+
+    /// What to do about a break: nothing but to go on, or `cause`.
+    fn broke(&mut self, cause: RegistryError) -> Result<(), RegistryError> {
+        self.body = None;
+        if self.at.saturating_sub(self.mark) >= PROGRESS {
+            self.breaks = 0;
+        }
+        self.mark = self.at;
+        self.breaks += 1;
+        if cause.is_passing() && self.registry.wait(self.breaks, None) {
+            return Ok(());
+        }
+        let (at, size, tries) = (self.at, self.size, self.breaks);
+        Err(RegistryError::Cut { at, size, tries, cause: Box::new(cause) })
+    }
+
+    /// What came was short. Whether to ask for the rest.
+    fn is_worth_asking(&mut self) -> bool {
+        let short = RegistryError::Size { what: String::new(), expected: self.size, found: self.at };
+        self.broke(short).is_ok()
+    }
+
+    /// Leaves out what was given already. If less than that comes, nothing does after it.
+    fn pass(body: &mut BodyReader<'_>, skip: &mut u64) -> io::Result<()> {
+        io::copy(&mut body.take(std::mem::take(skip)), &mut io::sink()).map(drop)
+    }
+}
+
+impl Read for BlobReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let Some(body) = &mut self.body else {
+                match self.connect() {
+                    Ok(()) => continue,
+                    // The place has no more of it than we have.
+                    Err(RegistryError::Answer { status: 416, .. }) => return Ok(0),
+                    Err(error) => return Err(io::Error::other(error)),
+                }
+            };
+            let read = match Self::pass(body, &mut self.skip) {
+                Ok(()) => body.read(buffer),
+                Err(error) => Err(error),
+            };
+            match read {
+                Ok(0) if self.at < self.size && !buffer.is_empty() => {
+                    if !self.is_worth_asking() {
+                        return Ok(0);
+                    }
+                }
+                Ok(n) => {
+                    self.at += n as u64;
+                    return Ok(n);
+                }
+                Err(error) => self.broke(RegistryError::of_io(error)).map_err(io::Error::other)?,
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The settings of this host: which files say something of a registry.
+
+use super::hosts_toml;
+use super::registries_conf::{Registries, Said};
+use crate::net::{Identity, Tls};
+use crate::registry::RegistryError;
+use crate::registry::site::{Site, Trust};
+use cofferdam_core::reference::Reference;
+use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+type Result<T> = std::result::Result<T, RegistryError>;
+
+/// No file of settings or certificates is larger.
+const MOST: u64 = 4 << 20;
+
+/// Where this host's engines look for what is special about a registry. What is not there says nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HostSettings {
+    /// Folders with a folder for each registry that holds a `hosts.toml`: containerd's `config_path`.
+    pub hosts: Vec<PathBuf>,
+    /// `registries.conf` and the folders with more of them. Later ones win.
+    pub registries: Vec<PathBuf>,
+    /// Folders with a folder for each registry that holds certificates, as Docker and Podman have them.
+    pub certificates: Vec<PathBuf>,
+}
+
+impl Default for HostSettings {
+    /// Where containerd, its kin in k3s, RKE2 and MicroK8s, CRI-O, Podman and Docker look.
+    fn default() -> Self {
+        let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect();
+        Self {
+            hosts: paths(&[
+                "/etc/containerd/certs.d",
+                "/var/lib/rancher/k3s/agent/etc/containerd/certs.d",
+                "/var/lib/rancher/rke2/agent/etc/containerd/certs.d",
+                "/var/snap/microk8s/current/args/certs.d",
+            ]),
+            registries: paths(&["/etc/containers/registries.conf", "/etc/containers/registries.conf.d"]),
+            certificates: paths(&["/etc/containers/certs.d", "/etc/docker/certs.d"]),
+        }
+    }
+}
+
+impl HostSettings {
+    /// Nothing is looked at.
+    pub const fn none() -> Self {
+        Self { hosts: Vec::new(), registries: Vec::new(), certificates: Vec::new() }
+    }
+
+    /// Where `reference` may be had, in the order in which the places are asked. `hosts.toml` counts before
+    /// `registries.conf`, a folder for the registry before one for all (`_default`).
+    pub(in crate::registry) fn sites(&self, reference: &Reference) -> Result<Vec<Site>> {
+        let mut sites = match self.of_hosts(reference)? {
+            Some(sites) => sites,
+            None => self.of_registries(reference)?.unwrap_or_else(|| vec![Site::origin(reference)]),
+        };
+        for site in &mut sites {
+            self.with_certificates(site)?;
+        }
+        Ok(sites)
+    }
+
+    fn of_hosts(&self, reference: &Reference) -> Result<Option<Vec<Site>>> {
+        let host = reference.registry();
+        let with_port = host.rsplit_once(':').map(|(name, port)| format!("{name}_{port}_"));
+        let names = with_port.into_iter().chain([host.to_owned(), "_default".to_owned()]);
+        for name in names {
+            for folder in &self.hosts {
+                let folder = folder.join(&name);
+                let file = folder.join("hosts.toml");
+                if let Some(text) = read(&file)? {
+                    let sites = hosts_toml::parse(&text, &folder, reference);
+                    return sites.map(Some).map_err(|reason| bad(&file, reason));
+                }
+                // containerd reads certificates there in Docker's way, too.
+                if let Some(trust) = certificates(&folder)? {
+                    return Ok(Some(vec![Site { trust, ..Site::origin(reference) }]));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn of_registries(&self, reference: &Reference) -> Result<Option<Vec<Site>>> {
+        let mut registries = Registries::default();
+        for path in &self.registries {
+            let files = match list(path)? {
+                Some(mut files) => {
+                    files.retain(|file| file.extension() == Some(OsStr::new("conf")));
+                    files
+                }
+                None => vec![path.clone()],
+            };
+            for file in files {
+                if let Some(text) = read(&file)? {
+                    registries.add(&text).map_err(|reason| bad(&file, reason))?;
+                }
+            }
+        }
+        match registries.said(reference) {
+            Said::Nothing => Ok(None),
+            Said::Sites(sites) => Ok(Some(sites)),
+            Said::Blocked(prefix) => Err(RegistryError::Blocked { what: reference.to_string(), prefix }),
+        }
+    }
+
+    /// Adds the certificates for a place that nothing else is said of.
+    fn with_certificates(&self, site: &mut Site) -> Result<()> {
+        for folder in &self.certificates {
+            let by_name = if site.mirror { None } else { certificates(&folder.join(&site.name))? };
+            let found = match by_name {
+                Some(trust) => Some(trust),
+                None => certificates(&folder.join(&site.authority))?,
+            };
+            let Some(trust) = found else { continue };
+            site.trust.ca.extend(trust.ca);
+            if site.trust.identity.is_none() {
+                site.trust.identity = trust.identity;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `tls`, with what `trust` names.
+pub(in crate::registry) fn trusting(mut tls: Tls, trust: &Trust) -> Result<Tls> {
+    for file in &trust.ca {
+        tls.roots = tls.roots.and_pem(needed(file)?.as_bytes(), &file.display().to_string())?;
+    }
+    if let Some((certificate, key)) = &trust.identity {
+        let origin = certificate.display().to_string();
+        let chain = needed(certificate)?;
+        let key = key.as_deref().map(needed).transpose()?;
+        let identity =
+            Identity::of_pem(chain.as_bytes(), key.as_deref().unwrap_or(&chain).as_bytes(), &origin)?;
+        tls.identity = Some(identity);
+    }
+    tls.anyone = trust.anyone;
+    Ok(tls)
+}
+
+/// Certificates as Docker has them: `*.crt` of authorities, `*.cert` and `*.key` of ours. Nothing if there are none.
+fn certificates(folder: &Path) -> Result<Option<Trust>> {
+    let with = |files: &[PathBuf], extension: &str| -> Vec<PathBuf> {
+        let fits = |file: &&PathBuf| file.extension() == Some(OsStr::new(extension));
+        files.iter().filter(fits).cloned().collect()
+    };
+    let Some(files) = list(folder)? else { return Ok(None) };
+    let ca = with(&files, "crt");
+    let certificate = with(&files, "cert").into_iter().next();
+    let identity = certificate.map(|certificate| {
+        let key = certificate.with_extension("key");
+        (certificate, Some(key))
+    });
+    let found = !ca.is_empty() || identity.is_some();
+    Ok(found.then_some(Trust { ca, identity, anyone: false }))
+}
+
+/// The files in a folder, by name; nothing if it is none.
+fn list(folder: &Path) -> Result<Option<Vec<PathBuf>>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(bad(folder, error.to_string())),
+    };
+    let files: std::io::Result<Vec<PathBuf>> = entries.map(|entry| entry.map(|entry| entry.path())).collect();
+    let mut files = files.map_err(|error| bad(folder, error.to_string()))?;
+    files.sort();
+    Ok(Some(files))
+}
+
+/// A file's text; nothing if there is none.
+fn read(file: &Path) -> Result<Option<String>> {
+    match fs::metadata(file) {
+        Ok(found) if found.len() > MOST => Err(bad(file, format!("it is larger than {MOST} bytes"))),
+        Ok(_) => fs::read_to_string(file).map(Some).map_err(|error| bad(file, error.to_string())),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(bad(file, error.to_string())),
+    }
+}
+
+fn needed(file: &Path) -> Result<String> {
+    read(file)?.ok_or_else(|| bad(file, "there is no such file".to_owned()))
+}
+
+fn bad(file: &Path, reason: String) -> RegistryError {
+    RegistryError::Settings { file: file.display().to_string(), reason }
+}
