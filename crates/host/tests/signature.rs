@@ -8,7 +8,8 @@ mod signed;
 
 use cofferdam_core::name::Digest;
 use cofferdam_core::trust::{Covers, Form, Policy, Signer};
-use cofferdam_host::package::Place;
+use cofferdam_host::net::Patience;
+use cofferdam_host::package::{Access, Place, Remote};
 use cofferdam_host::signature::read_policy;
 use serde_json::{Value, json};
 use signed::{BUNDLE, INDEX, Key, MANIFEST, Shop, base64, open, payload, refused, statement};
@@ -367,7 +368,8 @@ fn what_cannot_be_asked_is_not_taken_for_unsigned() {
     });
     let reference = format!("127.0.0.1:{}/team/toy:1.0", fake.port);
     let reference = cofferdam_core::reference::Reference::new(reference).unwrap();
-    let place = Place::Oci(cofferdam_host::package::Remote { reference, access: Default::default() });
+    let patience = Patience { tries: 1, ..Patience::default() };
+    let place = Place::Oci(Remote { reference, access: Access { patience, ..Access::default() } });
     let error = open(place, key.policy()).unwrap_err();
     assert_eq!(error.class(), cofferdam_core::class::Class::Unavailable, "{}", signed::told(&error));
 }
