@@ -30,7 +30,7 @@ const HANDLER: &[&str] = &[
 ];
 const OVERHEAD: &[&str] = &["cpu", "memory"];
 const BASE: &[&str] = &["runtime"];
-const RELOCATE: &[&str] = &["files", "from"];
+const RELOCATE: &[&str] = &["files", "from", "keys", "keep", "by-name"];
 
 /// Where a descriptor's version comes from.
 pub(crate) enum VersionSource<'a> {
@@ -73,7 +73,7 @@ pub(crate) fn parse_with(
     }
 }
 
-fn syntax(source: &Source<'_>, error: &toml_edit::TomlError) -> Finding {
+pub(super) fn syntax(source: &Source<'_>, error: &toml_edit::TomlError) -> Finding {
     let message = error.message().trim().replace('\n', ", ");
     let mut finding =
         source.finding(FindingKind::Syntax, error.span().as_ref(), &format!("not TOML: {message}"));
@@ -182,7 +182,7 @@ fn handler_name(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Handle
 /// None only if there is a finding.
 fn handler(reader: &mut Reader<'_>, section: &Section<'_>, name: Option<HandlerName>) -> Option<Handler> {
     reader.only(section, HANDLER, |key| match key {
-        "files" | "from" => Some(format!("`{key}` belongs in `[relocate]`")),
+        "files" | "from" | "keys" | "keep" | "by-name" => Some(format!("`{key}` belongs in `[relocate]`")),
         "runtime-type" | "config-type-url" | "entry" | "options" => {
             Some(format!("`{key}` belongs in `[handler.engine.containerd]`"))
         }
@@ -332,5 +332,7 @@ fn relocate(reader: &mut Reader<'_>, top: &Section<'_>) -> Option<Relocate> {
             reader.report(FindingKind::NotSupported, &file.span, &message, hint);
         }
     }
-    Some(Relocate { files: owned(files), from: from? })
+    let mut keys = |name| owned(reader.texts(&table, name));
+    let (keys, keep, by_name) = (keys("keys"), keys("keep"), keys("by-name"));
+    Some(Relocate { files: owned(files), from: from?, keys, keep, by_name })
 }
