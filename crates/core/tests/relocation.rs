@@ -82,10 +82,8 @@ fn katas_own_files_follow() {
     for (name, text) in SAMPLES {
         let out = moved(&relocate("/opt/kata", ""), text, TREE);
         assert_eq!(out.findings, [], "{name}");
-        let expected: Vec<_> = strings(text)
-            .into_iter()
-            .map(|(key, value)| (key, value.replace("/opt/kata", TREE)))
-            .collect();
+        let expected: Vec<_> =
+            strings(text).into_iter().map(|(key, value)| (key, value.replace("/opt/kata", TREE))).collect();
         assert_eq!(strings(&out.text), expected, "{name}");
         // Comments that name the old place keep it: what else changed is a line of its own.
         let changed = text.lines().zip(out.text.lines()).filter(|(old, new)| old != new);
@@ -106,7 +104,10 @@ fn every_way_to_write_a_value() {
     for (before, after) in [
         ("[hypervisor.qemu]\r\npath=\"/opt/kata/bin/q\"\r\n", "[hypervisor.qemu]\r\npath=\"/new/bin/q\"\r\n"),
         ("hypervisor.qemu.path = '/opt/kata' # /opt/kata", "hypervisor.qemu.path = '/new' # /opt/kata"),
-        ("hypervisor = { clh = { kernel = \"/opt/kata/k\" } }", "hypervisor = { clh = { kernel = \"/new/k\" } }"),
+        (
+            "hypervisor = { clh = { kernel = \"/opt/kata/k\" } }",
+            "hypervisor = { clh = { kernel = \"/new/k\" } }",
+        ),
         ("[hypervisor.x]\nimage = \"\"\"/opt/kata/i\"\"\"", "[hypervisor.x]\nimage = \"\"\"/new/i\"\"\""),
         ("[hypervisor.x]\nimage = '''\n/opt/kata/i'''", "[hypervisor.x]\nimage = \"/new/i\""),
         ("[hypervisor.x]\ninitrd = \"\\u002fopt/kata/i\\u0021\"", "[hypervisor.x]\ninitrd = \"/new/i!\""),
@@ -114,8 +115,14 @@ fn every_way_to_write_a_value() {
             "[hypervisor.x]\nvalid_jailer_paths = [\n  '/opt/kata/bin/*', # all\n  \"/usr/bin/j\",\n  \"/opt/kata/sbin/j\"]\n",
             "[hypervisor.x]\nvalid_jailer_paths = [\n  '/new/bin/*', # all\n  \"/usr/bin/j\",\n  \"/new/sbin/j\"]\n",
         ),
-        ("[hypervisor.x]\npflashes = [\"/opt/kata/a\", \"\"]", "[hypervisor.x]\npflashes = [\"/new/a\", \"\"]"),
-        ("[runtime]\nsandbox_bind_mounts = [\"/opt/kata/m:ro\"]", "[runtime]\nsandbox_bind_mounts = [\"/new/m:ro\"]"),
+        (
+            "[hypervisor.x]\npflashes = [\"/opt/kata/a\", \"\"]",
+            "[hypervisor.x]\npflashes = [\"/new/a\", \"\"]",
+        ),
+        (
+            "[runtime]\nsandbox_bind_mounts = [\"/opt/kata/m:ro\"]",
+            "[runtime]\nsandbox_bind_mounts = [\"/new/m:ro\"]",
+        ),
         ("\u{feff}binary_name = \"/opt/kata/bin/runsc\"\n", "\u{feff}binary_name = \"/new/bin/runsc\"\n"),
         // Tables out of their order in the text.
         (
@@ -218,10 +225,21 @@ fn a_tree_with_odd_characters_is_written_as_toml_has_it() {
     for quoted in ["\"/opt/kata/x\"", "'/opt/kata/x'", "\"\"\"/opt/kata/x\"\"\"", "'''/opt/kata/x'''"] {
         for tree in ["/a\"b", "/a'b", "/a\\b", "/a\\u0041", "/ä '''b"] {
             let out = moved(&relocate, &format!("binary_name = {quoted}\n"), tree);
-            assert_eq!(strings(&out.text), [(".binary_name".to_owned(), format!("{tree}/x"))], "{}", out.text);
+            assert_eq!(
+                strings(&out.text),
+                [(".binary_name".to_owned(), format!("{tree}/x"))],
+                "{}",
+                out.text
+            );
         }
     }
-    assert_eq!(moved(&relocate, "binary_name = \"/opt/kata\"", "/opt/kata/runtimes/x").text.matches("runtimes").count(), 1);
+    assert_eq!(
+        moved(&relocate, "binary_name = \"/opt/kata\"", "/opt/kata/runtimes/x")
+            .text
+            .matches("runtimes")
+            .count(),
+        1
+    );
     let twice = moved(&relocate, "binary_name = \"/opt/kata/runtimes/x/bin\"", "/opt/kata/runtimes/x");
     assert_eq!(twice.text, "binary_name = \"/opt/kata/runtimes/x/bin\"", "what moved before stays");
 }

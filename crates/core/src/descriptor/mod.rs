@@ -46,6 +46,9 @@ pub struct Descriptor {
     pub base: Option<RuntimeName>,
     /// Files whose absolute paths follow the installation.
     pub relocate: Option<Relocate>,
+    /// Where the package's top is: the first of these folders that is there, else where the package was found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefix: Vec<PackagePath>,
 }
 
 /// One configuration of a runtime, under the name by which an engine knows it.

@@ -14,7 +14,7 @@ const SCHEMA: i64 = 1;
 /// A descriptor is written by hand and read whole.
 const MAX_BYTES: usize = 1 << 20;
 
-const TOP: &[&str] = &["schema", "name", "version", "handler", "base", "relocate"];
+const TOP: &[&str] = &["schema", "name", "version", "prefix", "handler", "base", "relocate"];
 const HANDLER: &[&str] = &[
     "name",
     "shim",
@@ -114,7 +114,19 @@ fn descriptor(reader: &mut Reader<'_>, top: &Section<'_>, version: &VersionSourc
     let handlers = handlers(reader, top);
     let base = base(reader, top, name.as_ref());
     let relocate = relocate(reader, top);
-    Some(Descriptor { name: name?, version: version?, handlers, base, relocate })
+    let prefix = prefix(reader, top);
+    Some(Descriptor { name: name?, version: version?, handlers, base, relocate, prefix })
+}
+
+fn prefix(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<PackagePath> {
+    let mut found = Vec::new();
+    for Spanned { value, span } in reader.texts(top, "prefix") {
+        match PackagePath::new(value) {
+            Ok(path) => found.push(path),
+            Err(error) => reader.bad_name(&span, "prefix", &error),
+        }
+    }
+    found
 }
 
 fn schema(reader: &mut Reader<'_>, top: &Section<'_>) -> Option<()> {

@@ -80,8 +80,9 @@ impl Relocate {
         walk.table(document.as_table(), &mut Vec::new());
         walk.splices.sort_by_key(|splice: &Splice| splice.range.start);
         walk.findings.sort_by_key(|f: &Finding| f.place.as_ref().map(|place| (place.line, place.column)));
-        let text = splice::apply(text, &walk.splices)
-            .map_err(|error| Findings::new(vec![source.finding(FindingKind::Syntax, None, &error.to_string())]))?;
+        let text = splice::apply(text, &walk.splices).map_err(|error| {
+            Findings::new(vec![source.finding(FindingKind::Syntax, None, &error.to_string())])
+        })?;
         Ok(Relocated { text, findings: walk.findings })
     }
 }
@@ -103,7 +104,9 @@ impl Walk<'_> {
                 Item::None => {}
                 Item::Value(value) => self.value(value, keys),
                 Item::Table(table) => self.table(table, keys),
-                Item::ArrayOfTables(tables) => tables.iter().for_each(|table: &Table| self.table(table, keys)),
+                Item::ArrayOfTables(tables) => {
+                    tables.iter().for_each(|table: &Table| self.table(table, keys))
+                }
             }
             keys.pop();
         }
@@ -145,7 +148,9 @@ impl Walk<'_> {
             Some(_) => self.report(
                 span,
                 keys,
-                &format!("`{value}` names the place that the package was built for, and the key is not known"),
+                &format!(
+                    "`{value}` names the place that the package was built for, and the key is not known"
+                ),
                 "if it names a file of the package, add the key to `keys` in `[relocate]`, else to `keep`",
             ),
             None => self.report(
@@ -184,7 +189,8 @@ impl Walk<'_> {
         let head = new.strip_suffix(rest).unwrap_or(new);
         let quotes = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quotes| raw.starts_with(quotes));
         let fits = quotes.filter(|quotes| quotes.starts_with('"') || !head.contains('\''));
-        let as_written = fits.filter(|quotes| raw.get(quotes.len()..).is_some_and(|raw| raw.starts_with(old)));
+        let as_written =
+            fits.filter(|quotes| raw.get(quotes.len()..).is_some_and(|raw| raw.starts_with(old)));
         self.splices.push(match as_written {
             Some(quotes) => {
                 let start = span.start + quotes.len();

@@ -239,6 +239,7 @@ pub fn described(text: &str) -> Package {
         source: "dir:/packages".to_owned(),
         preset: None,
         image: None,
+        findings: Vec::new(),
     }
 }
 

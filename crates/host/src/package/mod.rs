@@ -4,15 +4,19 @@
 //! source   where packages are, and what opens the places that are not for everyone
 //! open     a source to a package: what is elsewhere is fetched first
 //! read     a folder to a package
+//! base     the files of another runtime that a package needs
+//! tarball  an archive to a folder
 //! stage    a package to a tree, as it will be installed
 //! pack     a package to an image
 //! ```
 
+mod base;
 mod open;
 mod pack;
 mod read;
 mod source;
 mod stage;
+mod tarball;
 
 pub use open::{Room, TemporaryRoom};
 pub use source::{Access, Place, Remote, Source};
@@ -20,7 +24,7 @@ pub use source::{Access, Place, Remote, Source};
 use crate::error::HostError;
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::Descriptor;
-use cofferdam_core::name::{Digest, PackagePath};
+use cofferdam_core::name::{Digest, HostPath, PackagePath};
 use cofferdam_core::plan::Package;
 use cofferdam_core::preset::{Preset, PresetFile};
 use serde::{Deserialize, Serialize};
@@ -53,6 +57,8 @@ pub struct PackageDir {
     movable: bool,
     /// Files that the preset adds.
     added: BTreeMap<PackagePath, &'static PresetFile>,
+    /// The runtime whose files it needs, and has.
+    base: Option<base::Base>,
     /// Its descriptor's text, complete: a preset's with the version in it.
     descriptor: String,
     /// What the planner needs to know.
@@ -100,6 +106,21 @@ pub struct Manifest {
     pub descriptor: Descriptor,
     /// Its files as they were installed (relocated ones with their new content).
     pub items: BTreeMap<PackagePath, Item>,
+    /// What the package had instead of those files that were changed for their new place.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub relocated: BTreeMap<PackagePath, Original>,
+    /// The tree of another runtime whose files are in it, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<HostPath>,
+}
+
+/// A file as the package has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Original {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its content's digest.
+    pub digest: Digest,
 }
 
 fn invalid(message: impl Into<String>) -> HostError {

@@ -63,7 +63,7 @@ impl TemporaryRoom {
     ) -> Result<PackageDir> {
         // What lies here is read where it lies: there may be no room for temporary files.
         if let Place::Dir(folder) = &source.place {
-            return source.read_dir(folder);
+            return source.read_dir(folder, installed);
         }
         let folder = host_path("/package")?;
         source.open(&mut Room { root: &self.folder()?.root, folder, installed, progress })
@@ -106,14 +106,14 @@ impl Source {
     /// If it cannot be fetched, is not what it should be, or is no package.
     pub fn open(&self, room: &mut Room<'_>) -> Result<PackageDir> {
         let (image, fetched) = match &self.place {
-            Place::Dir(folder) => return self.read_dir(folder),
+            Place::Dir(folder) => return self.read_dir(folder, room.installed),
             Place::Layout(folder) => self.fetch(&Layout::open(folder)?, room)?,
             Place::Oci(remote) => self.fetch(&registry::Registry::new(remote)?, room)?,
         };
         let mut dir = match fetched {
             Fetched::Installed(dir) => *dir,
             Fetched::Folder(folder) => {
-                let dir = PackageDir::read(folder, &self.place.to_string(), self.using()?)?;
+                let dir = PackageDir::read(folder, &self.place.to_string(), self.using()?, room.installed)?;
                 PackageDir { movable: true, ..dir }
             }
         };
@@ -122,8 +122,8 @@ impl Source {
         Ok(dir)
     }
 
-    fn read_dir(&self, folder: &Path) -> Result<PackageDir> {
-        PackageDir::read(open_folder(folder)?, &folder.display().to_string(), self.using()?)
+    fn read_dir(&self, folder: &Path, installed: Option<(&HostRoot, &Ledger)>) -> Result<PackageDir> {
+        PackageDir::read(open_folder(folder)?, &folder.display().to_string(), self.using()?, installed)
     }
 
     /// Brings the image of `origin` into the room, unless it is installed.
@@ -158,7 +158,7 @@ impl Source {
             let sound = || tree::check(root, &installed.tree, installed.manifest.as_ref());
             if same
                 && sound()? == TreeState::Sound
-                && let Some(dir) = self.of_tree(root, installed)?
+                && let Some(dir) = self.of_tree(root, ledger, installed)?
             {
                 return Ok(Some(dir));
             }
@@ -166,15 +166,20 @@ impl Source {
         Ok(None)
     }
 
-    fn of_tree(&self, root: &HostRoot, installed: &Installed) -> Result<Option<PackageDir>> {
+    fn of_tree(&self, root: &HostRoot, ledger: &Ledger, installed: &Installed) -> Result<Option<PackageDir>> {
         let internal = |error: &dyn std::fmt::Display| HostError::new(Class::Internal, error.to_string());
         let path = installed.tree.join(MANIFEST).map_err(|error| internal(&error))?;
         let Some(bytes) = root.read(&path)? else { return Ok(None) };
-        let Manifest { digest, descriptor, items } =
+        let Manifest { digest, descriptor, items, base, .. } =
             serde_json::from_slice(&bytes).map_err(|error| internal(&error))?;
         if let Some(text) = &self.descriptor
             && descriptor::parse("the descriptor", text).ok().as_ref() != Some(&descriptor)
         {
+            return Ok(None);
+        }
+        // Its base is another one by now: it has to be put together again.
+        let present = descriptor.base.as_ref().and_then(|base| ledger.runtimes.get(base));
+        if present.map(|base| &base.tree) != base.as_ref() {
             return Ok(None);
         }
         let package = Package {
@@ -184,6 +189,7 @@ impl Source {
             source: String::new(),
             preset: installed.preset.clone(),
             image: installed.image,
+            findings: Vec::new(),
             descriptor,
         };
         let folder = root
@@ -192,7 +198,7 @@ impl Source {
         let (shown, added) = (installed.tree.to_string(), Default::default());
         // Nothing is packed from here: an installed tree is no package.
         let descriptor = String::new();
-        Ok(Some(PackageDir { folder, shown, movable: false, added, descriptor, package, items }))
+        Ok(Some(PackageDir { folder, shown, movable: false, added, base: None, descriptor, package, items }))
     }
 }
 

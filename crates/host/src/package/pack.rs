@@ -1,18 +1,16 @@
 //! A package to an image of one layer. The same package gives the same digest, on whatever machine.
 
-use super::{DESCRIPTOR, Item, PackageDir, invalid};
+use super::stage::changed;
+use super::{DESCRIPTOR, Item, PackageDir};
 use crate::archive::{Measuring, Packer};
 use crate::error::{HostError, Result};
 use crate::registry::manifest::{CONFIG, Config, LAYER_GZIP, MANIFEST, Manifest, Platform, RootFs};
 use crate::registry::{Layout, LayoutWriter};
 use cofferdam_core::class::Class;
-use cofferdam_core::name::PackagePath;
 use flate2::{Compression, GzBuilder};
-use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
 const TITLE: &str = "org.opencontainers.image.title";
@@ -76,28 +74,13 @@ impl PackageDir {
                     let gauge = content.gauge();
                     packer.file(path.as_str(), *size, *executable, &mut content).map_err(fail)?;
                     if gauge.measured().digest != *digest {
-                        return Err(changed(path));
+                        return Err(changed(path).with_hint("pack again once nobody writes to the package"));
                     }
                 }
             }
         }
         packer.finish().map_err(fail).map(drop)
     }
-
-    fn content(&self, path: &PackagePath) -> Result<Box<dyn Read + '_>> {
-        if let Some(file) = self.added.get(path) {
-            return Ok(Box::new(file.text.as_bytes()));
-        }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.folder, path.as_str(), flags, Mode::empty())
-            .map_err(|errno| HostError::io("read", format!("{}/{path}", self.shown), errno))?;
-        Ok(Box::new(File::from(fd)))
-    }
-}
-
-fn changed(path: &PackagePath) -> HostError {
-    invalid(format!("{path} changed while the package was read"))
-        .with_hint("pack again once nobody writes to the package")
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {

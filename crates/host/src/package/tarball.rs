@@ -1,0 +1,1 @@
+//! An archive to a folder.
