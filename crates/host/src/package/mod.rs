@@ -7,10 +7,12 @@
 //! base     the files of another runtime that a package needs
 //! tarball  an archive to a folder
 //! stage    a package to a tree, as it will be installed
+//! layers   which files go into which layer
 //! pack     a package to an image
 //! ```
 
 mod base;
+mod layers;
 mod open;
 mod pack;
 mod read;

@@ -1,6 +1,6 @@
 //! A source to a package: what is elsewhere is fetched first.
 
-use super::{Manifest, PackageDir, Place, Source};
+use super::{Manifest, PackageDir, Place, Source, tarball};
 use crate::archive::Limits;
 use crate::error::{HostError, Result};
 use crate::package::{Item, MANIFEST};
@@ -107,7 +107,9 @@ impl Source {
     pub fn open(&self, room: &mut Room<'_>) -> Result<PackageDir> {
         let (image, fetched) = match &self.place {
             Place::Dir(folder) => return self.read_dir(folder, room.installed),
-            Place::Layout(folder) => self.fetch(&Layout::open(folder)?, room)?,
+            Place::Layout(path) if path.is_dir() => self.fetch(&Layout::open(path)?, room)?,
+            Place::Layout(path) => self.fetch(&registry::Tarred::open(path)?, room)?,
+            Place::Tar(file) => return self.unpack(file, room),
             Place::Oci(remote) => self.fetch(&registry::Registry::new(remote)?, room)?,
         };
         let mut dir = match fetched {
@@ -126,20 +128,26 @@ impl Source {
         PackageDir::read(open_folder(folder)?, &folder.display().to_string(), self.using()?, installed)
     }
 
+    /// The package in an archive.
+    fn unpack(&self, file: &Path, room: &mut Room<'_>) -> Result<PackageDir> {
+        let folder = empty(room)?;
+        if let Err(error) = tarball::unpack(file, folder()?, room.progress) {
+            let _ = room.root.delete_all(&room.folder);
+            return Err(error);
+        }
+        let mut dir = PackageDir::read(folder()?, &self.place.to_string(), self.using()?, room.installed)?;
+        dir.movable = true;
+        dir.package.source = self.place.to_string();
+        Ok(dir)
+    }
+
     /// Brings the image of `origin` into the room, unless it is installed.
     fn fetch(&self, origin: &dyn Origin, room: &mut Room<'_>) -> Result<(Digest, Fetched)> {
         let image = origin.resolve()?;
         if let Some(dir) = self.present(image, room)? {
             return Ok((image, Fetched::Installed(Box::new(dir))));
         }
-        room.root.delete_all(&room.folder)?;
-        room.root.make_folder(&room.folder, 0o700)?;
-        let open = || {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            room.root
-                .open_at(&room.folder, flags, Mode::empty())
-                .map_err(|errno| HostError::io("open", &room.folder, errno))
-        };
+        let open = empty(room)?;
         let unpacked = registry::unpack(origin, image, open()?, Limits::NORMAL, room.progress);
         if let Err(error) = unpacked {
             let _ = room.root.delete_all(&room.folder);
@@ -200,6 +208,17 @@ impl Source {
         let descriptor = String::new();
         Ok(Some(PackageDir { folder, shown, movable: false, added, base: None, descriptor, package, items }))
     }
+}
+
+/// Makes the room's folder, empty, and tells how it is opened.
+fn empty<'r>(room: &Room<'r>) -> Result<impl Fn() -> Result<OwnedFd> + use<'r>> {
+    let (root, folder) = (room.root, room.folder.clone());
+    root.delete_all(&folder)?;
+    root.make_folder(&folder, 0o700)?;
+    Ok(move || {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        root.open_at(&folder, flags, Mode::empty()).map_err(|errno| HostError::io("open", &folder, errno))
+    })
 }
 
 enum Fetched {

@@ -7,6 +7,8 @@
 //! manifest   manifests, indexes, configurations; the choice of a platform
 //! origin     where manifests and blobs come from: a registry or a folder
 //! layout     an image in a folder
+//! tarred     an image in an archive: a packed layout, or what `docker save` writes
+//! files      what a layer is: an archive, or a plain file
 //! unpack     an image to a folder, each byte checked against the digest that names it
 //! push       an image to a registry
 //! ```
@@ -16,11 +18,13 @@
 mod challenge;
 mod client;
 mod error;
+pub(crate) mod files;
 mod layout;
 mod login;
 pub(crate) mod manifest;
 mod origin;
 mod push;
+mod tarred;
 mod unpack;
 
 pub use client::Registry;
@@ -29,4 +33,5 @@ pub use layout::{Layout, LayoutWriter};
 pub use login::Login;
 pub(crate) use origin::Origin;
 pub use push::push;
+pub(crate) use tarred::{Tarred, is_image_archive};
 pub(crate) use unpack::unpack;
