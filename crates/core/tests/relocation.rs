@@ -197,7 +197,9 @@ fn a_package_says_what_its_own_keys_mean() {
 fn files_are_found_by_their_names_where_the_package_says_so() {
     let by_name = relocate("/opt/kata", "by-name = [\"hypervisor.*.kernel\", \"hypervisor.*.i*\"]\n");
     let file = FileKind::File { executable: false };
-    let files: PackageFiles = [(PackagePath::new("vmlinuz.container").unwrap(), file)].into();
+    let files: PackageFiles = ["vmlinuz.container", "share/vmlinuz.container"]
+        .map(|path| (PackagePath::new(path).unwrap(), file))
+        .into();
     let text = "[hypervisor.qemu]\npath = \"/opt/kata/bin/qemu\"\nkernel = \"/elsewhere/vmlinuz.container\"\nimage = \
                 \"/elsewhere/none.img\"\ninitrd = \"\"\n";
     let out = by_name.apply("c.toml", text, &host("/new"), &files).unwrap();
@@ -205,6 +207,18 @@ fn files_are_found_by_their_names_where_the_package_says_so() {
     assert_eq!(out.text, expected);
     assert_eq!(out.findings.len(), 1);
     assert!(out.findings[0].message.contains("no file `none.img` lies at the package's top"));
+    // A path that is right as it is counts before the name.
+    for (value, new) in
+        [("/opt/kata/share/vmlinuz.container", "/new/share/"), ("/opt/kata/x/vmlinuz.container", "/new/")]
+    {
+        let text = format!("[hypervisor.q]\nkernel = \"{value}\"\n");
+        let out = by_name.apply("c.toml", &text, &host("/new"), &files).unwrap();
+        assert!(
+            out.text.contains(&format!("\"{new}vmlinuz.container\"")) && out.findings.is_empty(),
+            "{}",
+            out.text
+        );
+    }
 }
 
 #[test]

@@ -121,7 +121,7 @@ pub struct Relocate {
     /// Keys whose values stay, whatever they hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keep: Vec<String>,
-    /// Keys that name files at the package's top by their last component, whatever comes before it.
+    /// Keys that name files of the package by their path or, if there is none there, one at its top by the last component.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub by_name: Vec<String>,
 }

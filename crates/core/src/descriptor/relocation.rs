@@ -127,10 +127,11 @@ impl Walk<'_> {
 
     fn text(&mut self, value: &str, span: &Range<usize>, keys: &[&str]) {
         let among = |patterns: &[String]| patterns.iter().any(|pattern| names(pattern, keys));
-        if among(&self.relocate.by_name) {
+        let from = &self.relocate.from;
+        let rest = beneath(value, from).map(|rest| rest.trim_start_matches('/'));
+        if among(&self.relocate.by_name) && !rest.is_some_and(|rest| self.has(rest)) {
             return self.by_name(value, span, keys);
         }
-        let from = &self.relocate.from;
         // What moved before stays where it is, also where the new place lies beneath the old one.
         let moved = self.to != from && beneath(value, self.to).is_some();
         if moved || !holds(value, from) {
@@ -139,7 +140,8 @@ impl Walk<'_> {
         if among(&self.relocate.keep) || GUEST.iter().any(|pattern| names(pattern, keys)) {
             return;
         }
-        let known = among(&self.relocate.keys) || HOST.iter().any(|pattern| names(pattern, keys));
+        let known = [&self.relocate.keys, &self.relocate.by_name].into_iter().any(|keys| among(keys))
+            || HOST.iter().any(|pattern| names(pattern, keys));
         match beneath(value, from) {
             Some(rest) if known => {
                 let new = format!("{}{rest}", self.to.as_str().trim_end_matches('/'));
@@ -162,13 +164,17 @@ impl Walk<'_> {
         }
     }
 
+    fn has(&self, path: &str) -> bool {
+        PackagePath::new(path).is_ok_and(|path| self.files.contains_key(&path))
+    }
+
     /// The file of that name at the package's top, wherever the value said that it is.
     fn by_name(&mut self, value: &str, span: &Range<usize>, keys: &[&str]) {
         if value.is_empty() {
             return;
         }
         let name = value.rsplit('/').next().unwrap_or_default();
-        let file = PackagePath::new(name).ok().filter(|path| self.files.contains_key(path));
+        let file = PackagePath::new(name).ok().filter(|_| self.has(name));
         match file {
             Some(path) => {
                 let new = self.to.with(&path);
@@ -178,7 +184,7 @@ impl Walk<'_> {
                 span,
                 keys,
                 &format!("no file `{name}` lies at the package's top"),
-                "`by-name` in `[relocate]` finds files by their names: add the file, or take the key out",
+                "`by-name` in `[relocate]` finds files by their paths or by their names: add the file, or take the key out",
             ),
         }
     }

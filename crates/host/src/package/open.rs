@@ -185,9 +185,9 @@ impl Source {
         {
             return Ok(None);
         }
-        // Its base is another one by now: it has to be put together again.
+        // Its base is another one by now: it is put together again. Without one it is as good as it was.
         let present = descriptor.base.as_ref().and_then(|base| ledger.runtimes.get(base));
-        if present.map(|base| &base.tree) != base.as_ref() {
+        if present.is_some_and(|present| Some(&present.tree) != base.as_ref()) {
             return Ok(None);
         }
         let package = Package {
