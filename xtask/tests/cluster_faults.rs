@@ -58,6 +58,7 @@ fn nothing_is_lost_when_parts_fail() {
     the_api_server_goes_away(&mut fleet, &new);
     a_sandbox_node_is_edited_and_deleted(&fleet);
     a_drifted_node_loses_its_label(&fleet);
+    the_agents_fall_silent(&fleet);
     a_node_reboots(&mut fleet);
 }
 
@@ -150,9 +151,47 @@ fn a_drifted_node_loses_its_label(fleet: &Fleet) {
 }
 
 fn a_node_reboots(fleet: &mut Fleet) {
+    let boot = |node: &Value| node["status"]["nodeInfo"]["bootID"].clone();
+    let before = boot(&fleet.cluster.get_json(&["node", "n2"]).unwrap().unwrap());
+    let heartbeat = |own: &Value| own["status"]["heartbeat"].clone();
     fleet.cluster.node_mut("n2").unwrap().power_cut().unwrap();
-    let ready = |node: &Value| condition(node, "Ready") == Some("True");
-    fleet.cluster.wait_until(&["node", "n2"], LIMIT, ready).unwrap();
+    let last = heartbeat(&fleet.cluster.get_json(&["sandboxnode", "n2"]).unwrap().unwrap());
+    // All that follows is from after the boot.
+    let again = |node: &Value| boot(node) != before && condition(node, "Ready") == Some("True");
+    fleet.cluster.wait_until(&["node", "n2"], LIMIT, again).unwrap();
+    fleet.cluster.wait_until(&["sandboxnode", "n2"], LIMIT, |own| heartbeat(own) != last).unwrap();
     wait_complete(fleet);
     label(fleet, "n2", true);
+}
+
+/// Nobody vouches for the nodes any more: the labels go, the conditions say Unknown, and what is installed stays.
+fn the_agents_fall_silent(fleet: &Fleet) {
+    let engines = || {
+        let pid = |name| {
+            fleet.cluster.node(name).unwrap().ok(&["systemctl", "show", "-P", "MainPID", "containerd"])
+        };
+        ["n1", "n2"].map(|name| pid(name).unwrap())
+    };
+    let before = engines();
+    let select = |value: Value| {
+        let patch = json!({ "spec": { "template": { "spec": { "nodeSelector": value } } } }).to_string();
+        let args =
+            ["patch", "daemonset", "cofferdam-agent", "-n", NAMESPACE, "--type=merge", "--patch", &patch];
+        fleet.cluster.kubectl_ok(&args).unwrap();
+    };
+    select(json!({ "nobody": "here" }));
+    for node in ["n1", "n2"] {
+        label(fleet, node, false);
+    }
+    let unknown = |object: &Value| condition(object, "Ready") == Some("Unknown");
+    let object = fleet.cluster.wait_until(&["sandboxruntime", "gvisor"], LIMIT, unknown).unwrap();
+    assert_eq!(object["status"]["nodes"]["unknown"], 2, "{object:#}");
+    let message = object["status"]["message"].as_str().unwrap();
+    assert!(message.contains("has not been heard"), "{message}");
+    select(json!({ "nobody": null }));
+    wait_complete(fleet);
+    for node in ["n1", "n2"] {
+        label(fleet, node, true);
+    }
+    assert_eq!(engines(), before, "no engine was restarted");
 }

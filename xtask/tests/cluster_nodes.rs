@@ -8,7 +8,7 @@ use std::time::Duration;
 use xtask::testbed::ClusterSpec;
 use xtask::testbed::fleet::{Fleet, Kind, Published};
 use xtask::testbed::package::Release;
-use xtask::testbed::trial::binary;
+use xtask::testbed::trial::{binary, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(180);
 const LABEL: &str = "cofferdam.node-restriction.kubernetes.io/runsc-oci";
@@ -26,6 +26,8 @@ fn nodes_come_and_go_and_specs_change() {
     the_older_of_two_has_the_handler(&fleet, &package);
     a_drifted_node_is_put_back_on_request(&fleet);
     a_cordoned_node_is_replaced_under_its_name(&fleet);
+    a_spec_asks_for_what_cannot_be(&fleet);
+    a_paused_one_is_not_removed(&fleet, &package);
     what_is_left_of_a_lost_sandbox_node_is_removed(&fleet);
 }
 
@@ -148,6 +150,63 @@ fn a_cordoned_node_is_replaced_under_its_name(fleet: &Fleet) {
     label(fleet, "n1", LABEL, true);
     assert_eq!(state(fleet, "n1"), before, "nothing was installed or restarted");
     fleet.cluster.kubectl_ok(&["uncordon", "n1"]).unwrap();
+}
+
+/// Nothing that works is taken away for it, and the status says what is wrong.
+fn a_spec_asks_for_what_cannot_be(fleet: &Fleet) {
+    let handlers =
+        |value: Value| patch(fleet, "sandboxruntime", "late", &json!({ "spec": { "handlers": value } }));
+    let degraded = |reason: &'static str| {
+        let fits = move |object: &Value| {
+            let all = object["status"]["conditions"].as_array();
+            let degraded = all.and_then(|all| all.iter().find(|condition| condition["type"] == "Degraded"));
+            degraded.is_some_and(|c| {
+                if reason.is_empty() { c["status"] == "False" } else { c["reason"] == reason }
+            })
+        };
+        fleet.cluster.wait_until(&["sandboxruntime", "late"], LIMIT, fits).unwrap()
+    };
+    handlers(json!([{ "name": "runsc-oci" }, { "name": "nothing-here" }]));
+    let late = degraded("UnknownHandler");
+    let message = late["status"]["message"].as_str().unwrap();
+    assert!(message.contains("no handler nothing-here, only runsc-oci"), "{message}");
+    assert!(fleet.cluster.get_json(&["runtimeclass", "nothing-here"]).unwrap().is_none());
+    let theirs = json!({ "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass",
+        "metadata": { "name": "theirs" }, "handler": "runc" });
+    fleet.cluster.apply(&theirs.to_string()).unwrap();
+    handlers(json!([{ "name": "runsc-oci", "runtimeClassName": "theirs" }]));
+    let late = degraded("RuntimeClassTaken");
+    assert!(late["status"]["message"].as_str().unwrap().contains("theirs"), "{late:#}");
+    let class = fleet.cluster.get_json(&["runtimeclass", "theirs"]).unwrap().unwrap();
+    assert_eq!(class["handler"], "runc", "it is left as it is");
+    handlers(json!([{ "name": "runsc-oci" }]));
+    degraded("");
+    label(fleet, "n1", LABEL, true);
+    fleet.cluster.wait_until(&["runtimeclass", "runsc-oci"], LIMIT, |_| true).unwrap();
+}
+
+/// No new sandbox is offered; what is installed stays until it is resumed.
+fn a_paused_one_is_not_removed(fleet: &Fleet, package: &Published) {
+    let before = state(fleet, "n1");
+    let pause = |paused: bool| {
+        patch(fleet, "sandboxruntime", "late", &json!({ "spec": { "rollout": { "paused": paused } } }));
+    };
+    pause(true);
+    fleet.cluster.kubectl_ok(&["delete", "sandboxruntime", "late", "--wait=false"]).unwrap();
+    let says = |object: &Value| {
+        object["status"]["message"].as_str().is_some_and(|text| text.contains("resume late"))
+    };
+    fleet.cluster.wait_until(&["sandboxruntime", "late"], LIMIT, says).unwrap();
+    label(fleet, "n1", LABEL, false);
+    let gone = |what: &[&str]| fleet.cluster.get_json(what).unwrap().is_none().then_some(());
+    wait_for("its RuntimeClass to go", LIMIT, || Ok(gone(&["runtimeclass", "runsc-oci"]))).unwrap();
+    assert_eq!(state(fleet, "n1"), before, "it is still there");
+    pause(false);
+    wait_for("its end", LIMIT, || Ok(gone(&["sandboxruntime", "late"]))).unwrap();
+    let node = fleet.cluster.node("n1").unwrap();
+    assert!(!node.run(&["test", "-e", "/opt/cofferdam/runtimes/gvisor-oci"]).unwrap().success());
+    fleet.cluster.apply(&fleet.runtime("late", package, "  nodeSelector:\n    pool: sandboxes\n")).unwrap();
+    wait_ready(fleet, "late", 1);
 }
 
 /// Its SandboxNode and the SandboxRuntime go at the same time: the agent's word is waited for.

@@ -47,7 +47,9 @@ pub fn handlers(spec: &SandboxRuntimeSpec, reported: &[HandlerState]) -> Vec<Kno
     let packaged = packaged(&spec.package).unwrap_or_default();
     let overhead: BTreeMap<String, Option<Overhead>> =
         reported.clone().chain(packaged.iter().cloned()).collect();
-    let listed = spec.handlers.iter().map(|handler| KnownHandler {
+    // One that the package does not have is nobody's: no engine would serve it.
+    let has = |name: &str| packaged.is_empty() || packaged.iter().any(|(known, _)| known == name);
+    let listed = spec.handlers.iter().filter(|handler| has(&handler.name)).map(|handler| KnownHandler {
         name: handler.name.clone(),
         class: handler.runtime_class_name.clone().unwrap_or_else(|| handler.name.clone()),
         overhead: handler.overhead.clone().or_else(|| overhead.get(&handler.name).cloned().flatten()),
@@ -64,7 +66,7 @@ pub fn handlers(spec: &SandboxRuntimeSpec, reported: &[HandlerState]) -> Vec<Kno
 }
 
 /// The handlers of a package that a preset or an inline descriptor describes; `None` if only its files can tell.
-fn packaged(package: &PackageSpec) -> Option<Vec<(String, Option<Overhead>)>> {
+pub(crate) fn packaged(package: &PackageSpec) -> Option<Vec<(String, Option<Overhead>)>> {
     let handlers = described(package)?.handlers.into_iter();
     let overhead = |o: descriptor::Overhead| Overhead { cpu: o.cpu, memory: o.memory };
     Some(handlers.map(|handler| (handler.name.to_string(), handler.overhead.map(overhead))).collect())

@@ -6,8 +6,9 @@
 mod support;
 
 use serde_json::Value;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use support::{Bench, CONFIG, UNIT, assert_same, scratch, small_program};
 
 const V2: &str = "version = 2\n";
@@ -203,6 +204,29 @@ fn an_edited_unit_is_replaced_only_when_told_to() {
     assert!(bench.read(UNIT).ends_with("# mine\n"));
     bench.run(&["repair", "--overwrite"]).expect(0);
     assert_eq!(bench.read(UNIT), text);
+}
+
+#[test]
+fn versions_share_equal_files_and_no_damage() {
+    const SHIM: &str = "bin/containerd-shim-toy-v1";
+    let bench = Bench::new("containerd@2.4");
+    upgraded(&bench);
+    let shim = |version: &str| tree(&bench, version).join(SHIM);
+    let inode = |version: &str| std::fs::metadata(shim(version)).unwrap().ino();
+    // Where blocks are shared, files need not be.
+    let mut copy = Command::new("cp");
+    copy.arg("--reflink=always").arg(shim("1.0")).arg(bench.beside("copy"));
+    let reflinks = copy.output().unwrap().status.success();
+    assert_eq!(inode("1.0") == inode("2.0"), !reflinks);
+    let right = std::fs::read(shim("2.0")).unwrap();
+    std::fs::write(shim("2.0"), "#!/bin/sh\nexit 1\n").unwrap();
+    let third = bench.package_with("toy", "3.0", &["toy"]);
+    bench.run(&["upgrade", &third]).expect(0);
+    assert_eq!(std::fs::read(shim("3.0")).unwrap(), right, "what was damaged is not taken over");
+    bench.run(&["repair"]).expect(0);
+    assert_eq!(drift(&bench, 0), Vec::<Value>::new());
+    assert_eq!(std::fs::read(shim("2.0")).unwrap(), right);
+    assert_eq!(inode("3.0") == inode("2.0"), !reflinks, "the mended tree shares again");
 }
 
 /// A change by its name: prepares a tree, and gives the arguments.

@@ -65,6 +65,7 @@ impl Outpost {
     /// # Errors
     /// Those of [`report::ask`].
     pub fn report(&self, depth: Depth) -> Result<Report> {
+        self.place_again()?;
         report::ask(&self.program, &self.unit, depth)
     }
 
@@ -73,15 +74,28 @@ impl Outpost {
     /// # Errors
     /// If another change is under way, or the worker ends without an outcome.
     pub fn carry_out(&self, job: &Job, sink: &mut dyn Sink) -> Result<Outcome> {
+        self.place_again()?;
         worker::submit_with(&self.program, job, &[])?.follow(sink)
     }
 
-    /// The change that is under way on the host, whoever asked for it.
+    /// The change that is under way on the host, whoever asked for it; else one with an errand whose outcome nobody has
+    /// heard.
     ///
     /// # Errors
     /// If systemd does not answer.
     pub fn running(&self) -> Result<Option<Submitted>> {
-        worker::running()
+        match worker::running()? {
+            Some(running) => Ok(Some(running)),
+            None => worker::unheard(),
+        }
+    }
+
+    /// A pod of another version takes this one's program for an old one.
+    fn place_again(&self) -> Result<()> {
+        match self.program.parent() {
+            Some(bin) if !self.program.exists() => place(bin).map(|_| ()),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -42,7 +42,10 @@ fn damage(path: &str, kind: DamageKind) -> TreeDamage {
 }
 
 /// What the tree should hold. None: the manifest is not the one that was written.
-fn recorded(
+///
+/// # Errors
+/// If something cannot be read.
+pub(crate) fn recorded(
     root: &HostRoot,
     tree: &HostPath,
     manifest: Option<&Digest>,

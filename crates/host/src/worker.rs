@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 pub(crate) const RUN: &str = "/run/cofferdam";
 const REQUEST: &str = "request.json";
 const EVENTS: &str = "events";
+const ERRAND: &str = "errand";
 const JOB: &str = "job-";
 const POLL: Duration = Duration::from_millis(30);
 const END_LIMIT: Duration = Duration::from_secs(5);
@@ -99,6 +100,9 @@ pub struct Job {
     pub options: Options,
     /// Who asks.
     pub asker: Asker,
+    /// What whoever asks calls it: by that they know its outcome, should they die meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errand: Option<String>,
 }
 
 /// Carries a job out, in this process. The worker does, and whoever works on an offline tree.
@@ -192,6 +196,7 @@ fn recovery_of(folder: &Path) -> Result<Job> {
         survey,
         options: Options::default(),
         asker: history::asker(Through::Worker),
+        errand: None,
     })
 }
 
@@ -233,6 +238,9 @@ pub fn submit_with(program: &Path, job: &Job, after: &[String]) -> Result<Submit
     manager.reset_failed(WORKER_UNIT)?;
     let folder = job_folder()?;
     write_private(&folder.join(REQUEST), &to_json(job)?)?;
+    if let Some(errand) = &job.errand {
+        write_private(&folder.join(ERRAND), errand.as_bytes())?;
+    }
     let unit = TransientUnit {
         name: WORKER_UNIT.to_owned(),
         description: "Cofferdam: a change of this node's runtimes".to_owned(),
@@ -271,12 +279,27 @@ fn program() -> Result<PathBuf> {
 /// If systemd does not answer.
 pub fn running() -> Result<Option<Submitted>> {
     let mut manager = Manager::connect()?;
-    if !manager.unit(WORKER_UNIT)?.is_busy() {
-        return Ok(None);
-    }
-    let entries = fs::read_dir(RUN).map_err(|error| HostError::std_io("look into", RUN, error))?;
+    let busy = manager.unit(WORKER_UNIT)?.is_busy();
+    Ok(if busy { folder_of_a_job()?.map(|folder| Submitted { folder, manager }) } else { None })
+}
+
+/// The job with an errand whose outcome nobody has heard, whether it has ended or not.
+///
+/// # Errors
+/// If systemd does not answer.
+pub fn unheard() -> Result<Option<Submitted>> {
+    let manager = Manager::connect()?;
+    let folder = folder_of_a_job()?.filter(|folder| folder.join(ERRAND).exists());
+    Ok(folder.map(|folder| Submitted { folder, manager }))
+}
+
+fn folder_of_a_job() -> Result<Option<PathBuf>> {
+    let entries = match fs::read_dir(RUN) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|error| HostError::std_io("look into", RUN, error))?,
+    };
     let folder = entries.flatten().find(|entry| entry.file_name().to_string_lossy().starts_with(JOB));
-    Ok(folder.map(|entry| Submitted { folder: entry.path(), manager }))
+    Ok(folder.map(|entry| entry.path()))
 }
 
 fn busy() -> HostError {
@@ -300,6 +323,11 @@ fn job_folder() -> Result<PathBuf> {
 }
 
 impl Submitted {
+    /// What whoever asked for it calls it.
+    pub fn errand(&self) -> Option<String> {
+        fs::read_to_string(self.folder.join(ERRAND)).ok()
+    }
+
     /// Gives each event to `sink` until the job ended.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use super::run::AgentError;
 use super::state::Done;
 use cofferdam_core::descriptor::Descriptor;
 use cofferdam_host::error::HostError;
-use cofferdam_host::event::{Event, Outcome};
+use cofferdam_host::event::{Event, Outcome, Sink};
 use cofferdam_host::outpost::Outpost;
 use cofferdam_host::report::{Depth, Report};
 use cofferdam_host::worker::Job;
@@ -15,10 +15,10 @@ pub(super) trait Host: Clone + Send + Sync + 'static {
     /// The engine's unit.
     fn unit(&self) -> &str;
 
-    /// Waits for the end of a change that an agent of before began.
+    /// Waits for the end of a change that is under way. If an agent began it: its errand, and what came of it.
     fn follow_running(
         &self,
-    ) -> impl Future<Output = Result<Result<Option<Outcome>, HostError>, AgentError>> + Send;
+    ) -> impl Future<Output = Result<Result<Option<(String, Done)>, HostError>, AgentError>> + Send;
 
     /// Looks at it.
     fn report(
@@ -35,11 +35,13 @@ impl Host for Outpost {
         Self::unit(self)
     }
 
-    async fn follow_running(&self) -> Result<Result<Option<Outcome>, HostError>, AgentError> {
+    async fn follow_running(&self) -> Result<Result<Option<(String, Done)>, HostError>, AgentError> {
         let outpost = self.clone();
         blocking(move || {
-            let running = outpost.running()?;
-            running.map(|submitted| submitted.follow(&mut |_: Event| {})).transpose()
+            let Some(running) = outpost.running()? else { return Ok(None) };
+            let errand = running.errand();
+            let done = Done::of(|sink| running.follow(sink));
+            Ok(errand.map(|errand| (errand, done)))
         })
         .await
     }
@@ -51,17 +53,21 @@ impl Host for Outpost {
 
     async fn carry_out(&self, job: Job) -> Result<Done, AgentError> {
         let outpost = self.clone();
-        blocking(move || {
-            let mut descriptor: Option<Descriptor> = None;
-            let mut sink = |event: Event| {
-                if let Event::Read { package } = event {
-                    descriptor = Some(*package);
-                }
-            };
-            let result = Self::carry_out(&outpost, &job, &mut sink);
-            Done { result, descriptor }
-        })
-        .await
+        blocking(move || Done::of(|sink| Self::carry_out(&outpost, &job, sink))).await
+    }
+}
+
+impl Done {
+    /// What came of `work`, which tells its events.
+    fn of(work: impl FnOnce(&mut dyn Sink) -> Result<Outcome, HostError>) -> Self {
+        let mut descriptor: Option<Descriptor> = None;
+        let mut sink = |event: Event| {
+            if let Event::Read { package } = event {
+                descriptor = Some(*package);
+            }
+        };
+        let result = work(&mut sink);
+        Self { result, descriptor }
     }
 }
 

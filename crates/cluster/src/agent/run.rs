@@ -2,7 +2,7 @@
 
 use super::api::{self, Seen};
 use super::host::{Host, blocking};
-use super::state::{self, Done, Known};
+use super::state::{self, Done, Known, Looked};
 use super::{secrets, task};
 use crate::agent::task::Task;
 use crate::api::{Assigned, SandboxNode, SandboxNodeStatus};
@@ -34,11 +34,14 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// A change that takes longer is shown as such while it runs.
-const SHOWN_AFTER: Duration = Duration::from_secs(5);
+/// A change that takes longer is shown as such while it runs. Most end before: each write is one of thousands in a fleet.
+const SHOWN_AFTER: Duration = Duration::from_secs(20);
 
 /// The wait between two tries of a write.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// How often a look that failed is tried again, before the node counts as one that cannot be looked at.
+const LOOKS: u32 = 2;
 
 /// The longest of these waits.
 const RETRY_MOST: Duration = Duration::from_secs(30);
@@ -120,6 +123,7 @@ pub(super) async fn work(
         seen,
         known: Known::default(),
         report: None,
+        unseen: None,
         written: SandboxNodeStatus::default(),
         full_due: Instant::now(),
     };
@@ -141,6 +145,8 @@ struct Agent<H> {
     seen: watch::Receiver<Seen>,
     known: Known,
     report: Option<Report>,
+    /// Why the host could not be looked at.
+    unseen: Option<String>,
     /// The status as it was written last.
     written: SandboxNodeStatus,
     full_due: Instant,
@@ -151,7 +157,7 @@ impl<H: Host> Agent<H> {
         let first = self.object().await?;
         self.known = Known::of(first.status.as_ref().unwrap_or(&SandboxNodeStatus::default()));
         self.written = first.status.clone().unwrap_or_default();
-        self.follow_running().await?;
+        self.follow_running(&first).await?;
         self.look().await?;
         loop {
             let object = self.object().await?;
@@ -162,7 +168,7 @@ impl<H: Host> Agent<H> {
             }
             // What could not be written is written in the next round, with the news that came in between.
             if self.tell(&object).await && task::next(&object.spec.runtimes, &self.known).is_none() {
-                self.rest().await?;
+                self.rest(&object).await?;
             }
         }
     }
@@ -178,8 +184,9 @@ impl<H: Host> Agent<H> {
     }
 
     /// Sleeps until the spec changes or it is time for a look.
-    async fn rest(&mut self) -> Result<(), AgentError> {
+    async fn rest(&mut self, object: &SandboxNode) -> Result<(), AgentError> {
         let heartbeat = Instant::now() + self.options.heartbeat - jitter(self.options.heartbeat);
+        let uid = object.metadata.uid.as_ref();
         let generation = self.written.observed_generation;
         loop {
             tokio::select! {
@@ -188,7 +195,8 @@ impl<H: Host> Agent<H> {
                     let seen = self.seen.borrow_and_update().clone();
                     // Our own status comes back as a change, too.
                     if let Seen::Object(object) = seen
-                        && object.metadata.generation.unwrap_or_default() != generation
+                        && (object.metadata.uid.as_ref() != uid
+                            || object.metadata.generation.unwrap_or_default() != generation)
                     {
                         return Ok(());
                     }
@@ -198,18 +206,44 @@ impl<H: Host> Agent<H> {
         }
     }
 
-    /// Another agent's work may still be going on.
-    async fn follow_running(&self) -> Result<(), AgentError> {
+    /// Another agent's work may still be going on, or have ended unheard.
+    async fn follow_running(&mut self, object: &SandboxNode) -> Result<(), AgentError> {
         match self.host.follow_running().await? {
-            Ok(Some(outcome)) => tracing::info!(message = outcome.message, "a change from before ended"),
+            Ok(Some((errand, done))) => {
+                tracing::info!(errand, "a change from before ended");
+                let mut tasks = object.spec.runtimes.iter().map(Task::of);
+                if let Some(task) = tasks.find(|task| task.errand() == errand) {
+                    let removal = matches!(task, Task::Remove(_));
+                    self.known.end(task.assigned(), removal, &done, &now());
+                }
+            }
             Ok(None) => {}
             Err(error) => tracing::warn!(error = error.chain(), "following the change from before"),
         }
         Ok(())
     }
 
-    /// Looks at the host. What cannot be looked at stays as it was seen last.
+    /// Looks at the host. What cannot be looked at is not vouched for.
     async fn look(&mut self) -> Result<(), AgentError> {
+        let mut error = match self.look_once().await? {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        for _ in 0..LOOKS {
+            tracing::warn!(error = error.chain(), "looking at the node");
+            sleep(RETRY).await;
+            match self.look_once().await? {
+                Ok(()) => return Ok(()),
+                Err(again) => error = again,
+            }
+        }
+        tracing::error!(error = error.chain(), "the node cannot be looked at");
+        self.known.see_no_more(&error.chain(), &now());
+        self.unseen = Some(error.chain());
+        Ok(())
+    }
+
+    async fn look_once(&mut self) -> Result<Result<(), HostError>, AgentError> {
         // A quick look does not see all that may differ: it does not clear anybody.
         let thorough = Instant::now() >= self.full_due || self.known.has_drift();
         let depth = if thorough { Depth::Full } else { Depth::Quick };
@@ -220,10 +254,11 @@ impl<H: Host> Agent<H> {
                 }
                 self.known.see(&report, &now());
                 self.report = Some(report);
+                self.unseen = None;
+                Ok(Ok(()))
             }
-            Err(error) => tracing::warn!(error = error.chain(), "looking at the node"),
+            Err(error) => Ok(Err(error)),
         }
-        Ok(())
     }
 
     async fn carry_out(&mut self, object: &SandboxNode, task: Task) -> Result<(), AgentError> {
@@ -306,7 +341,8 @@ impl<H: Host> Agent<H> {
             },
         };
         let asker = history::asker(Through::Agent);
-        Ok(Some(Job { wish, survey, options: transact::Options::default(), asker }))
+        let (options, errand) = (transact::Options::default(), Some(task.errand()));
+        Ok(Some(Job { wish, survey, options, asker, errand }))
     }
 
     /// Whether the host has it; yes, if that is not known.
@@ -316,7 +352,12 @@ impl<H: Host> Agent<H> {
 
     fn status(&self, object: &SandboxNode) -> SandboxNodeStatus {
         let generation = object.metadata.generation.unwrap_or_default();
-        state::status(&self.known, self.report.as_ref(), &self.written, generation, &now())
+        let looked = match (&self.unseen, &self.report) {
+            (Some(why), _) => Looked::Failed(why),
+            (None, Some(report)) => Looked::Saw(report),
+            (None, None) => Looked::NotYet,
+        };
+        state::status(&self.known, looked, &self.written, generation, &now())
     }
 
     async fn tell_once(&mut self, object: &SandboxNode) -> bool {

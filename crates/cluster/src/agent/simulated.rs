@@ -195,7 +195,7 @@ impl Host for Machine {
         "containerd.service"
     }
 
-    async fn follow_running(&self) -> Result<Result<Option<Outcome>, HostError>, AgentError> {
+    async fn follow_running(&self) -> Result<Result<Option<(String, Done)>, HostError>, AgentError> {
         Ok(Ok(None))
     }
 

@@ -1,7 +1,8 @@
 //! What was done, and what the host reports, as the SandboxNode's status.
 
 use crate::api::{
-    Assigned, CheckState, EngineState, HandlerState, Overhead, PodRef, RuntimeState, SandboxNodeStatus, State,
+    Assigned, CheckState, EngineState, HandlerState, Overhead, PodRef, RuntimeState, SandboxNodeStatus,
+    State, names,
 };
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::Descriptor;
@@ -11,7 +12,7 @@ use cofferdam_core::record::Verdict;
 use cofferdam_host::error::HostError;
 use cofferdam_host::event::{Ending, Outcome};
 use cofferdam_host::report::{Depth, Report, RuntimeReport};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::collections::BTreeMap;
 
 const MOST_PODS: usize = 20;
@@ -149,6 +150,14 @@ impl Known {
         }
     }
 
+    /// The host cannot be looked at: nothing is proven any more.
+    pub(super) fn see_no_more(&mut self, why: &str, now: &Time) {
+        let text = format!("the node cannot be looked at: {why}; next: cofferdam status on the node");
+        for state in self.states.values_mut().filter(|state| state.state == State::Proven) {
+            state.set(State::Unproven, "", &text, now);
+        }
+    }
+
     /// Runtimes of the report that no assignment is about.
     pub(super) fn unmanaged(&self, report: &Report) -> Vec<String> {
         let ours = |name: &RuntimeName| self.states.values().any(|state| state.runtime == name.as_str());
@@ -272,10 +281,21 @@ fn shortened(text: &str) -> String {
     format!("{}...", text.get(..end).unwrap_or_default())
 }
 
+/// What the last look at the host gave.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Looked<'a> {
+    /// There was none.
+    NotYet,
+    /// It failed.
+    Failed(&'a str),
+    /// This.
+    Saw(&'a Report),
+}
+
 /// The status to write.
 pub(super) fn status(
     known: &Known,
-    report: Option<&Report>,
+    looked: Looked<'_>,
     before: &SandboxNodeStatus,
     generation: i64,
     now: &Time,
@@ -287,7 +307,8 @@ pub(super) fn status(
         runtimes: known.states(),
         ..before.clone()
     };
-    if let Some(report) = report {
+    status.conditions = vec![agent_ready(looked, before, generation, now)];
+    if let Looked::Saw(report) = looked {
         status.kernel.clone_from(&report.kernel);
         status.os.clone_from(&report.os);
         status.engine = Some(EngineState {
@@ -303,6 +324,25 @@ pub(super) fn status(
     status
 }
 
+/// Whether the agent can look at its node. Its time moves only with its status.
+fn agent_ready(looked: Looked<'_>, before: &SandboxNodeStatus, generation: i64, now: &Time) -> Condition {
+    let (status, reason, message) = match looked {
+        Looked::NotYet => ("Unknown", "NotLooked", "the agent has not looked at the node yet"),
+        Looked::Failed(why) => ("False", "CannotLook", why),
+        Looked::Saw(_) => ("True", "Looked", ""),
+    };
+    let present = before.conditions.iter().find(|condition| condition.type_ == names::AGENT_READY);
+    let since = present.filter(|condition| condition.status == status);
+    Condition {
+        type_: names::AGENT_READY.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: shortened(message),
+        last_transition_time: since.map_or(now, |condition| &condition.last_transition_time).clone(),
+        observed_generation: Some(generation),
+    }
+}
+
 fn checks(report: &Report) -> Vec<CheckState> {
     let checks = report.checks.iter().map(|check| CheckState {
         name: check.name.clone(),
@@ -313,201 +353,4 @@ fn checks(report: &Report) -> Vec<CheckState> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
-pub(super) mod tests {
-    use super::*;
-    use crate::api::{PackageRevision, PackageSpec, SourceSpec, Wanted};
-    use cofferdam_core::name::{Digest, HandlerName, Version};
-    use cofferdam_core::preset;
-
-    pub(in crate::agent) fn assigned(name: &str, sequence: u64, wanted: Wanted) -> Assigned {
-        let source = SourceSpec { directory: Some("/packages/gvisor".to_owned()), oci: None };
-        let package =
-            PackageSpec { source, preset: Some("gvisor-oci".to_owned()), version: None, descriptor: None };
-        let target = PackageRevision::of(&package, &[]);
-        Assigned {
-            name: name.to_owned(),
-            wanted,
-            sequence,
-            attempt: 1,
-            since: 0,
-            runtime: String::new(),
-            target,
-            fallback: None,
-        }
-    }
-
-    pub(in crate::agent) fn known(name: &str, sequence: u64, state: State) -> Known {
-        let mut known = Known::default();
-        known.entry(&assigned(name, sequence, Wanted::Present)).set(state, "", "", &now());
-        known
-    }
-
-    fn now() -> Time {
-        crate::now()
-    }
-
-    fn gvisor() -> Descriptor {
-        let preset = preset::find("gvisor-oci").unwrap();
-        preset::descriptor(preset, &Version::new("1").unwrap()).unwrap()
-    }
-
-    fn outcome(result: Ending, class: Option<Class>, verdict: Option<Verdict>) -> Done {
-        let outcome = Outcome { class, verdict, ..Outcome::new(result, 1, "because") };
-        Done { result: Ok(outcome), descriptor: Some(gvisor()) }
-    }
-
-    fn report(drift: &[&str], verdict: Verdict) -> Report {
-        let handlers = gvisor().handlers.iter().map(|handler| (handler.name.clone(), true)).collect();
-        let runtime = RuntimeReport {
-            version: Version::new("1").unwrap(),
-            digest: Digest::of(b"tree"),
-            verdict,
-            handlers,
-            drift: drift.iter().map(ToString::to_string).collect(),
-            declared: false,
-            users: vec![User::Pod { namespace: "default".to_owned(), name: "web".to_owned() }],
-        };
-        Report {
-            depth: Depth::Quick,
-            kernel: "6.1".to_owned(),
-            os: "Debian".to_owned(),
-            engine_version: "1.7.24".to_owned(),
-            engine_error: None,
-            generation: 1,
-            journal: None,
-            runtimes: [(RuntimeName::new("gvisor-oci").unwrap(), runtime)].into(),
-            checks: Vec::new(),
-        }
-    }
-
-    fn installed() -> Known {
-        let mut known = Known::default();
-        let assigned = assigned("gv", 1, Wanted::Present);
-        known.begin(&assigned, &now());
-        known.end(&assigned, false, &outcome(Ending::Committed, None, Some(Verdict::Proven)), &now());
-        known.see(&report(&[], Verdict::Proven), &now());
-        known
-    }
-
-    #[test]
-    fn a_proven_runtime_has_proven_handlers_and_users() {
-        let known = installed();
-        let state = known.get("gv").unwrap();
-        assert_eq!(state.state, State::Proven);
-        assert!(!state.handlers.is_empty() && state.handlers.iter().all(|handler| handler.proven));
-        assert_eq!((state.in_use, state.pods[0].name.as_str()), (1, "web"));
-        assert_eq!(state.runtime, "gvisor-oci");
-        assert!(known.unmanaged(&report(&[], Verdict::Proven)).is_empty());
-    }
-
-    #[test]
-    fn drift_takes_the_proof_away_and_its_repair_brings_it_back() {
-        let mut known = installed();
-        known.see(&report(&["handler runsc-oci of gvisor-oci: missing"], Verdict::Proven), &now());
-        let state = known.get("gv").unwrap();
-        assert_eq!(state.state, State::Drifted);
-        assert!(state.handlers.iter().all(|handler| !handler.proven));
-        assert!(state.message.contains("handler runsc-oci"));
-        known.see(&report(&[], Verdict::Proven), &now());
-        assert_eq!(known.get("gv").unwrap().state, State::Proven);
-    }
-
-    #[test]
-    fn what_drifted_is_put_back_and_not_installed_anew() {
-        let mut known = installed();
-        let again = Assigned { sequence: 2, ..assigned("gv", 1, Wanted::Present) };
-        assert!(!known.is_drifted(&again, &report(&[], Verdict::Proven)));
-        let drifted = report(&["handler runsc-oci of gvisor-oci: missing"], Verdict::Proven);
-        known.see(&drifted, &now());
-        assert!(known.has_drift() && known.is_drifted(&again, &drifted));
-        let mut other = again;
-        other.target = PackageRevision::of(&other.target.package, &["cni".to_owned()]);
-        assert!(!known.is_drifted(&other, &drifted), "an upgrade is one");
-    }
-
-    #[test]
-    fn the_end_of_the_last_sandbox_is_noted() {
-        let mut known = installed();
-        assert_eq!(known.get("gv").unwrap().unused_since, None);
-        let mut idle = report(&[], Verdict::Proven);
-        idle.runtimes.values_mut().for_each(|runtime| runtime.users.clear());
-        known.see(&idle, &now());
-        let since = known.get("gv").unwrap().unused_since.clone();
-        assert!(since.is_some());
-        known.see(&idle, &now());
-        assert_eq!(known.get("gv").unwrap().unused_since, since);
-        known.see(&report(&[], Verdict::Proven), &now());
-        assert_eq!(known.get("gv").unwrap().unused_since, None);
-    }
-
-    #[test]
-    fn the_controller_knows_the_name_where_status_was_lost() {
-        let mut known = Known::default();
-        let mut assigned = assigned("gv", 3, Wanted::Absent);
-        assert_eq!(known.runtime_of(&assigned), None);
-        assigned.runtime = "gvisor-oci".to_owned();
-        known.begin(&assigned, &now());
-        assert_eq!(known.runtime_of(&assigned).unwrap().as_str(), "gvisor-oci");
-    }
-
-    #[test]
-    fn what_vanished_from_the_host_is_drift() {
-        let mut known = installed();
-        let mut empty = report(&[], Verdict::Proven);
-        empty.runtimes.clear();
-        known.see(&empty, &now());
-        assert_eq!(known.get("gv").unwrap().state, State::Drifted);
-    }
-
-    #[test]
-    fn a_change_under_way_is_no_drift() {
-        let mut known = installed();
-        let mut during = report(&["anything"], Verdict::Proven);
-        during.journal = Some("upgrade".to_owned());
-        known.see(&during, &now());
-        assert_eq!(known.get("gv").unwrap().state, State::Proven);
-    }
-
-    #[test]
-    fn a_failed_upgrade_keeps_what_is_installed() {
-        let mut known = installed();
-        let before = known.get("gv").unwrap().installed.clone();
-        let mut next = assigned("gv", 2, Wanted::Present);
-        next.target = PackageRevision::of(&next.target.package, &["cni".to_owned()]);
-        known.begin(&next, &now());
-        known.end(&next, false, &outcome(Ending::RolledBack, Some(Class::RolledBack), None), &now());
-        known.see(&report(&[], Verdict::Proven), &now());
-        let state = known.get("gv").unwrap();
-        assert_eq!((state.state, state.reason.as_str()), (State::Failed, "rolled-back"));
-        assert_eq!(state.installed, before);
-        assert!(state.handlers.iter().all(|handler| !handler.proven), "a failed one is not announced");
-    }
-
-    #[test]
-    fn an_unproven_one_says_why() {
-        let mut known = Known::default();
-        let assigned = assigned("gv", 1, Wanted::Present);
-        let why = Verdict::Unproven { reason: "no pod network".to_owned() };
-        known.end(&assigned, false, &outcome(Ending::Committed, None, Some(why.clone())), &now());
-        known.see(&report(&[], why), &now());
-        let state = known.get("gv").unwrap();
-        assert_eq!((state.state, state.message.as_str()), (State::Unproven, "no pod network"));
-        assert!(HandlerName::new(&state.handlers[0].name).is_ok());
-    }
-
-    #[test]
-    fn a_restarted_agent_knows_what_status_says() {
-        let before = installed();
-        let status = status(&before, None, &SandboxNodeStatus::default(), 3, &now());
-        assert_eq!(Known::of(&status), before);
-        assert_eq!(status.observed_generation, 3);
-    }
-
-    #[test]
-    fn a_long_message_is_cut_between_characters() {
-        let text = "ä".repeat(3000);
-        let short = shortened(&text);
-        assert!(short.len() < 2048 && short.ends_with("..."));
-    }
-}
+pub(super) mod tests;

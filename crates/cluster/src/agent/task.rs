@@ -13,6 +13,20 @@ pub(super) enum Task {
 }
 
 impl Task {
+    /// What an assignment asks for.
+    pub(super) fn of(assigned: &Assigned) -> Self {
+        match assigned.wanted {
+            Wanted::Present => Self::Install(assigned.clone()),
+            Wanted::Absent => Self::Remove(assigned.clone()),
+        }
+    }
+
+    /// A name for it that no other assignment has.
+    pub(super) fn errand(&self) -> String {
+        let Assigned { name, sequence, since, target, .. } = self.assigned();
+        format!("{name} {sequence} {since} {}", target.revision)
+    }
+
     pub(super) const fn assigned(&self) -> &Assigned {
         match self {
             Self::Install(assigned) | Self::Remove(assigned) => assigned,
@@ -23,9 +37,8 @@ impl Task {
 /// The first assignment that was not carried out yet. One at a time: a node has one engine.
 pub(super) fn next(assigned: &[Assigned], known: &Known) -> Option<Task> {
     // Removals first: they make room, and a handler's name may move from one runtime to another.
-    let pending =
-        |wanted: Wanted| assigned.iter().find(move |a| a.wanted == wanted && !is_done(a, known)).cloned();
-    pending(Wanted::Absent).map(Task::Remove).or_else(|| pending(Wanted::Present).map(Task::Install))
+    let pending = |wanted: Wanted| assigned.iter().find(move |a| a.wanted == wanted && !is_done(a, known));
+    pending(Wanted::Absent).or_else(|| pending(Wanted::Present)).map(Task::of)
 }
 
 fn is_done(assigned: &Assigned, known: &Known) -> bool {

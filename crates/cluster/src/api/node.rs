@@ -144,7 +144,7 @@ pub struct SandboxNodeStatus {
     /// What the doctor says no to, or could not look at (at most 64).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckState>,
-    /// AgentReady.
+    /// `AgentReady`: whether the agent can look at its node. A dead agent cannot say so: see `heartbeat`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

@@ -103,7 +103,10 @@ pub struct HandlerSpec {
     pub name: String,
     /// The name of its RuntimeClass, if it is not the handler's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub runtime_class_name: Option<String>,
     /// What a sandbox costs, if it is not what the package says.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,12 +6,12 @@ use super::pass::Pass;
 use super::view::View;
 use crate::api::{Assigned, PackageRevision, Revision, SandboxNode, SandboxRuntime, Wanted};
 use cofferdam_core::name::NodeName;
-use cofferdam_core::rollout::{self, Action, Assignment, Decision, Label};
+use cofferdam_core::rollout::{self, Action, Assignment, Decision, Fleet, Label};
 use futures::StreamExt;
 use futures::stream;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// So many nodes are written to at a time: the API server answers others, too.
@@ -22,6 +22,10 @@ struct Order<'a> {
     runtime: &'a SandboxRuntime,
     claims: &'a Claims,
     packages: &'a BTreeMap<Revision, PackageRevision>,
+    /// Nodes that are to have it.
+    staying: BTreeSet<&'a NodeName>,
+    /// Whether other SandboxRuntimes have compatibility labels, too.
+    shares_compatibility: bool,
 }
 
 /// A node's objects after what was written.
@@ -64,7 +68,18 @@ impl Pass<'_> {
         view: &View,
         decision: &Decision,
     ) {
-        let order = Order { runtime, claims, packages: &view.packages };
+        let views = match &view.fleet {
+            Fleet::Nodes(views) if runtime.metadata.deletion_timestamp.is_none() => views.as_slice(),
+            _ => &[],
+        };
+        let others = self.snapshot.runtimes.iter().filter(|other| other.name_any() != runtime.name_any());
+        let order = Order {
+            runtime,
+            claims,
+            packages: &view.packages,
+            staying: views.iter().filter(|view| view.matches).map(|view| &view.name).collect(),
+            shares_compatibility: others.into_iter().any(|other| other.spec.compatibility_labels),
+        };
         let mut by_node: BTreeMap<&NodeName, Vec<&Action>> = BTreeMap::new();
         for action in &decision.actions {
             by_node.entry(action.node()).or_default().push(action);
@@ -113,8 +128,19 @@ impl Pass<'_> {
     }
 
     async fn withdraw(&self, order: &Order<'_>, touched: &mut Touched) -> bool {
+        let (runtime, handlers) = (order.runtime, order.claims.handlers(&order.runtime.name_any()));
         let mut marks = Marks::default();
-        marks.add(order.runtime, order.claims.handlers(&order.runtime.name_any()), Label::Take);
+        if order.staying.contains(&touched.name) {
+            marks.add(runtime, handlers, Label::Take);
+        } else {
+            // One that is to lose it is not waited for.
+            marks.add_labels(runtime, handlers, Label::Take);
+            marks.release(runtime);
+        }
+        // Another runtime may stand for them; the round's end knows.
+        if order.shares_compatibility {
+            marks.keep_compatibility();
+        }
         let Some(node) = &mut touched.node else { return true };
         self.mark_node(node, &marks).await
     }

@@ -7,7 +7,7 @@ use super::pass::Pass;
 use crate::api::SandboxRuntime;
 use crate::runtime_class::KnownHandler;
 use cofferdam_core::name::NodeName;
-use cofferdam_core::rollout::{Decision, Fleet, Label, Phase};
+use cofferdam_core::rollout::{Decision, Fleet, Label};
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ impl Pass<'_> {
         decision: &Decision,
     ) {
         let Fleet::Nodes(views) = fleet else { return };
-        let leaving = matches!(decision.phase, Phase::Removing | Phase::Removed);
+        let leaving = runtime.metadata.deletion_timestamp.is_some();
         // The reports are in the order of the views.
         for (view, report) in views.iter().zip(&decision.nodes) {
             // The node may have a revision with other handlers than the one that is wanted.

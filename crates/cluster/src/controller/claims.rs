@@ -22,6 +22,8 @@ pub(super) struct Claims {
     rivals: BTreeMap<String, Rival>,
     /// The runtimes' own names.
     runtimes: BTreeMap<String, String>,
+    /// Who has which handler, RuntimeClass or runtime.
+    taken: BTreeMap<String, String>,
 }
 
 impl Claims {
@@ -74,12 +76,21 @@ impl Claims {
                 None => taken.extend(wants.into_iter().map(|what| (what, name.clone()))),
             }
         }
+        claims.taken = taken;
         claims
     }
 
     /// Its handlers.
     pub(super) fn handlers(&self, name: &str) -> &[KnownHandler] {
         self.handlers.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Those of its handlers that no older one has.
+    pub(super) fn undisputed(&self, name: &str) -> Vec<KnownHandler> {
+        let taken = |handler: &KnownHandler| self.taken.get(&format!("handler {}", handler.name));
+        let own =
+            self.handlers(name).iter().filter(|handler| taken(handler).is_none_or(|owner| owner == name));
+        own.cloned().collect()
     }
 
     /// Its own name on nodes; empty if nobody knows it.

@@ -3,21 +3,15 @@
 use super::pass::Pass;
 use crate::api::{SandboxRuntime, names};
 use crate::runtime_class::{self, KnownHandler};
-use cofferdam_core::rollout::{Decision, Phase};
 use k8s_openapi::api::node::v1::RuntimeClass;
-use kube::{Resource, ResourceExt};
+use kube::ResourceExt;
 use std::collections::BTreeSet;
 
 impl Pass<'_> {
     /// RuntimeClasses as they should be. Those of a runtime that goes, go first: no new sandbox starts.
-    pub(super) async fn classes(
-        &self,
-        runtime: &SandboxRuntime,
-        handlers: &[KnownHandler],
-        decision: &Decision,
-    ) {
+    pub(super) async fn classes(&self, runtime: &SandboxRuntime, handlers: &[KnownHandler]) {
         let name = runtime.name_any();
-        let leaving = matches!(decision.phase, Phase::Removing | Phase::Removed);
+        let leaving = runtime.metadata.deletion_timestamp.is_some();
         let wanted = if leaving { Vec::new() } else { runtime_class::of(&name, &runtime.spec, handlers) };
         let ours = |class: &RuntimeClass| class.labels().get(names::OWNER_LABEL) == Some(&name);
         for class in &wanted {
@@ -28,15 +22,8 @@ impl Pass<'_> {
             let present = self.snapshot.classes.iter().find(|c| c.name_any() == class_name).cloned();
             let written = match present {
                 None => self.writer.create_class(class).await,
-                Some(present) if !ours(&present) => {
-                    // Said with each new phase, not in each round.
-                    if self.told {
-                        let text =
-                            format!("the RuntimeClass {class_name} is someone else's: it is left as it is");
-                        self.event(&runtime.object_ref(&()), None, true, ("RuntimeClassTaken", &text)).await;
-                    }
-                    continue;
-                }
+                // Status says so (fault).
+                Some(present) if !ours(&present) => continue,
                 Some(present) if is_same(&present, class) => continue,
                 // The handler of a RuntimeClass cannot be changed: the next round makes it anew.
                 Some(present) if present.handler != class.handler => self.writer.delete_class(&present).await,

@@ -7,6 +7,7 @@
 //! view      objects -> what a decision depends on (pure; the decision is cofferdam_core::rollout)
 //! marks     announcements -> labels and taints of nodes (pure)
 //! forecast  what would be done, told without writing (pure; for `kubectl cofferdam plan`)
+//! fault     what of a spec cannot be carried out
 //! truth     a decision -> status and conditions (pure)
 //! write     every write to the API
 //! pass      one round over everything: view, decide, write
@@ -27,6 +28,7 @@ mod announce;
 mod cache;
 mod claims;
 mod classes;
+mod fault;
 pub(crate) mod forecast;
 mod lease;
 mod marks;

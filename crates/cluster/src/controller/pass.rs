@@ -2,13 +2,13 @@
 
 use super::cache::Snapshot;
 use super::claims::Claims;
+use super::fault::Fault;
 use super::marks::Marks;
 use super::truth;
 use super::view::View;
 use super::write::Writer;
 use crate::api::{PackageRevision, SandboxRuntime, SandboxRuntimeStatus, names};
 use crate::metrics::ControllerMetrics;
-use crate::runtime_class;
 use cofferdam_core::rollout::{Fleet, Phase, Time, decide};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder};
@@ -32,8 +32,6 @@ pub(super) struct Pass<'a> {
     pub(super) keep_compatibility: bool,
     /// SandboxRuntimes of which nothing is left but labels and taints.
     removed: Vec<Arc<SandboxRuntime>>,
-    /// The present SandboxRuntime came into another phase.
-    pub(super) told: bool,
 }
 
 /// When the next round is due, if nothing happens before.
@@ -64,7 +62,6 @@ impl<'a> Pass<'a> {
             failed: AtomicBool::new(false),
             keep_compatibility: false,
             removed: Vec::new(),
-            told: false,
         }
     }
 
@@ -122,37 +119,39 @@ impl<'a> Pass<'a> {
         let name = runtime.name_any();
         let leaving = runtime.metadata.deletion_timestamp.is_some();
         let Some(runtime) = self.guarded(runtime, leaving).await else { return false };
+        let handlers = claims.handlers(&name);
+        let begun = Instant::now();
+        let mut view = View::of(&runtime, handlers, claims.runtime(&name), &self.snapshot);
         if let (Some(rival), false) = (claims.rival(&name), leaving) {
             let status = truth::conflict(&runtime, rival, &crate::now());
             self.publish(&runtime, status).await;
-            return false;
+            // What it has on nodes already stays; what is said of it stays true.
+            view.policy.paused = true;
+            let decision = decide(&view.request(self.snapshot.moment));
+            self.announce(&runtime, &claims.undisputed(&name), &view.fleet, &decision);
+            return matches!(view.fleet, Fleet::Nodes(_) | Fleet::ConfirmedEmpty);
         }
-        let handlers = claims.handlers(&name);
-        let begun = Instant::now();
-        let view = View::of(&runtime, handlers, claims.runtime(&name), &self.snapshot);
         let decision = decide(&view.request(self.snapshot.moment));
         self.metrics.decided(begun.elapsed().as_secs_f64());
         let record = decision.remember.as_ref().unwrap_or(&view.record);
         let target = PackageRevision::of(&runtime.spec.package, &runtime.spec.skip_checks).revision;
-        let fault = runtime_class::bad_overhead(handlers);
+        let faults = self.faults(&runtime, handlers, &decision);
         let known = truth::Known {
             target: &target,
             packages: &view.packages,
             handlers,
             runtime: claims.runtime(&name),
-            fault: fault.as_deref(),
+            faults: &faults,
             sandbox_nodes: &self.snapshot.sandbox_nodes,
             now: &crate::now(),
         };
         let status = truth::status(&runtime, &decision, record, &known);
         self.metrics.nodes(&name, &status.nodes);
         // What is remembered is written before it is done: whoever reads it knows every node that may be changing.
-        if !self.publish(&runtime, status).await {
-            return false;
-        }
+        let Some(runtime) = self.publish(&runtime, status).await else { return false };
         // The API server would refuse it each time.
-        if fault.is_none() || leaving {
-            self.classes(&runtime, handlers, &decision).await;
+        if leaving || !faults.iter().any(|fault| matches!(fault, Fault::InvalidOverhead { .. })) {
+            self.classes(&runtime, handlers).await;
         }
         self.act(&runtime, claims, &view, &decision).await;
         self.announce(&runtime, handlers, &view.fleet, &decision);
@@ -180,28 +179,38 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Writes the status if it says something new, and tells of it. False: it could not be written.
-    async fn publish(&mut self, runtime: &Arc<SandboxRuntime>, status: SandboxRuntimeStatus) -> bool {
-        self.told = false;
+    /// Writes the status if it says something new, and tells of it. Gives the SandboxRuntime as it is then; none if it
+    /// could not be written.
+    async fn publish(
+        &self,
+        runtime: &Arc<SandboxRuntime>,
+        status: SandboxRuntimeStatus,
+    ) -> Option<Arc<SandboxRuntime>> {
         if runtime.status.as_ref() == Some(&status) {
-            return true;
+            return Some(Arc::clone(runtime));
         }
         let written = self.writer.status(runtime, &status).await;
-        if self.wrote("status", &runtime.name_any(), written).is_none() {
-            return false;
-        }
+        let written = self.wrote("status", &runtime.name_any(), written)?;
         self.tell(runtime, &status).await;
-        true
+        Some(Arc::new(written))
     }
 
-    /// Events for a new phase and for each node that failed.
-    async fn tell(&mut self, runtime: &SandboxRuntime, status: &SandboxRuntimeStatus) {
+    /// Events for a new phase, for what is degraded whatever the phase, and for each node that failed.
+    async fn tell(&self, runtime: &SandboxRuntime, status: &SandboxRuntimeStatus) {
         let before = runtime.status.clone().unwrap_or_default();
         let reference = runtime.object_ref(&());
         if before.phase != status.phase {
-            self.told = true;
             let bad = matches!(status.phase.as_str(), "Halted" | "Degraded" | "Conflict" | "Unknown");
             self.event(&reference, None, bad, (&status.phase, &status.message)).await;
+        }
+        let trouble = |status: &SandboxRuntimeStatus| {
+            let degraded = status.conditions.iter().find(|condition| condition.type_ == names::DEGRADED);
+            degraded.filter(|c| c.status == "True" && c.reason != status.phase).cloned()
+        };
+        if let Some(now) = trouble(status)
+            && trouble(&before).is_none_or(|then| then.reason != now.reason)
+        {
+            self.event(&reference, None, true, (&now.reason, &now.message)).await;
         }
         let known: BTreeSet<_> = before.failures.iter().map(|f| (&f.node, &f.at)).collect();
         for failure in status.failures.iter().filter(|failure| !known.contains(&(&failure.node, &failure.at)))

@@ -1,6 +1,7 @@
 //! A decision as status and conditions.
 
 use super::claims::Rival;
+use super::fault::Fault;
 use crate::api::{
     Counts, NodeFailure, PackageRevision, Revision, SandboxNode, SandboxRuntime, SandboxRuntimeStatus, names,
 };
@@ -31,7 +32,7 @@ pub(super) struct Known<'a> {
     pub(super) handlers: &'a [KnownHandler],
     pub(super) runtime: &'a str,
     /// What of the spec cannot be carried out.
-    pub(super) fault: Option<&'a str>,
+    pub(super) faults: &'a [Fault],
     pub(super) sandbox_nodes: &'a BTreeMap<String, Arc<SandboxNode>>,
     pub(super) now: &'a Time,
 }
@@ -46,7 +47,7 @@ pub(super) fn status(
     let before = runtime.status.clone().unwrap_or_default();
     let last_good = record.last_good.as_ref().map(|revision| Revision(revision.0.clone()));
     let mut message = message(runtime, decision, known);
-    if let Some(fault) = known.fault {
+    for fault in known.faults {
         message = format!("{message}; {fault}");
     }
     let last_good = match last_good.and_then(|revision| known.packages.get(&revision).cloned()) {
@@ -69,9 +70,10 @@ pub(super) fn status(
     for verdict in conditions(decision, &status, &message) {
         set(&mut status, verdict, known.now);
     }
-    if let Some(fault) = known.fault {
-        let (kind, reason) = (names::DEGRADED, "InvalidOverhead".to_owned());
-        set(&mut status, Verdict { kind, status: "True", reason, message: fault.to_owned() }, known.now);
+    let trouble = known.faults.first().map(|fault| (fault.reason(), fault.to_string()));
+    if let Some((reason, message)) = trouble.or_else(|| ailing(decision)) {
+        let (kind, reason) = (names::DEGRADED, reason.to_owned());
+        set(&mut status, Verdict { kind, status: "True", reason, message }, known.now);
     }
     status
 }
@@ -137,6 +139,11 @@ fn message(runtime: &SandboxRuntime, decision: &Decision, known: &Known<'_>) -> 
             format!("proven on {} of {}{}", counts.updated, nodes(counts.matched), obstacle())
         }
         Phase::Complete => format!("proven on {}", nodes(counts.matched)),
+        Phase::Paused if runtime.metadata.deletion_timestamp.is_some() => format!(
+            "paused: it stays on {} until then; next: kubectl cofferdam resume {}",
+            nodes(counts.leaving),
+            runtime.name_any()
+        ),
         Phase::Paused => format!("paused; proven on {} of {}", counts.updated, nodes(counts.matched)),
         Phase::Degraded { failed } => format!(
             "proven on {} of {}; failed on {}",
@@ -155,6 +162,18 @@ fn message(runtime: &SandboxRuntime, decision: &Decision, known: &Known<'_>) -> 
         },
         Phase::Removed => "removed from every node".to_owned(),
     }
+}
+
+/// A node on which what was installed works no more, or cannot be proven, whatever the rollout does meanwhile.
+fn ailing(decision: &Decision) -> Option<(&'static str, String)> {
+    if matches!(decision.phase, Phase::Unknown { .. } | Phase::Halted { .. } | Phase::Degraded { .. }) {
+        return None;
+    }
+    decision.nodes.iter().find_map(|node| {
+        let reason = node.reason.as_ref()?;
+        matches!(reason, Reason::Drifted { .. } | Reason::Unproven { .. })
+            .then(|| (reason.as_str(), format!("{}: {reason}", node.name)))
+    })
 }
 
 /// The first node that is not done, and why.

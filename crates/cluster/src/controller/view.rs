@@ -16,6 +16,7 @@ use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time as ApiTime;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -154,8 +155,14 @@ fn fleet(runtime: &SandboxRuntime, handlers: &[KnownHandler], own_name: &str, sn
 /// What a node has that its SandboxNode tells nothing. One that is older than the SandboxRuntime would tell; one that was
 /// made later may have taken the place of another, and only the agent knows.
 fn remains(runtime: &SandboxRuntime, own_name: &str, own: Option<&SandboxNode>) -> Remains {
-    let Some(own) = own else { return Remains::Unheard };
+    let Some(own) = own else {
+        return if was_assigned(runtime) { Remains::Unheard } else { Remains::Nothing };
+    };
     if own.creation_timestamp().map(|time| time.0) < runtime.creation_timestamp().map(|time| time.0) {
+        return Remains::Nothing;
+    }
+    // Before anything was assigned to anybody, what is there is somebody else's.
+    if !was_assigned(runtime) {
         return Remains::Nothing;
     }
     let name = runtime.name_any();
@@ -166,18 +173,15 @@ fn remains(runtime: &SandboxRuntime, own_name: &str, own: Option<&SandboxNode>) 
         None => Remains::Unheard,
         // Its agent answers to what an earlier SandboxNode said, or could not look at its host yet.
         Some(status) if told(status) || status.engine.is_none() => Remains::Unheard,
-        // Before anything was assigned, it was somebody else who installed it.
-        Some(status) if was_assigned(runtime) && status.unmanaged.iter().any(|name| name == own_name) => {
-            Remains::Found
-        }
+        Some(status) if status.unmanaged.iter().any(|name| name == own_name) => Remains::Found,
         Some(_) => Remains::Nothing,
     }
 }
 
-/// Whether any node was ever told to have it.
+/// Whether any node was ever told to have it; yes, if the record cannot be read.
 fn was_assigned(runtime: &SandboxRuntime) -> bool {
     let record = runtime.status.as_ref().and_then(|status| status.record.as_ref());
-    record.and_then(|record| record.get("sequence")?.as_u64()).is_some_and(|sequence| sequence > 0)
+    record.is_some_and(|record| record.get("sequence").and_then(Value::as_u64).is_none_or(|n| n > 0))
 }
 
 fn is_tainted(runtime: &SandboxRuntime, node: &Node) -> bool {

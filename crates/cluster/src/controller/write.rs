@@ -30,7 +30,7 @@ impl Writer {
         &self,
         runtime: &SandboxRuntime,
         status: &SandboxRuntimeStatus,
-    ) -> kube::Result<()> {
+    ) -> kube::Result<SandboxRuntime> {
         let api: Api<SandboxRuntime> = Api::all(self.client.clone());
         let mut value = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
         if let Some(fields) = value.as_object_mut() {
@@ -48,7 +48,7 @@ impl Writer {
             "metadata": { "resourceVersion": runtime.resource_version() },
             "status": value,
         });
-        api.patch_status(&runtime.name_any(), &Self::params(), &Patch::Merge(patch)).await.map(|_| ())
+        api.patch_status(&runtime.name_any(), &Self::params(), &Patch::Merge(patch)).await
     }
 
     /// Sets the finalizers of a SandboxRuntime.

@@ -27,11 +27,7 @@ pub fn explain(
     let silent = is_silent(status.heartbeat.as_ref(), limit.into(), now);
     match own {
         None => {
-            let why = if runtimes.iter().any(|runtime| selects(runtime, node) != Some(false)) {
-                "the controller has not made one (is it running? kubectl -n cofferdam-system get pods)"
-            } else {
-                "no SandboxRuntime selects it"
-            };
+            let why = "the controller has not made one (is it running? kubectl -n cofferdam-system get pods)";
             let _ = writeln!(text, "{name}: has no SandboxNode: {why}");
         }
         Some(own) => head(&mut text, name, node, own, &status, silent, now),

@@ -98,8 +98,7 @@ pub fn nodes(nodes: &[SandboxNode], only: Option<&str>, now: &Time) -> String {
     if table.is_empty() {
         return match only {
             Some(name) => format!("no node has or should have {name}\n"),
-            None => "no SandboxNodes: the controller makes one for each node that a SandboxRuntime selects\n"
-                .to_owned(),
+            None => "no SandboxNodes: the controller makes one for each node\n".to_owned(),
         };
     }
     table.to_string()

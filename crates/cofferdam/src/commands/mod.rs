@@ -40,7 +40,7 @@ use std::process::ExitCode;
 /// Carries a job out: here on an offline tree, by the worker on a live machine.
 fn carry_out(wish: Wish, options: Options, survey: SurveyOptions, node: &NodeArgs) -> Result<ExitCode> {
     let asker = history::asker(Through::Command);
-    run_job(&Job { wish, survey, options, asker }, node)
+    run_job(&Job { wish, survey, options, asker, errand: None }, node)
 }
 
 fn run_job(job: &Job, node: &NodeArgs) -> Result<ExitCode> {

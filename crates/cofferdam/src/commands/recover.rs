@@ -26,6 +26,7 @@ pub(crate) fn run(args: &RecoverArgs) -> Result<ExitCode> {
         survey: node.survey(),
         options: Options::default(),
         asker: history::asker(if args.boot { Through::Boot } else { Through::Command }),
+        errand: None,
     };
     if args.boot { at_boot(&node, &root, &job) } else { run_job(&job, &node) }
 }

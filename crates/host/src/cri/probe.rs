@@ -130,7 +130,9 @@ fn try_once(
     };
     let mut times = ProbeTimes::default();
     let result = start(cri, handler, image, &pod, deadline, &mut times);
-    let taken = result.is_err() && has_kubelet && is_taken(cri, &pod);
+    // A sandbox that never came up was not taken away: a kubelet looks at those that are ready.
+    let came_up = matches!(&result, Err((step, _)) if *step != ProbeStep::RunPodSandbox);
+    let taken = came_up && has_kubelet && is_taken(cri, &pod);
     let started = Instant::now();
     let left = remove_pod(cri, &pod);
     times.cleanup_ms = millis(started);

@@ -5,6 +5,7 @@
 //! open     a source to a package: what is elsewhere is fetched first
 //! read     a folder to a package
 //! base     the files of another runtime that a package needs
+//! share    what installed trees hold already
 //! tarball  an archive to a folder
 //! stage    a package to a tree, as it will be installed
 //! layers   which files go into which layer
@@ -16,11 +17,13 @@ mod layers;
 mod open;
 mod pack;
 mod read;
+mod share;
 mod source;
 mod stage;
 mod tarball;
 
 pub use open::{Room, TemporaryRoom};
+pub(crate) use share::Shared;
 pub use source::{Access, Place, Remote, Source};
 
 use crate::error::HostError;

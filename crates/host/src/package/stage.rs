@@ -1,6 +1,7 @@
 //! A package to a tree, as it will be installed.
 
 use super::read::kinds;
+use super::share::{Content, Shared};
 use super::{Item, MANIFEST, Manifest, Original, PackageDir, invalid};
 use crate::archive::Measuring;
 use crate::error::{HostError, Result};
@@ -22,16 +23,17 @@ const CHUNK: usize = 1 << 20;
 const MOST_TEXT: u64 = 4 << 20;
 
 impl PackageDir {
-    /// Copies it to `staging`, as it will be at `tree`, durably. `progress` gets the bytes copied so far. Returns the
-    /// digest of the manifest that is written with it.
+    /// Copies it to `staging`, as it will be at `tree`, durably. What `shared` has is not copied. `progress` gets the
+    /// bytes that are there so far. Returns the digest of the manifest that is written with it.
     ///
     /// # Errors
     /// If a file changed since it was read, or cannot be written.
-    pub fn stage(
+    pub(crate) fn stage(
         &self,
         root: &HostRoot,
         staging: &HostPath,
         tree: &HostPath,
+        shared: &Shared<'_>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Digest> {
         root.make_folder(staging, 0o755)?;
@@ -44,7 +46,11 @@ impl PackageDir {
             match item {
                 Item::Folder => root.make_folder(&target, 0o755)?,
                 Item::Link { target: to } => root.make_link(&target, to)?,
-                Item::File { size, .. } if self.is_moved(root, path, &target)? => {
+                Item::File { size, digest, executable }
+                    if self.relocate(path).is_none()
+                        && (shared.put(Content { digest: *digest, executable: *executable }, &target)?
+                            || self.is_moved(root, path, &target)?) =>
+                {
                     copied += *size;
                     progress(copied);
                 }
@@ -64,7 +70,10 @@ impl PackageDir {
                         let original = Original { size: *size, digest: *digest };
                         *size = text.len() as u64;
                         *digest = Digest::of(text.as_bytes());
-                        create(root, &target, &mut text.as_bytes(), mode, &mut told)?;
+                        // One that was relocated is like the one that was relocated before.
+                        if !shared.put(Content { digest: *digest, executable: *executable }, &target)? {
+                            create(root, &target, &mut text.as_bytes(), mode, &mut told)?;
+                        }
                         if *digest != original.digest || self.is_lent(path) {
                             relocated.insert(path.clone(), original);
                         }
@@ -90,7 +99,7 @@ impl PackageDir {
     /// Moves a file of ours to its place, if it is on the same file system and needs no change. Nobody could write to it
     /// since it was read.
     fn is_moved(&self, root: &HostRoot, path: &PackagePath, target: &HostPath) -> Result<bool> {
-        if !self.movable || self.moves(path) || self.is_lent(path) || self.added.contains_key(path) {
+        if !self.movable || self.is_lent(path) || self.added.contains_key(path) {
             return Ok(false);
         }
         let (parent, name) = root.parent_of(target)?;

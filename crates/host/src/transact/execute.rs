@@ -4,7 +4,7 @@ use super::{Candidate, EngineControl, Expectation, Host, generation, recover, st
 use crate::error::{HostError, Result};
 use crate::event::{Ending, Event, Outcome, Stopwatch};
 use crate::fault::{self, Side};
-use crate::package::PackageDir;
+use crate::package::{PackageDir, Shared};
 use crate::store::Store;
 use crate::survey::Survey;
 use cofferdam_core::class::Class;
@@ -169,7 +169,8 @@ impl Run<'_, '_> {
         }
         let total = package.package.bytes;
         let sink = &mut *self.host.sink;
-        let staged = package.stage(self.host.root, &staging(self.journal)?, tree, &mut |bytes| {
+        let shared = Shared::of(self.host.root, self.store.ledger()?.as_ref())?;
+        let staged = package.stage(self.host.root, &staging(self.journal)?, tree, &shared, &mut |bytes| {
             sink.take(Event::Staged { bytes, total });
         })?;
         self.manifest = Some(staged);

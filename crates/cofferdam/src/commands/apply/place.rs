@@ -89,7 +89,7 @@ impl<'a> Place<'a> {
                         return Ok(Some(Outcome::new(Ending::Unchanged, generation, message)));
                     }
                 }
-                outcome_of(&Job { wish, survey, options, asker }, &args.node).map(Some)
+                outcome_of(&Job { wish, survey, options, asker, errand: None }, &args.node).map(Some)
             }
             Self::Host(args, outpost) => {
                 let mut progress = show::Progress::new(args.node.json);
@@ -100,7 +100,7 @@ impl<'a> Place<'a> {
                     }
                     progress.take(event);
                 };
-                let job = Job { wish, survey, options, asker };
+                let job = Job { wish, survey, options, asker, errand: None };
                 let deadline = Instant::now() + BUSY_LIMIT;
                 let outcome = loop {
                     // Another pod's change, or one that this pod began before it was started again.

@@ -30,7 +30,7 @@ const CONTROLLER: &str = "cofferdam-controller";
 const METRICS: &str = "127.0.0.1:19465";
 
 /// How long a simulated change of a node takes.
-const WORK: Duration = Duration::from_secs(2);
+const WORK: Duration = Duration::from_secs(8);
 
 /// The agents' heartbeat: the default.
 const HEARTBEAT: Duration = Duration::from_secs(300);
