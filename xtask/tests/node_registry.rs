@@ -40,10 +40,10 @@ fn a_runtime_is_pushed_installed_and_removed() {
     // Neither the authority nor the account is known by itself.
     let source = RUNTIME.source();
     let folder = source.strip_prefix("dir:").unwrap();
-    let (code, outcome) = run(&node, &["pack", folder, "--push", &tag], &[]);
+    let (code, outcome) = run(&node, &["pack", folder, "--push", "--tag", &tag], &[]);
     assert_eq!(code, 2, "{outcome:#?}");
     assert!(outcome.message.contains("not trusted"), "{outcome:#?}");
-    let pushed = node.cofferdam(&[&["pack", folder, "--push", &tag][..], &ACCESS].concat()).unwrap();
+    let pushed = node.cofferdam(&[&["pack", folder, "--push", "--tag", &tag][..], &ACCESS].concat()).unwrap();
     assert_eq!(pushed.code(), 0, "{:#?}", pushed.output);
     let pushed: Value = pushed.parse().unwrap();
     let pinned = pushed["source"].as_str().unwrap().to_owned();

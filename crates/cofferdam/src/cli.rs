@@ -18,6 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use cofferdam_core::doctor::Skip;
 use cofferdam_core::name::RuntimeName;
 use cofferdam_core::reference::Reference;
+use cofferdam_host::error::{HostError, Result};
 use cofferdam_host::package::{Place, Source};
 use cofferdam_host::survey::SurveyOptions;
 use std::net::SocketAddr;
@@ -232,7 +233,7 @@ pub(crate) struct DoctorArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
-    /// The package: dir:PATH, oci:REFERENCE (in a registry) or layout:PATH (an image in a folder)
+    /// The package: dir:PATH, tar:FILE, layout:PATH (an image here) or oci:REFERENCE (in a registry)
     #[arg(value_name = "SOURCE", value_parser = source)]
     pub(crate) source: PlaceArg,
     #[command(flatten)]
@@ -260,28 +261,42 @@ pub(crate) struct DescribedArgs {
     /// The package's version, for a preset, if the package has no file VERSION
     #[arg(long, value_name = "VERSION", requires = "preset")]
     pub(crate) runtime_version: Option<String>,
+    /// A runtime.toml to use for a package without one (docs/descriptor.md)
+    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    pub(crate) descriptor: Option<PathBuf>,
 }
 
 impl DescribedArgs {
     /// The package at `place`.
-    pub(crate) fn source(&self, place: Place) -> Source {
-        Source { preset: self.preset.clone(), version: self.runtime_version.clone(), ..Source::plain(place) }
+    pub(crate) fn source(&self, place: Place) -> Result<Source> {
+        let descriptor = match &self.descriptor {
+            Some(path) => Some(
+                std::fs::read_to_string(path)
+                    .map_err(|error| HostError::std_io("read", path.display(), error))?,
+            ),
+            None => None,
+        };
+        let (preset, version) = (self.preset.clone(), self.runtime_version.clone());
+        Ok(Source { place, preset, version, descriptor })
     }
 }
 
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("where").required(true).multiple(true).args(["push", "out"]))]
 pub(crate) struct PackArgs {
-    /// The folder that holds the package
-    #[arg(value_name = "DIR")]
-    pub(crate) folder: PathBuf,
+    /// The package: dir:PATH, tar:FILE, layout:PATH or oci:REFERENCE
+    #[arg(value_name = "SOURCE", value_parser = source)]
+    pub(crate) source: PlaceArg,
     #[command(flatten)]
     pub(crate) described: DescribedArgs,
-    /// Write the image to a registry: oci:REFERENCE
-    #[arg(long, value_name = "REFERENCE", value_parser = image)]
-    pub(crate) push: Option<Reference>,
+    /// The image's reference, e.g. registry.example.com/kata:3.26
+    #[arg(short, long, value_name = "REFERENCE", value_parser = image)]
+    pub(crate) tag: Option<Reference>,
+    /// Write the image to the registry that --tag names
+    #[arg(long, requires = "tag")]
+    pub(crate) push: bool,
     /// Write the image to a new folder, in the OCI layout
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) access: AccessArgs,

@@ -168,7 +168,7 @@ fn catalog() {
     let json = plain(&bench, &["catalog", "--json"]).expect(0).json();
     let names: Vec<_> =
         json.as_array().unwrap().iter().map(|entry| entry["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["gvisor", "gvisor-oci", "crun"]);
+    assert_eq!(names, ["gvisor", "gvisor-oci", "kata", "crun"]);
     golden(&bench, "catalog-show-json", &plain(&bench, &["catalog", "show", "crun", "--json"]));
 }
 

@@ -20,6 +20,7 @@ pub const VERSION_FILE: &str = "VERSION";
 pub const ALL: &[Preset] = &[
     preset("gvisor", include_str!("../presets/gvisor.toml"), &[GVISOR_CONFIG]),
     preset("gvisor-oci", include_str!("../presets/gvisor-oci.toml"), &[RUNSC_POD]),
+    preset("kata", include_str!("../presets/kata.toml"), &[]),
     preset("crun", include_str!("../presets/crun.toml"), &[]),
 ];
 

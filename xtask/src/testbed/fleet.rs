@@ -167,7 +167,7 @@ impl Fleet {
         let (auth, ca) = (self.file("login.json"), self.file("ca.pem"));
         host::write(&ca, self.registry.ca_pem().unwrap_or_default(), 0o644)?;
         let output = Command::new(&self.binary)
-            .args(["pack", "--push", &format!("oci:{reference}"), "--json"])
+            .args(["pack", "--tag", &reference, "--push", "--json"])
             .arg("--auth-file")
             .arg(&auth)
             .arg("--ca-file")

@@ -32,8 +32,9 @@ fn pull_secret(folder: &Path, name: &str) -> Result<String> {
 #[must_use]
 pub fn advice(form: Form, class: Class) -> Option<&'static str> {
     (form == Form::KataManager && class == Class::Invalid).then_some(
-        "k8s-kata-manager's artifacts hold a guest kernel, an image and a configuration, but not the Kata that runs them. Put \
-         them into one folder with a Kata release and a runtime.toml, push that with `cofferdam pack DIR --push \
-         oci:REFERENCE`, and write its reference as `url`: docs/moving.md shows each step",
+        "k8s-kata-manager's artifacts hold a guest kernel, an image and a configuration, but not the Kata that runs them. \
+         Install Kata, and say in a descriptor with `[base]` how the artifact goes with it; or put both into one folder with a \
+         runtime.toml, push that with `cofferdam pack DIR -t REFERENCE --push`, and write its reference as `url`: \
+         docs/moving.md shows each step",
     )
 }

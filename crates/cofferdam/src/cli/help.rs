@@ -138,13 +138,15 @@ Examples:
 
 pub(super) const PACK: &str = "\
 Examples:
-  cofferdam pack ./kata --push oci:registry.example.com/kata:3.26 --auth-file push.json
+  cofferdam pack ./kata -t registry.example.com/kata:3.26 --push --auth-file push.json
                                             for cofferdam install oci:registry.example.com/kata:3.26
-  cofferdam pack ./gvisor --preset gvisor-oci --runtime-version 1.2 --out ./image
+  cofferdam pack kata-static-3.26.0-amd64.tar.zst --preset kata -t registry.example.com/kata:3.26 --push
+                                            a release as upstream publishes it
+  cofferdam pack ./gvisor --preset gvisor-oci --runtime-version 1.2 -o ./image
                                             the image describes itself: the preset is needed no more
   cofferdam install layout:./image          from the folder
 
-The same package gives the same digest. docs/registries.md says what is in the image.";
+The same package gives the same digest. docs/package-format.md says what is in the image.";
 
 pub(super) const SUPPORT_BUNDLE: &str = "\
 Examples:

@@ -7,7 +7,7 @@ use cofferdam_host::error::{HostError, Result};
 use cofferdam_host::net::Proxies;
 use cofferdam_host::package::{Access, Place, Remote};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A package's place, as it is written.
@@ -15,40 +15,65 @@ use std::time::Duration;
 pub(crate) enum PlaceArg {
     Dir(PathBuf),
     Layout(PathBuf),
+    Tar(PathBuf),
     Oci(Reference),
 }
+
+const SOURCES: &str = "a source is dir:PATH (a folder that holds the package), tar:FILE (an archive of one), layout:PATH (an \
+                       image in a folder or an archive) or oci:REFERENCE (one in a registry)";
 
 impl PlaceArg {
     /// The place that `text` names, if it names one and not a preset.
     pub(crate) fn find(text: &str) -> Result<Option<Self>> {
-        if !text.contains(':') {
+        if !text.contains([':', '/']) {
             return Ok(None);
         }
         source(text).map(Some).map_err(|error| HostError::new(Class::Invalid, error))
     }
 }
 
-/// A package's place.
+/// A package's place. What kind of place it is stands before it, or is told by what is there.
 pub(super) fn source(text: &str) -> std::result::Result<PlaceArg, String> {
     match text.split_once(':') {
-        Some(("dir", path)) if !path.is_empty() => Ok(PlaceArg::Dir(path.into())),
-        Some(("layout", path)) if !path.is_empty() => Ok(PlaceArg::Layout(path.into())),
+        Some(("dir" | "tar" | "layout" | "oci", "")) => Err(SOURCES.to_owned()),
+        Some(("dir", path)) => Ok(PlaceArg::Dir(path.into())),
+        Some(("tar", path)) => Ok(PlaceArg::Tar(path.into())),
+        Some(("layout", path)) => Ok(PlaceArg::Layout(path.into())),
         Some(("oci", reference)) => {
             Reference::new(reference).map(PlaceArg::Oci).map_err(|error| error.to_string())
         }
-        _ => Err("a source is dir:PATH (a folder that holds the package), oci:REFERENCE (an image in a \
-                  registry) or layout:PATH (one in a folder)"
-            .to_owned()),
+        _ => told_by_what_is_there(text),
     }
 }
 
-/// An image in a registry.
-pub(super) fn image(text: &str) -> std::result::Result<Reference, String> {
-    match source(text) {
-        Ok(PlaceArg::Oci(reference)) => Ok(reference),
-        Ok(_) => Err("an image in a registry is oci:REFERENCE".to_owned()),
-        Err(error) => Err(error),
+fn told_by_what_is_there(text: &str) -> std::result::Result<PlaceArg, String> {
+    let path = Path::new(text);
+    let is_path = text.starts_with(['/', '.']);
+    // A name alone may be anything; what names a registry is a reference.
+    let registry = text.split_once('/').map(|(host, _)| host);
+    let names_one = registry.is_some_and(|host| host == "localhost" || host.contains(['.', ':']));
+    let reference = Reference::new(text).ok().filter(|_| names_one && !is_path);
+    match (path.exists(), reference) {
+        (true, Some(_)) => Err(format!(
+            "`{text}` is here, and would be an image's reference, too: write ./{text} or oci:{text}"
+        )),
+        (true, None) => match Place::of_path(path).map_err(|error| error.chain())? {
+            Place::Tar(file) => Ok(PlaceArg::Tar(file)),
+            Place::Layout(path) => Ok(PlaceArg::Layout(path)),
+            Place::Dir(folder) => Ok(PlaceArg::Dir(folder)),
+            Place::Oci(remote) => Ok(PlaceArg::Oci(remote.reference)),
+        },
+        (false, Some(reference)) => Ok(PlaceArg::Oci(reference)),
+        (false, None) if is_path => Err(format!("there is no file or folder `{text}`; {SOURCES}")),
+        (false, None) => Err(format!(
+            "`{text}` is neither a file or folder here nor a reference with a registry's name (HOST/PATH); {SOURCES}"
+        )),
     }
+}
+
+/// An image in a registry, with `oci:` before it or without.
+pub(super) fn image(text: &str) -> std::result::Result<Reference, String> {
+    Reference::new(text.strip_prefix("oci:").unwrap_or(text)).map_err(|error| error.to_string())
 }
 
 /// How a registry is reached.
@@ -83,7 +108,8 @@ impl AccessArgs {
         };
         match place {
             PlaceArg::Dir(folder) => Ok(Place::Dir(absolute(folder)?)),
-            PlaceArg::Layout(folder) => Ok(Place::Layout(absolute(folder)?)),
+            PlaceArg::Layout(path) => Ok(Place::Layout(absolute(path)?)),
+            PlaceArg::Tar(file) => Ok(Place::Tar(absolute(file)?)),
             PlaceArg::Oci(reference) => Ok(Place::Oci(self.remote(reference.clone())?)),
         }
     }

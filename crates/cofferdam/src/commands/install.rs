@@ -28,7 +28,7 @@ pub(crate) fn upgrade(args: &InstallArgs) -> Result<ExitCode> {
 
 fn install(args: &InstallArgs, expect: Expect, dry_run: bool) -> Result<ExitCode> {
     args.node.require_root()?;
-    let source = args.described.source(args.access.place(&args.source)?);
+    let source = args.described.source(args.access.place(&args.source)?)?;
     let source = Source { policy: args.trust.policy()?, ..source };
     let options = Options { skip_rehearsal: args.skip_rehearsal, force: false };
     let wish = Wish::Install { source: source.clone(), expect };

@@ -3,6 +3,7 @@
 use crate::cli::PackArgs;
 use crate::show;
 use cofferdam_core::name::Digest;
+use cofferdam_core::reference::Reference;
 use cofferdam_host::error::Result;
 use cofferdam_host::package::{Place, TemporaryRoom};
 use cofferdam_host::registry::{self, Registry};
@@ -25,14 +26,18 @@ struct Packed {
 
 pub(crate) fn run(args: &PackArgs) -> Result<ExitCode> {
     let room = TemporaryRoom::default();
-    let package = room.open(&args.described.source(Place::Dir(args.folder.clone())), None, &mut |_, _| {})?;
+    // Credentials that cannot be read are told of before anything is packed.
+    let remote = match &args.tag {
+        Some(reference) if args.push => Some(args.access.remote(reference.clone())?),
+        _ => None,
+    };
+    let source = args.described.source(args.access.place(&args.source)?)?;
+    let package = room.open(&source, None, &mut |_, _| {})?;
     let folder = match &args.out {
         Some(folder) => folder.clone(),
         None => room.path()?.join("image"),
     };
-    // Credentials that cannot be read are told of before anything is packed.
-    let remote = args.push.clone().map(|reference| args.access.remote(reference)).transpose()?;
-    let layout = package.pack(&folder)?;
+    let layout = package.pack(&folder, args.tag.as_ref().and_then(Reference::tag))?;
     let digest = match &remote {
         Some(remote) => registry::push(&layout, &Registry::to_push(remote)?)?,
         None => layout.digest(),

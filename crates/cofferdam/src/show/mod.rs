@@ -129,6 +129,8 @@ struct PlanView<'a> {
     kept: &'a [cofferdam_core::plan::Kept],
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     overridden: &'a [Overridden],
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    findings: &'a [cofferdam_core::descriptor::Finding],
 }
 
 /// What a plan would do, and the checks that were overridden for it.
@@ -143,6 +145,7 @@ pub(crate) fn plan(plan: &Plan, overridden: &[Overridden], as_json: bool) -> Res
             bytes: plan.bytes,
             kept: &plan.kept,
             overridden,
+            findings: &plan.findings,
         });
     }
     plan.kept.iter().for_each(|kept| line(&kept.to_string()));
@@ -162,6 +165,7 @@ pub(crate) fn plan(plan: &Plan, overridden: &[Overridden], as_json: bool) -> Res
     let restarts = if restarts.is_empty() { "nothing".to_owned() } else { restarts.join(", ") };
     line(&format!("\nwrites {}, restarts {restarts}", indicatif::HumanBytes(plan.bytes)));
     overridden.iter().for_each(say_overridden);
+    plan.findings.iter().for_each(|finding| note(&finding.to_string()));
     Ok(ExitCode::SUCCESS)
 }
 

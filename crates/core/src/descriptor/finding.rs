@@ -46,6 +46,8 @@ pub enum FindingKind {
     NotAFile,
     /// A pattern that selects no file.
     NoMatch,
+    /// A value of which nobody knows whether it names a file of the package. Not an error: it stays as it is.
+    UnknownPath,
 }
 
 /// A place in a text, for people and for editors.

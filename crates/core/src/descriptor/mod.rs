@@ -5,7 +5,7 @@
 //! overrides    its [handler.engine.*] tables
 //! files        Descriptor + the package's paths -> findings
 //! pattern      which files `[relocate]` selects
-//! relocation   absolute paths in them -> the installed tree
+//! relocation   absolute paths in them -> the installed tree; what is not understood is reported
 //! finding      what is wrong, where, what to do; how a terminal shows it
 //! requirement  what `requires` may name
 //! reader       typed access to a parsed document that turns every surprise into a finding
@@ -26,7 +26,7 @@ pub use files::{FileKind, PackageFiles, check_files};
 pub use finding::{Finding, FindingKind, Findings, Place};
 pub use parse::parse;
 pub(crate) use parse::{VersionSource, parse_with, schema, syntax};
-pub use relocation::relocate;
+pub use relocation::Relocated;
 pub use requirement::Requirement;
 
 use crate::name::{HandlerName, HostPath, PackagePath, RuntimeName, Version};
@@ -46,6 +46,9 @@ pub struct Descriptor {
     pub base: Option<RuntimeName>,
     /// Files whose absolute paths follow the installation.
     pub relocate: Option<Relocate>,
+    /// Where the package's top is: the first of these folders that is there, else where the package was found.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefix: Vec<PackagePath>,
 }
 
 /// One configuration of a runtime, under the name by which an engine knows it.
@@ -105,11 +108,20 @@ pub struct ContainerdOverrides {
     pub options: BTreeMap<String, crate::engine::Value>,
 }
 
-/// `[relocate]`: in `files`, text that begins with `from` is made to begin with the installed tree.
+/// `[relocate]`: in the TOML files `files`, paths beneath `from` follow the installation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Relocate {
     /// Patterns of package paths; `*` stands for any run of characters but `/`.
     pub files: Vec<String>,
     /// The absolute path for which the package was built.
     pub from: HostPath,
+    /// Patterns of further keys that name files of the package, with dots between a key's parts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+    /// Keys whose values stay, whatever they hold.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keep: Vec<String>,
+    /// Keys that name files of the package by their path or, if there is none there, one at its top by the last component.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub by_name: Vec<String>,
 }

@@ -14,7 +14,7 @@ const SCHEMA: i64 = 1;
 /// A descriptor is written by hand and read whole.
 const MAX_BYTES: usize = 1 << 20;
 
-const TOP: &[&str] = &["schema", "name", "version", "handler", "base", "relocate"];
+const TOP: &[&str] = &["schema", "name", "version", "prefix", "handler", "base", "relocate"];
 const HANDLER: &[&str] = &[
     "name",
     "shim",
@@ -30,7 +30,7 @@ const HANDLER: &[&str] = &[
 ];
 const OVERHEAD: &[&str] = &["cpu", "memory"];
 const BASE: &[&str] = &["runtime"];
-const RELOCATE: &[&str] = &["files", "from"];
+const RELOCATE: &[&str] = &["files", "from", "keys", "keep", "by-name"];
 
 /// Where a descriptor's version comes from.
 pub(crate) enum VersionSource<'a> {
@@ -114,7 +114,19 @@ fn descriptor(reader: &mut Reader<'_>, top: &Section<'_>, version: &VersionSourc
     let handlers = handlers(reader, top);
     let base = base(reader, top, name.as_ref());
     let relocate = relocate(reader, top);
-    Some(Descriptor { name: name?, version: version?, handlers, base, relocate })
+    let prefix = prefix(reader, top);
+    Some(Descriptor { name: name?, version: version?, handlers, base, relocate, prefix })
+}
+
+fn prefix(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<PackagePath> {
+    let mut found = Vec::new();
+    for Spanned { value, span } in reader.texts(top, "prefix") {
+        match PackagePath::new(value) {
+            Ok(path) => found.push(path),
+            Err(error) => reader.bad_name(&span, "prefix", &error),
+        }
+    }
+    found
 }
 
 pub(crate) fn schema(reader: &mut Reader<'_>, top: &Section<'_>) -> Option<()> {
@@ -182,7 +194,7 @@ fn handler_name(reader: &mut Reader<'_>, section: &Section<'_>) -> Option<Handle
 /// None only if there is a finding.
 fn handler(reader: &mut Reader<'_>, section: &Section<'_>, name: Option<HandlerName>) -> Option<Handler> {
     reader.only(section, HANDLER, |key| match key {
-        "files" | "from" => Some(format!("`{key}` belongs in `[relocate]`")),
+        "files" | "from" | "keys" | "keep" | "by-name" => Some(format!("`{key}` belongs in `[relocate]`")),
         "runtime-type" | "config-type-url" | "entry" | "options" => {
             Some(format!("`{key}` belongs in `[handler.engine.containerd]`"))
         }
@@ -332,5 +344,7 @@ fn relocate(reader: &mut Reader<'_>, top: &Section<'_>) -> Option<Relocate> {
             reader.report(FindingKind::NotSupported, &file.span, &message, hint);
         }
     }
-    Some(Relocate { files: owned(files), from: from? })
+    let mut keys = |name| owned(reader.texts(&table, name));
+    let (keys, keep, by_name) = (keys("keys"), keys("keep"), keys("by-name"));
+    Some(Relocate { files: owned(files), from: from?, keys, keep, by_name })
 }

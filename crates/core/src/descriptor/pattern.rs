@@ -25,7 +25,7 @@ pub(super) fn matches(pattern: &str, path: &str) -> bool {
 
 /// One component: the text before the first `*`, what lies between the stars from left to right, the text after the
 /// last. Taking each piece at its first occurrence is enough, so the time is that of a search.
-fn component(pattern: &str, part: &str) -> bool {
+pub(super) fn component(pattern: &str, part: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == part };
     let Some(part) = part.strip_prefix(head) else { return false };
     let (middle, tail) = rest.rsplit_once('*').unwrap_or(("", rest));

@@ -53,10 +53,13 @@ fn draft(world: &World<'_>, package: &Package, expect: Expect, rehearse: bool) -
     if expect == Expect::Installed && present.is_none() {
         return Err(PlanError::NotInstalled(name.clone()));
     }
-    if let Some(base) = descriptor.base.as_ref().filter(|base| !before.runtimes.contains_key(*base)) {
+    let installed = installed(&before, package)?;
+    // The base's files are in a tree that is there, so that it needs the base no more.
+    let is_there = before.trees().any(|(_, known)| known.tree == installed.tree);
+    let base = descriptor.base.as_ref().filter(|base| !is_there && !before.runtimes.contains_key(*base));
+    if let Some(base) = base {
         return Err(PlanError::BaseMissing { name: name.clone(), base: base.clone() });
     }
-    let installed = installed(&before, package)?;
     let change = match present {
         Some(old) if old.tree != installed.tree => {
             Change::Upgrade { name: name.clone(), from: old.version.clone(), to: installed.version.clone() }

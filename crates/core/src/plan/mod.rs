@@ -24,7 +24,7 @@ pub use rollback::rollback;
 pub use units::{RECOVER_UNIT, WORKER_UNIT};
 pub use users::{User, tree_users, users_of};
 
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, Finding};
 use crate::doctor::Fitness;
 pub use crate::engine::Overwrite;
 use crate::name::{Digest, HostPath};
@@ -101,6 +101,8 @@ pub struct Package {
     pub image: Option<Digest>,
     /// What the policy had verified of it. None: there is no policy.
     pub verified: Option<Verified>,
+    /// What is worth knowing about its files, and no error.
+    pub findings: Vec<Finding>,
 }
 
 /// The bytes of a file that a plan writes.
@@ -138,13 +140,16 @@ pub struct Plan {
     pub bytes: u64,
     /// Trees of earlier versions that stay, and why: those of the runtime that changes, or all at a collection.
     pub kept: Vec<Kept>,
+    /// What is worth knowing about the package's files.
+    pub findings: Vec<Finding>,
 }
 
 impl Plan {
     /// A plan without steps.
     fn new(change: Change, after: Ledger) -> Self {
         let (blobs, files) = Default::default();
-        Self { change, steps: Vec::new(), blobs, after, files, bytes: 0, kept: Vec::new() }
+        let (steps, kept, findings) = Default::default();
+        Self { change, steps, blobs, after, files, bytes: 0, kept, findings }
     }
 
     /// Whether there is nothing to do.

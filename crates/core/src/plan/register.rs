@@ -84,6 +84,7 @@ pub(super) fn place(
     }
     plan.steps.push(step);
     plan.bytes += package.bytes;
+    plan.findings.extend(package.findings.iter().cloned());
     Ok(())
 }
 

@@ -240,6 +240,7 @@ pub fn described(text: &str) -> Package {
         preset: None,
         image: None,
         verified: None,
+        findings: Vec::new(),
     }
 }
 

@@ -5,11 +5,16 @@
 //! trust    a source to what the policy has verified of it
 //! open     a source to a package: what is elsewhere is fetched first
 //! read     a folder to a package
-//! stage    a package to a tree, as it will be installed
+//! base     the files of another runtime that a package needs
 //! share    what installed trees hold already
+//! tarball  an archive to a folder
+//! stage    a package to a tree, as it will be installed
+//! layers   which files go into which layer
 //! pack     a package to an image
 //! ```
 
+mod base;
+mod layers;
 mod open;
 mod pack;
 mod read;
@@ -17,6 +22,7 @@ mod share;
 mod source;
 mod stage;
 mod trust;
+mod tarball;
 
 pub use open::{Room, TemporaryRoom};
 pub(crate) use share::Shared;
@@ -25,7 +31,7 @@ pub use source::{Access, AccessFiles, ClientCertificate, Place, Remote, Source};
 use crate::error::HostError;
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::Descriptor;
-use cofferdam_core::name::{Digest, PackagePath};
+use cofferdam_core::name::{Digest, HostPath, PackagePath};
 use cofferdam_core::plan::Package;
 use cofferdam_core::preset::{Preset, PresetFile};
 use serde::{Deserialize, Serialize};
@@ -58,6 +64,8 @@ pub struct PackageDir {
     movable: bool,
     /// Files that the preset adds.
     added: BTreeMap<PackagePath, &'static PresetFile>,
+    /// The runtime whose files it needs, and has.
+    base: Option<base::Base>,
     /// Its descriptor's text, complete: a preset's with the version in it.
     descriptor: String,
     /// What the planner needs to know.
@@ -105,6 +113,21 @@ pub struct Manifest {
     pub descriptor: Descriptor,
     /// Its files as they were installed (relocated ones with their new content).
     pub items: BTreeMap<PackagePath, Item>,
+    /// What the package had instead of those files that were changed for their new place.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub relocated: BTreeMap<PackagePath, Original>,
+    /// The tree of another runtime whose files are in it, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<HostPath>,
+}
+
+/// A file as the package has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Original {
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its content's digest.
+    pub digest: Digest,
 }
 
 fn invalid(message: impl Into<String>) -> HostError {

@@ -1,6 +1,6 @@
 //! A source to a package: what is elsewhere is fetched first.
 
-use super::{Manifest, PackageDir, Place, Source};
+use super::{Manifest, PackageDir, Place, Source, tarball};
 use crate::archive::Limits;
 use crate::error::{HostError, Result};
 use crate::package::{Item, MANIFEST};
@@ -64,7 +64,7 @@ impl TemporaryRoom {
     ) -> Result<PackageDir> {
         // What lies here is read where it lies: there may be no room for temporary files.
         if let Place::Dir(folder) = &source.place {
-            return source.read_dir(folder);
+            return source.read_dir(folder, installed);
         }
         let folder = host_path("/package")?;
         source.open(&mut Room { root: &self.folder()?.root, folder, installed, progress })
@@ -107,14 +107,16 @@ impl Source {
     /// If it cannot be fetched, is not what it should be, or is no package.
     pub fn open(&self, room: &mut Room<'_>) -> Result<PackageDir> {
         let (image, verified, fetched) = match &self.place {
-            Place::Dir(folder) => return self.read_dir(folder),
-            Place::Layout(folder) => self.fetch(&Layout::open(folder)?, room)?,
+            Place::Dir(folder) => return self.read_dir(folder, room.installed),
+            Place::Layout(path) if path.is_dir() => self.fetch(&Layout::open(path)?, room)?,
+            Place::Layout(path) => self.fetch(&registry::Tarred::open(path)?, room)?,
+            Place::Tar(file) => return self.unpack(file, room),
             Place::Oci(remote) => self.fetch(&registry::Registry::new(remote)?, room)?,
         };
         let mut dir = match fetched {
             Fetched::Installed(dir) => *dir,
             Fetched::Folder(folder) => {
-                let dir = PackageDir::read(folder, &self.place.to_string(), self.using()?)?;
+                let dir = PackageDir::read(folder, &self.place.to_string(), self.using()?, room.installed)?;
                 PackageDir { movable: true, ..dir }
             }
         };
@@ -124,9 +126,25 @@ impl Source {
         Ok(dir)
     }
 
-    fn read_dir(&self, folder: &Path) -> Result<PackageDir> {
+    fn read_dir(&self, folder: &Path, installed: Option<(&HostRoot, &Ledger)>) -> Result<PackageDir> {
         let verified = self.verify_files()?;
-        let mut dir = PackageDir::read(open_folder(folder)?, &folder.display().to_string(), self.using()?)?;
+        let shown = folder.display().to_string();
+        let mut dir = PackageDir::read(open_folder(folder)?, &shown, self.using()?, installed)?;
+        dir.package.verified = verified;
+        Ok(dir)
+    }
+
+    /// The package in an archive.
+    fn unpack(&self, file: &Path, room: &mut Room<'_>) -> Result<PackageDir> {
+        let verified = self.verify_files()?;
+        let folder = empty(room)?;
+        if let Err(error) = tarball::unpack(file, folder()?, room.progress) {
+            let _ = room.root.delete_all(&room.folder);
+            return Err(error);
+        }
+        let mut dir = PackageDir::read(folder()?, &self.place.to_string(), self.using()?, room.installed)?;
+        dir.movable = true;
+        dir.package.source = self.place.to_string();
         dir.package.verified = verified;
         Ok(dir)
     }
@@ -143,14 +161,7 @@ impl Source {
         if let Some(dir) = self.present(image, room)? {
             return Ok((image, verified, Fetched::Installed(Box::new(dir))));
         }
-        room.root.delete_all(&room.folder)?;
-        room.root.make_folder(&room.folder, 0o700)?;
-        let open = || {
-            let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-            room.root
-                .open_at(&room.folder, flags, Mode::empty())
-                .map_err(|errno| HostError::io("open", &room.folder, errno))
-        };
+        let open = empty(room)?;
         let unpacked = registry::unpack(origin, image, open()?, Limits::NORMAL, room.progress);
         if let Err(error) = unpacked {
             let _ = room.root.delete_all(&room.folder);
@@ -169,7 +180,7 @@ impl Source {
             let sound = || tree::check(root, &installed.tree, installed.manifest.as_ref());
             if same
                 && sound()? == TreeState::Sound
-                && let Some(dir) = self.of_tree(root, installed)?
+                && let Some(dir) = self.of_tree(root, ledger, installed)?
             {
                 return Ok(Some(dir));
             }
@@ -177,15 +188,20 @@ impl Source {
         Ok(None)
     }
 
-    fn of_tree(&self, root: &HostRoot, installed: &Installed) -> Result<Option<PackageDir>> {
+    fn of_tree(&self, root: &HostRoot, ledger: &Ledger, installed: &Installed) -> Result<Option<PackageDir>> {
         let internal = |error: &dyn std::fmt::Display| HostError::new(Class::Internal, error.to_string());
         let path = installed.tree.join(MANIFEST).map_err(|error| internal(&error))?;
         let Some(bytes) = root.read(&path)? else { return Ok(None) };
-        let Manifest { digest, descriptor, items } =
+        let Manifest { digest, descriptor, items, base, .. } =
             serde_json::from_slice(&bytes).map_err(|error| internal(&error))?;
         if let Some(text) = &self.descriptor
             && descriptor::parse("the descriptor", text).ok().as_ref() != Some(&descriptor)
         {
+            return Ok(None);
+        }
+        // Its base is another one by now: it is put together again. Without one it is as good as it was.
+        let present = descriptor.base.as_ref().and_then(|base| ledger.runtimes.get(base));
+        if present.is_some_and(|present| Some(&present.tree) != base.as_ref()) {
             return Ok(None);
         }
         let package = Package {
@@ -196,6 +212,7 @@ impl Source {
             preset: installed.preset.clone(),
             image: installed.image,
             verified: None,
+            findings: Vec::new(),
             descriptor,
         };
         let folder = root
@@ -204,8 +221,19 @@ impl Source {
         let (shown, added) = (installed.tree.to_string(), Default::default());
         // Nothing is packed from here: an installed tree is no package.
         let descriptor = String::new();
-        Ok(Some(PackageDir { folder, shown, movable: false, added, descriptor, package, items }))
+        Ok(Some(PackageDir { folder, shown, movable: false, added, base: None, descriptor, package, items }))
     }
+}
+
+/// Makes the room's folder, empty, and tells how it is opened.
+fn empty<'r>(room: &Room<'r>) -> Result<impl Fn() -> Result<OwnedFd> + use<'r>> {
+    let (root, folder) = (room.root, room.folder.clone());
+    root.delete_all(&folder)?;
+    root.make_folder(&folder, 0o700)?;
+    Ok(move || {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        root.open_at(&folder, flags, Mode::empty()).map_err(|errno| HostError::io("open", &folder, errno))
+    })
 }
 
 enum Fetched {

@@ -1,73 +1,87 @@
-//! A package to an image of one layer. The same package gives the same digest, on whatever machine.
+//! A package to an artifact: its descriptor as the configuration, its files in layers. The same package gives the same
+//! digest, on whatever machine.
 
-use super::{DESCRIPTOR, Item, PackageDir, invalid};
+use super::layers::layers;
+use super::stage::changed;
+use super::{Item, PackageDir};
 use crate::archive::{Measuring, Packer};
 use crate::error::{HostError, Result};
-use crate::registry::manifest::{CONFIG, Config, LAYER_GZIP, MANIFEST, Manifest, Platform, RootFs};
+use crate::registry::files::{ARTIFACT_TYPE, CONTENT_DIGEST, DESCRIPTOR_TYPE, PLATFORM, TITLE};
+use crate::registry::manifest::{Blob, LAYER_GZIP, MANIFEST, Manifest, Platform};
 use crate::registry::{Layout, LayoutWriter};
 use cofferdam_core::class::Class;
+use cofferdam_core::descriptor::Call;
 use cofferdam_core::name::PackagePath;
 use flate2::{Compression, GzBuilder};
-use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
-const TITLE: &str = "org.opencontainers.image.title";
 const VERSION: &str = "org.opencontainers.image.version";
 
 impl PackageDir {
-    /// Writes it as an image to `folder`, in the OCI layout. The image describes itself, also where something else
-    /// described the package.
+    /// Writes it as an artifact to `folder`, in the OCI layout, there by the name `tag` if one is given. It describes
+    /// itself, also where something else described the package. Files of a base are not in it.
     ///
     /// # Errors
     /// If a file changed since the package was read, or something cannot be written.
-    pub fn pack(&self, folder: &Path) -> Result<Layout> {
+    pub fn pack(&self, folder: &Path, tag: Option<&str>) -> Result<Layout> {
         let layout = LayoutWriter::create(folder)?;
-        let mut diff = None;
+        let own = self.items.iter().filter(|(path, _)| !self.is_lent(path));
+        let own: BTreeMap<PackagePath, Item> = own.map(|(path, item)| (path.clone(), item.clone())).collect();
+        let layers = layers(&own)
+            .into_iter()
+            .map(|paths| self.layer(&layout, &paths))
+            .collect::<Result<Vec<Blob>>>()?;
+        let config = layout.bytes(DESCRIPTOR_TYPE, self.descriptor.as_bytes())?;
+        let descriptor = &self.package.descriptor;
+        let platform = self.platform()?;
+        let mut annotations = BTreeMap::from([
+            (TITLE.to_owned(), descriptor.name.to_string()),
+            (VERSION.to_owned(), descriptor.version.to_string()),
+        ]);
+        annotations.extend(platform.as_ref().map(|platform| (PLATFORM.to_owned(), platform.to_string())));
+        let manifest = Manifest {
+            schema_version: 2,
+            media_type: MANIFEST.to_owned(),
+            artifact_type: Some(ARTIFACT_TYPE.to_owned()),
+            config,
+            layers,
+            annotations,
+        };
+        let manifest = layout.bytes(MANIFEST, &json(&manifest)?)?;
+        layout.finish(manifest, platform, tag)
+    }
+
+    fn layer(&self, layout: &LayoutWriter, paths: &[&PackagePath]) -> Result<Blob> {
+        let mut plain_digest = None;
         let mut failed = None;
         let layer = layout.stream(LAYER_GZIP, |file| {
             let mut plain = Measuring::new(GzBuilder::new().write(file, Compression::default()));
             let gauge = plain.gauge();
-            if let Err(error) = self.write_layer(&mut plain) {
+            if let Err(error) = self.write_layer(&mut plain, paths) {
                 let text = error.chain();
                 failed = Some(error);
                 return Err(std::io::Error::other(text));
             }
-            diff = Some(gauge.measured().digest);
+            plain_digest = Some(gauge.measured().digest);
             plain.into_inner().finish().map(drop)
         });
         // What is wrong with the package says more than that the layer was not written.
-        let layer = match failed {
+        let mut layer = match failed {
             Some(error) => return Err(error),
             None => layer?,
         };
-        let rootfs = RootFs { kind: "layers".to_owned(), diff_ids: diff.into_iter().collect() };
-        let config = layout.bytes(CONFIG, &json(&Config { platform: Platform::own(), rootfs })?)?;
-        let descriptor = &self.package.descriptor;
-        let manifest = Manifest {
-            schema_version: 2,
-            media_type: MANIFEST.to_owned(),
-            config,
-            layers: vec![layer],
-            annotations: BTreeMap::from([
-                (TITLE.to_owned(), descriptor.name.to_string()),
-                (VERSION.to_owned(), descriptor.version.to_string()),
-            ]),
-        };
-        let manifest = layout.bytes(MANIFEST, &json(&manifest)?)?;
-        layout.finish(manifest)
+        let digest = plain_digest.map(|digest| (CONTENT_DIGEST.to_owned(), digest.to_string()));
+        layer.annotations.extend(digest);
+        Ok(layer)
     }
 
-    /// The descriptor first, then everything else by its path.
-    fn write_layer(&self, archive: &mut dyn Write) -> Result<()> {
+    fn write_layer(&self, archive: &mut dyn Write, paths: &[&PackagePath]) -> Result<()> {
         let fail = |error| HostError::std_io("pack", &self.shown, error);
         let mut packer = Packer::new(archive);
-        let text = self.descriptor.as_bytes();
-        packer.file(DESCRIPTOR, text.len() as u64, false, &mut &*text).map_err(fail)?;
-        for (path, item) in &self.items {
+        for (path, item) in paths.iter().filter_map(|path| self.items.get_key_value(*path)) {
             match item {
                 Item::Folder => packer.folder(path.as_str()).map_err(fail)?,
                 Item::Link { target } => packer.link(path.as_str(), target).map_err(fail)?,
@@ -76,7 +90,7 @@ impl PackageDir {
                     let gauge = content.gauge();
                     packer.file(path.as_str(), *size, *executable, &mut content).map_err(fail)?;
                     if gauge.measured().digest != *digest {
-                        return Err(changed(path));
+                        return Err(changed(path).with_hint("pack again once nobody writes to the package"));
                     }
                 }
             }
@@ -84,20 +98,26 @@ impl PackageDir {
         packer.finish().map_err(fail).map(drop)
     }
 
-    fn content(&self, path: &PackagePath) -> Result<Box<dyn Read + '_>> {
-        if let Some(file) = self.added.get(path) {
-            return Ok(Box::new(file.text.as_bytes()));
+    /// For which machines it is: those of the first program that an engine calls. Scripts run on any.
+    fn platform(&self) -> Result<Option<Platform>> {
+        for handler in &self.package.descriptor.handlers {
+            let (Call::Shim(path) | Call::OciRuntime(path)) = &handler.call;
+            if !matches!(self.items.get(path), Some(Item::File { .. })) || self.is_lent(path) {
+                continue;
+            }
+            let mut head = Vec::new();
+            let read = self.content(path)?.take(20).read_to_end(&mut head);
+            read.map_err(|error| HostError::std_io("read", path, error))?;
+            // ELF: its magic number, little endian, and the machine at byte 18.
+            let architecture = match head.as_slice() {
+                [0x7f, b'E', b'L', b'F', _, 1, .., 0x3e, 0] => "amd64",
+                [0x7f, b'E', b'L', b'F', _, 1, .., 0xb7, 0] => "arm64",
+                _ => continue,
+            };
+            return Ok(Some(Platform { architecture: architecture.to_owned(), os: "linux".to_owned() }));
         }
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(&self.folder, path.as_str(), flags, Mode::empty())
-            .map_err(|errno| HostError::io("read", format!("{}/{path}", self.shown), errno))?;
-        Ok(Box::new(File::from(fd)))
+        Ok(None)
     }
-}
-
-fn changed(path: &PackagePath) -> HostError {
-    invalid(format!("{path} changed while the package was read"))
-        .with_hint("pack again once nobody writes to the package")
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {

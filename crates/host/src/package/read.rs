@@ -1,14 +1,16 @@
 //! A folder to a package.
 
+use super::base::{Base, Installed, above};
 use super::pack::with_version;
 use super::{DESCRIPTOR, Item, MANIFEST, PackageDir, Using, invalid};
 use crate::error::{HostError, Result};
 use crate::root::{digest_of, list_fd};
-use cofferdam_core::descriptor::{self, FileKind, Findings, PackageFiles};
-use cofferdam_core::name::{self, Digest, PackagePath};
+use cofferdam_core::descriptor::{self, Descriptor, FileKind, Finding, Findings, PackageFiles};
+use cofferdam_core::name::{self, Digest, PackagePath, Version};
 use cofferdam_core::plan::Package;
-use cofferdam_core::preset;
+use cofferdam_core::preset::{self, Preset};
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,92 +18,145 @@ use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 
 impl PackageDir {
-    /// Reads the package in the folder `fd`, which is `folder` for people. A package without a descriptor of its own needs a preset.
+    /// Reads the package in the folder `fd`, which is `folder` for people. A package without a descriptor of its own needs
+    /// one from outside. The files of a base are looked for among what is `installed`.
     ///
     /// # Errors
     /// If it is not a package: no or a bad descriptor, missing files, links that leave it, special files.
-    pub(super) fn read(fd: OwnedFd, folder: &str, using: Option<Using<'_>>) -> Result<Self> {
+    pub(super) fn read(
+        fd: OwnedFd,
+        folder: &str,
+        using: Option<Using<'_>>,
+        installed: Installed<'_>,
+    ) -> Result<Self> {
+        let Described { descriptor, name, text, preset, complete } = describe(&fd, folder, using)?;
+        let (fd, shown) = top(fd, folder, &descriptor.prefix)?;
         let mut items = BTreeMap::new();
         walk(fd.as_fd(), "", &mut items)?;
-        let kinds: PackageFiles = items.iter().map(|(path, item)| (path.clone(), kind_of(item))).collect();
-        let preset = match using {
-            Some(Using::Preset(preset, _)) => Some(preset.name.to_owned()),
-            Some(Using::Text(_)) | None => None,
+        let base = match &descriptor.base {
+            Some(base) => Base::find(installed, base)?,
+            None => None,
         };
-        let mut complete = None;
-        let (descriptor, text, findings, added) = match (read_text(&fd, DESCRIPTOR, folder)?, using) {
-            (Some(text), _) => {
-                let (descriptor, findings) = described(&format!("{folder}/{DESCRIPTOR}"), &text, &kinds)?;
-                (descriptor, text, findings, BTreeMap::new())
+        // Without the base nobody can tell what is missing. The planner refuses to install it so.
+        let is_whole = descriptor.base.is_none() || base.is_some();
+        let base = match base {
+            Some((mut base, files)) => {
+                base.lend(files, &mut items)?;
+                Some(base)
             }
-            (None, Some(Using::Text(text))) => {
-                let (descriptor, findings) = described("the descriptor", text, &kinds)?;
-                (descriptor, text.to_owned(), findings, BTreeMap::new())
-            }
-            (None, Some(Using::Preset(preset, version))) => {
-                let file = read_text(&fd, preset::VERSION_FILE, folder)?;
-                let version = preset.version(version, file.as_deref())?;
-                let descriptor = preset::descriptor(preset, &version)?;
-                let findings = preset.check_files(&descriptor, &kinds);
-                let text = format!("{version}\n{}", preset.text);
-                complete = Some(with_version(preset.text, version.as_str()));
-                (descriptor, text, findings, preset.added(&kinds).collect())
-            }
-            (None, None) => return Err(no_descriptor(folder)),
+            None => None,
         };
-        Findings::check(findings).map_err(|findings| invalid(findings.to_string()))?;
+        let kinds = kinds(&items);
+        let (findings, added): (_, BTreeMap<_, _>) = match preset {
+            Some(preset) => (preset.check_files(&descriptor, &kinds), preset.added(&kinds).collect()),
+            None => (descriptor::check_files(&descriptor, &name, &text, &kinds), BTreeMap::new()),
+        };
+        Findings::check(if is_whole { findings } else { Vec::new() })
+            .map_err(|findings| invalid(findings.to_string()))?;
         for (path, file) in &added {
             let bytes = file.text.as_bytes();
             let (size, digest) = (bytes.len() as u64, Digest::of(bytes));
             items.insert(path.clone(), Item::File { size, digest, executable: file.executable });
-            add_folders(path, &mut items)?;
+            for folder in above(path)? {
+                items.entry(folder).or_insert(Item::Folder);
+            }
         }
         let package = Package {
             digest: digest(&items, &text),
             bytes: items.values().map(Item::size).sum(),
             entries: items.len() as u64,
             source: format!("dir:{folder}"),
-            preset,
+            preset: preset.map(|preset| preset.name.to_owned()),
             image: None,
             verified: None,
+            findings: Vec::new(),
             descriptor,
         };
-        Ok(Self {
-            folder: fd,
-            shown: folder.to_owned(),
-            movable: false,
-            added,
-            descriptor: complete.unwrap_or(text),
-            package,
-            items,
-        })
+        let descriptor = complete.unwrap_or(text);
+        let mut dir = Self { folder: fd, shown, movable: false, added, base, descriptor, package, items };
+        dir.package.findings = dir.unmoved()?;
+        Ok(dir)
+    }
+
+    /// What stays in files whose paths are to follow the installation.
+    fn unmoved(&self) -> Result<Vec<Finding>> {
+        let mut findings = Vec::new();
+        let Some(relocate) = &self.package.descriptor.relocate else { return Ok(findings) };
+        let files = kinds(&self.items);
+        for path in self.items.keys().filter(|path| self.moves(path)) {
+            let text = self.text(path)?;
+            let relocated = relocate.apply(path.as_str(), &text, &relocate.from, &files);
+            findings.extend(relocated.map_err(|findings| invalid(findings.to_string()))?.findings);
+        }
+        Ok(findings)
     }
 }
 
-/// The folders above a file that a preset adds.
-fn add_folders(path: &PackagePath, items: &mut BTreeMap<PackagePath, Item>) -> Result<()> {
-    let mut at = path.as_str();
-    while let Some((folder, _)) = at.rsplit_once('/') {
-        let folder_path = PackagePath::new(folder).map_err(|error| invalid(error.to_string()))?;
-        items.entry(folder_path).or_insert(Item::Folder);
-        at = folder;
-    }
-    Ok(())
+/// What says what the package is.
+struct Described {
+    descriptor: Descriptor,
+    /// What messages call its text.
+    name: String,
+    /// What the package's digest is over.
+    text: String,
+    preset: Option<&'static Preset>,
+    /// The text that describes the package without a preset, if it is another one.
+    complete: Option<String>,
 }
 
-fn described(
-    name: &str,
-    text: &str,
-    files: &PackageFiles,
-) -> Result<(descriptor::Descriptor, Vec<descriptor::Finding>)> {
-    let descriptor = descriptor::parse(name, text).map_err(|findings| invalid(findings.to_string()))?;
-    let findings = descriptor::check_files(&descriptor, name, text, files);
-    Ok((descriptor, findings))
+fn describe(fd: &OwnedFd, folder: &str, using: Option<Using<'_>>) -> Result<Described> {
+    let parse = |name: String, text: String| {
+        let descriptor = descriptor::parse(&name, &text).map_err(|findings| invalid(findings.to_string()))?;
+        Ok(Described { descriptor, name, text, preset: None, complete: None })
+    };
+    match (read_text(fd, DESCRIPTOR, folder)?, using) {
+        (Some(text), _) => parse(format!("{folder}/{DESCRIPTOR}"), text),
+        (None, Some(Using::Text(text))) => parse("the descriptor".to_owned(), text.to_owned()),
+        (None, Some(Using::Preset(preset, version))) => {
+            // The version may stand in the package's top folder, which the preset names.
+            let any = Version::new("0").map_err(|error| invalid(error.to_string()))?;
+            let prefix = preset::descriptor(preset, &any)?.prefix;
+            let copy = rustix::io::fcntl_dupfd_cloexec(fd, 0)
+                .map_err(|errno| HostError::io("open the package", folder, errno))?;
+            let (top, shown) = top(copy, folder, &prefix)?;
+            let file = read_text(&top, preset::VERSION_FILE, &shown)?;
+            let version = preset.version(version, file.as_deref())?;
+            let descriptor = preset::descriptor(preset, &version)?;
+            let (name, text) = (preset.source_name(), format!("{version}\n{}", preset.text));
+            let complete = Some(with_version(preset.text, version.as_str()));
+            Ok(Described { descriptor, name, text, preset: Some(preset), complete })
+        }
+        (None, None) => Err(no_descriptor(folder)),
+    }
+}
+
+/// The package's top: the first of the folders `prefix` that is there, or where it was found. And its name for people.
+fn top(fd: OwnedFd, folder: &str, prefix: &[PackagePath]) -> Result<(OwnedFd, String)> {
+    for path in prefix {
+        let shown = format!("{folder}/{path}");
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        // Part by part: no link leads out.
+        let found = path.as_str().split('/').try_fold(None::<OwnedFd>, |at, part| {
+            let from = at.as_ref().map_or(fd.as_fd(), |at| at.as_fd());
+            rustix::fs::openat(from, part, flags, Mode::empty()).map(Some)
+        });
+        match found {
+            Ok(Some(found)) => return Ok((found, shown)),
+            Ok(None) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+            Err(errno) => return Err(HostError::io("open", shown, errno)),
+        }
+    }
+    Ok((fd, folder.to_owned()))
+}
+
+pub(super) fn kinds(items: &BTreeMap<PackagePath, Item>) -> PackageFiles {
+    items.iter().map(|(path, item)| (path.clone(), kind_of(item))).collect()
 }
 
 fn no_descriptor(folder: &str) -> HostError {
     invalid(format!("{folder} has no {DESCRIPTOR}")).with_hint(
-        "write one (docs/descriptor.md), or name a preset: --preset NAME (cofferdam catalog lists them)",
+        "write one (docs/descriptor.md), give one with --descriptor FILE, or name a preset: --preset NAME (cofferdam catalog \
+         lists them)",
     )
 }
 
@@ -113,7 +168,7 @@ fn read_text(fd: &OwnedFd, name: &str, folder: &str) -> Result<Option<String>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = match rustix::fs::openat(fd, name, flags, Mode::empty()) {
         Ok(fd) => fd,
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
+        Err(Errno::NOENT) => return Ok(None),
         Err(errno) => return Err(HostError::io("read", &shown, errno)),
     };
     let mut text = String::new();

@@ -1,9 +1,9 @@
 //! Where packages are, and what opens the places that are not for everyone.
 
-use super::{Using, invalid};
+use super::{Using, invalid, tarball};
 use crate::error::Result;
 use crate::net::{Patience, Proxies};
-use crate::registry::{HelperHost, HostSettings, Keyring, Login};
+use crate::registry::{self, HelperHost, HostSettings, Keyring, Login};
 use cofferdam_core::name::Digest;
 use cofferdam_core::preset;
 use cofferdam_core::record::Installed;
@@ -38,8 +38,10 @@ pub struct Source {
 pub enum Place {
     /// A folder that holds its files: `dir:PATH`.
     Dir(PathBuf),
-    /// A folder with an image in the OCI layout: `layout:PATH`.
+    /// A folder with an image in the OCI layout, or an archive of one or of `docker save`: `layout:PATH`.
     Layout(PathBuf),
+    /// An archive that holds its files: `tar:FILE`.
+    Tar(PathBuf),
     /// An image in a registry: `oci:REF`.
     Oci(Remote),
 }
@@ -167,7 +169,8 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dir(folder) => write!(f, "dir:{}", folder.display()),
-            Self::Layout(folder) => write!(f, "layout:{}", folder.display()),
+            Self::Layout(path) => write!(f, "layout:{}", path.display()),
+            Self::Tar(file) => write!(f, "tar:{}", file.display()),
             Self::Oci(remote) => write!(f, "oci:{}", remote.reference),
         }
     }
@@ -180,12 +183,29 @@ impl Place {
         match kind {
             "dir" => Some(Self::Dir(rest.into())),
             "layout" => Some(Self::Layout(rest.into())),
+            "tar" => Some(Self::Tar(rest.into())),
             "oci" => {
                 let reference = Reference::new(rest).ok()?;
                 Some(Self::Oci(Remote { reference, access: Access::default() }))
             }
             _ => None,
         }
+    }
+
+    /// What the file or folder at `path` is, by what is in it: a package, an image, an archive.
+    ///
+    /// # Errors
+    /// If it cannot be looked at.
+    pub fn of_path(path: &Path) -> Result<Self> {
+        let fail = |error| crate::error::HostError::std_io("open the package", path.display(), error);
+        let kind = std::fs::metadata(path).map_err(fail)?;
+        if kind.is_dir() {
+            let is_layout = path.join("oci-layout").is_file() && path.join("index.json").is_file();
+            return Ok(if is_layout { Self::Layout(path.into()) } else { Self::Dir(path.into()) });
+        }
+        let file = std::fs::File::open(path).map_err(fail)?;
+        let is_image = tarball::is_compressed(path) == Some(false) && registry::is_image_archive(&file);
+        Ok(if is_image { Self::Layout(path.into()) } else { Self::Tar(path.into()) })
     }
 
     /// The same, pinned to the image with that digest.

@@ -1,19 +1,26 @@
 //! A package to a tree, as it will be installed.
 
+use super::read::kinds;
 use super::share::{Content, Shared};
-use super::{Item, MANIFEST, Manifest, PackageDir, invalid};
+use super::{Item, MANIFEST, Manifest, Original, PackageDir, invalid};
+use crate::archive::Measuring;
 use crate::error::{HostError, Result};
 use crate::root::HostRoot;
 use cofferdam_core::class::Class;
-use cofferdam_core::descriptor::{self, Relocate};
+use cofferdam_core::descriptor::Relocate;
 use cofferdam_core::name::{Digest, HostPath, PackagePath};
+use cofferdam_core::plan::Package;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 
 /// How much of a file is written between two reports of progress.
-const CHUNK: usize = 4 << 20;
+const CHUNK: usize = 1 << 20;
+
+/// What a configuration may have; real ones have some kilobytes.
+const MOST_TEXT: u64 = 4 << 20;
 
 impl PackageDir {
     /// Copies it to `staging`, as it will be at `tree`, durably. What `shared` has is not copied. `progress` gets the
@@ -31,6 +38,8 @@ impl PackageDir {
     ) -> Result<Digest> {
         root.make_folder(staging, 0o755)?;
         let mut items = self.items.clone();
+        let mut relocated = BTreeMap::new();
+        let files = kinds(&self.items);
         let mut copied = 0;
         for (path, item) in &mut items {
             let target = staging.with(path);
@@ -38,7 +47,7 @@ impl PackageDir {
                 Item::Folder => root.make_folder(&target, 0o755)?,
                 Item::Link { target: to } => root.make_link(&target, to)?,
                 Item::File { size, digest, executable }
-                    if !self.is_relocated(path)
+                    if self.relocate(path).is_none()
                         && (shared.put(Content { digest: *digest, executable: *executable }, &target)?
                             || self.is_moved(root, path, &target)?) =>
                 {
@@ -46,30 +55,43 @@ impl PackageDir {
                     progress(copied);
                 }
                 Item::File { size, digest, executable } => {
-                    let bytes = self.file_bytes(path)?;
-                    if Digest::of(&bytes) != *digest {
-                        return Err(invalid(format!("{path} changed while the package was read"))
-                            .with_hint("install again once nobody writes to the package"));
-                    }
-                    let bytes = self.relocated(path, bytes, tree)?;
-                    *size = bytes.len() as u64;
-                    *digest = Digest::of(&bytes);
                     let mode = if *executable { 0o755 } else { 0o644 };
-                    // One that was relocated is like the one that was relocated before.
-                    if !shared.put(Content { digest: *digest, executable: *executable }, &target)? {
-                        create(root, &target, &bytes, mode, &mut |written| progress(copied + written))?;
+                    let mut told = |written| progress(copied + written);
+                    let changed =
+                        || changed(path).with_hint("install again once nobody writes to the package");
+                    if let Some(relocate) = self.relocate(path) {
+                        let text = self.text(path)?;
+                        if Digest::of(text.as_bytes()) != *digest {
+                            return Err(changed());
+                        }
+                        let name = format!("{}/{path}", self.shown);
+                        let text = relocate.apply(&name, &text, tree, &files);
+                        let text = text.map_err(|findings| invalid(findings.to_string()))?.text;
+                        let original = Original { size: *size, digest: *digest };
+                        *size = text.len() as u64;
+                        *digest = Digest::of(text.as_bytes());
+                        // One that was relocated is like the one that was relocated before.
+                        if !shared.put(Content { digest: *digest, executable: *executable }, &target)? {
+                            create(root, &target, &mut text.as_bytes(), mode, &mut told)?;
+                        }
+                        if *digest != original.digest || self.is_lent(path) {
+                            relocated.insert(path.clone(), original);
+                        }
+                    } else if create(root, &target, &mut self.content(path)?, mode, &mut told)? != *digest {
+                        return Err(changed());
                     }
                     copied += *size;
                 }
             }
         }
-        let manifest =
-            Manifest { digest: self.package.digest, descriptor: self.package.descriptor.clone(), items };
+        let Package { digest, descriptor, .. } = self.package.clone();
+        let base = self.base.as_ref().map(|base| base.tree.clone());
+        let manifest = Manifest { digest, descriptor, items, relocated, base };
         let text = serde_json::to_vec_pretty(&manifest)
             .map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
         let path =
             staging.join(MANIFEST).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
-        create(root, &path, &text, 0o644, &mut |_| {})?;
+        create(root, &path, &mut text.as_slice(), 0o644, &mut |_| {})?;
         sync(root, staging)?;
         Ok(Digest::of(&text))
     }
@@ -77,7 +99,7 @@ impl PackageDir {
     /// Moves a file of ours to its place, if it is on the same file system and needs no change. Nobody could write to it
     /// since it was read.
     fn is_moved(&self, root: &HostRoot, path: &PackagePath, target: &HostPath) -> Result<bool> {
-        if !self.movable || self.added.contains_key(path) {
+        if !self.movable || self.is_lent(path) || self.added.contains_key(path) {
             return Ok(false);
         }
         let (parent, name) = root.parent_of(target)?;
@@ -89,43 +111,72 @@ impl PackageDir {
         }
     }
 
-    fn is_relocated(&self, path: &PackagePath) -> bool {
-        self.package.descriptor.relocate.as_ref().is_some_and(|relocate| relocate.selects(path))
+    /// Whether it comes from the base.
+    pub(super) fn is_lent(&self, path: &PackagePath) -> bool {
+        self.base.as_ref().is_some_and(|base| base.paths.contains(path))
     }
 
-    fn file_bytes(&self, path: &PackagePath) -> Result<Vec<u8>> {
-        if let Some(file) = self.added.get(path) {
-            return Ok(file.text.as_bytes().to_vec());
+    /// Whether paths in this file of the package's own follow the installation.
+    pub(super) fn moves(&self, path: &PackagePath) -> bool {
+        let selects =
+            self.package.descriptor.relocate.as_ref().is_some_and(|relocate| relocate.selects(path));
+        selects && !self.is_lent(path) && matches!(self.items.get(path), Some(Item::File { .. }))
+    }
+
+    fn relocate(&self, path: &PackagePath) -> Option<&Relocate> {
+        match &self.base {
+            Some(base) if base.paths.contains(path) => base.relocate(path),
+            _ => self.package.descriptor.relocate.as_ref().filter(|_| self.moves(path)),
         }
-        let shown = || format!("{}/{path}", self.shown);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut bytes = Vec::new();
-        rustix::fs::openat(&self.folder, path.as_str(), flags, Mode::empty())
-            .map_err(std::io::Error::from)
-            .and_then(|fd| File::from(fd).read_to_end(&mut bytes))
-            .map_err(|error| HostError::std_io("read", shown(), error))?;
-        Ok(bytes)
     }
 
-    fn relocated(&self, path: &PackagePath, bytes: Vec<u8>, tree: &HostPath) -> Result<Vec<u8>> {
-        let Some(relocate) = self.package.descriptor.relocate.as_ref().filter(|r| r.selects(path)) else {
-            return Ok(bytes);
+    /// The text of a file whose paths follow the installation.
+    pub(super) fn text(&self, path: &PackagePath) -> Result<String> {
+        let shown = || format!("{}/{path}", self.shown);
+        let mut bytes = Vec::new();
+        self.content(path)?
+            .take(MOST_TEXT + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| HostError::std_io("read", shown(), error))?;
+        let refuse = |what: &str| {
+            invalid(format!("{} is to be relocated, but {what}", shown()))
+                .with_hint("take it out of `files` in `[relocate]`")
         };
-        let text = String::from_utf8(bytes)
-            .map_err(|_| invalid(format!("{path} is to be relocated, but it is not UTF-8 text")))?;
-        let Relocate { from, .. } = relocate;
-        Ok(descriptor::relocate(&text, from, tree).into_bytes())
+        if bytes.len() as u64 > MOST_TEXT {
+            return Err(refuse("it has more than 4 MiB"));
+        }
+        String::from_utf8(bytes).map_err(|_| refuse("it is not UTF-8 text"))
+    }
+
+    /// A file's content.
+    pub(super) fn content(&self, path: &PackagePath) -> Result<Box<dyn Read + '_>> {
+        if let Some(file) = self.added.get(path) {
+            return Ok(Box::new(file.text.as_bytes()));
+        }
+        let (folder, shown) = match &self.base {
+            Some(base) if base.paths.contains(path) => (&base.folder, base.tree.as_str()),
+            _ => (&self.folder, self.shown.as_str()),
+        };
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(folder, path.as_str(), flags, Mode::empty())
+            .map_err(|errno| HostError::io("read", format!("{shown}/{path}"), errno))?;
+        Ok(Box::new(File::from(fd)))
     }
 }
 
-/// Makes a file; `progress` gets the bytes written so far.
+/// A file that is not what it was when the package was read.
+pub(super) fn changed(path: &PackagePath) -> HostError {
+    invalid(format!("{path} changed while the package was read"))
+}
+
+/// Makes a file; `progress` gets the bytes written so far. Returns the digest of what was written.
 fn create(
     root: &HostRoot,
     path: &HostPath,
-    bytes: &[u8],
+    content: &mut dyn Read,
     mode: u32,
     progress: &mut dyn FnMut(u64),
-) -> Result<()> {
+) -> Result<Digest> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
     crate::fault::change().map_err(|errno| HostError::io("create", path, errno))?;
     let fd = root
@@ -133,14 +184,20 @@ fn create(
         .map_err(|errno| HostError::io("create", path, errno))?;
     let mut file = File::from(fd);
     crate::fault::change().map_err(|errno| HostError::io("write", path, errno))?;
+    let mut content = Measuring::new(content);
+    let gauge = content.gauge();
+    let mut buffer = vec![0; CHUNK];
     let mut written = 0;
-    for chunk in bytes.chunks(CHUNK) {
-        file.write_all(chunk).map_err(|error| HostError::std_io("write", path, error))?;
-        written += chunk.len() as u64;
+    loop {
+        let n = content.read(&mut buffer).map_err(|error| HostError::std_io("read for", path, error))?;
+        let Some(bytes) = buffer.get(..n).filter(|bytes| !bytes.is_empty()) else { break };
+        file.write_all(bytes).map_err(|error| HostError::std_io("write", path, error))?;
+        written += n as u64;
         progress(written);
     }
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
-        .map_err(|errno| HostError::io("set the mode of", path, errno))
+        .map_err(|errno| HostError::io("set the mode of", path, errno))?;
+    Ok(gauge.measured().digest)
 }
 
 fn sync(root: &HostRoot, folder: &HostPath) -> Result<()> {

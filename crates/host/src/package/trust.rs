@@ -45,6 +45,7 @@ impl Source {
             Place::Oci(remote) => return ask(Whence::Registry(&remote.reference)),
             Place::Dir(path) => local("dir", path),
             Place::Layout(path) => local("layout", path),
+            Place::Tar(path) => local("tar", path),
         };
         ask(Whence::Local { kind, path: &path })
     }

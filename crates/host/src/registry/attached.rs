@@ -4,7 +4,7 @@ use super::client::{Asked, Want};
 use super::endpoint::{Call, Endpoint};
 use super::manifest::{ACCEPT, Blob, Document, Index, MOST_MANIFEST, Platform};
 use super::origin::{Origin, Sent};
-use super::{Layout, Registry, RegistryError};
+use super::{Layout, Registry, RegistryError, Tarred};
 use crate::error::Result;
 use cofferdam_core::name::Digest;
 use cofferdam_core::trust::{Covers, Subject};
@@ -166,48 +166,69 @@ fn next_page(link: &str) -> Option<String> {
 /// In a layout, the index names everything, by its tag in an annotation.
 impl Attached for Layout {
     fn find(&self, target: &str) -> Result<Option<Sent>> {
-        let digest = match Digest::try_from(target.to_owned()) {
-            Ok(digest) => Some(digest),
-            Err(_) => self.named()?.into_iter().find(|one| is_called(one, target)).map(|one| one.digest),
-        };
-        let Some(digest) = digest else { return Ok(None) };
-        match self.manifest(&digest) {
-            Ok(sent) => Ok(Some(sent)),
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
+        found_in(self, &self.index()?, target)
     }
 
     fn referrers(&self, digest: &Digest, kind: &str) -> Result<Option<Vec<Referrer>>> {
-        let mut found = Vec::new();
-        for one in self.named()?.into_iter().filter(|one| one.artifact_type.as_deref() == Some(kind)) {
-            let sent = self.manifest(&one.digest)?;
-            let referring: Option<Referring> = serde_json::from_slice(&sent.bytes).ok();
-            let subject = referring.and_then(|referring| referring.subject);
-            if subject.is_some_and(|subject| subject.digest == *digest) {
-                found.push(one);
-            }
-        }
-        // Tools that write no types leave a list under a tag.
-        Ok(if found.is_empty() { None } else { Some(found) })
+        referring_in(self, &self.index()?, digest, kind)
     }
 }
 
-impl Layout {
-    /// Everything that its index names.
-    fn named(&self) -> Result<Vec<Referrer>> {
-        let bytes = self.index()?;
-        let read = read_referrers(&bytes).map_err(|error| RegistryError::Manifest {
-            what: format!("the index of {}", self.name()),
-            reason: error.to_string(),
-        });
-        Ok(read?)
+/// What `docker save` writes has no index, and no signatures.
+impl Attached for Tarred {
+    fn find(&self, target: &str) -> Result<Option<Sent>> {
+        self.index()?.map_or(Ok(None), |index| found_in(self, &index, target))
     }
+
+    fn referrers(&self, digest: &Digest, kind: &str) -> Result<Option<Vec<Referrer>>> {
+        self.index()?.map_or(Ok(None), |index| referring_in(self, &index, digest, kind))
+    }
+}
+
+fn found_in(origin: &dyn Origin, index: &[u8], target: &str) -> Result<Option<Sent>> {
+    let digest = match Digest::try_from(target.to_owned()) {
+        Ok(digest) => Some(digest),
+        Err(_) => named(origin, index)?.into_iter().find(|one| is_called(one, target)).map(|one| one.digest),
+    };
+    let Some(digest) = digest else { return Ok(None) };
+    match origin.manifest(&digest) {
+        Ok(sent) => Ok(Some(sent)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn referring_in(
+    origin: &dyn Origin,
+    index: &[u8],
+    digest: &Digest,
+    kind: &str,
+) -> Result<Option<Vec<Referrer>>> {
+    let mut found = Vec::new();
+    for one in named(origin, index)?.into_iter().filter(|one| one.artifact_type.as_deref() == Some(kind)) {
+        let sent = origin.manifest(&one.digest)?;
+        let referring: Option<Referring> = serde_json::from_slice(&sent.bytes).ok();
+        let subject = referring.and_then(|referring| referring.subject);
+        if subject.is_some_and(|subject| subject.digest == *digest) {
+            found.push(one);
+        }
+    }
+    // Tools that write no types leave a list under a tag.
+    Ok(if found.is_empty() { None } else { Some(found) })
+}
+
+/// Everything that an index names.
+fn named(origin: &dyn Origin, index: &[u8]) -> Result<Vec<Referrer>> {
+    let read = read_referrers(index).map_err(|error| RegistryError::Manifest {
+        what: format!("the index of {}", origin.name()),
+        reason: error.to_string(),
+    });
+    Ok(read?)
 }
 
 /// Names in layouts are tags, or whole references that end in one.
 fn is_called(one: &Referrer, tag: &str) -> bool {
-    one.annotations
-        .get(REF_NAME)
-        .is_some_and(|name| name == tag || name.strip_suffix(tag).is_some_and(|before| before.ends_with(':')))
+    one.annotations.get(REF_NAME).is_some_and(|name| {
+        name == tag || name.strip_suffix(tag).is_some_and(|before| before.ends_with(':'))
+    })
 }

@@ -18,6 +18,9 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+/// What an image is called in a layout.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
 const LAYOUT: &str = "{\"imageLayoutVersion\":\"1.0.0\"}";
 
 /// An image in a folder.
@@ -163,12 +166,18 @@ impl LayoutWriter {
         })
     }
 
-    /// Makes `manifest` the one of this layout.
-    pub(crate) fn finish(self, manifest: Blob) -> Result<Layout> {
+    /// Makes `manifest` the one of this layout, for machines of `platform` and by the name `tag`.
+    pub(crate) fn finish(
+        self,
+        manifest: Blob,
+        platform: Option<Platform>,
+        tag: Option<&str>,
+    ) -> Result<Layout> {
+        let named = tag.map(|tag| (REF_NAME.to_owned(), tag.to_owned())).into_iter().collect();
         let index = Index {
             schema_version: 2,
             media_type: INDEX.to_owned(),
-            manifests: vec![Blob { platform: Some(Platform::own()), ..manifest.clone() }],
+            manifests: vec![Blob { platform, annotations: named, ..manifest.clone() }],
         };
         let index =
             serde_json::to_vec(&index).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;

@@ -70,6 +70,8 @@ pub(crate) struct Manifest {
     pub(crate) schema_version: u32,
     #[serde(default)]
     pub(crate) media_type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) artifact_type: Option<String>,
     pub(crate) config: Blob,
     pub(crate) layers: Vec<Blob>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -15,6 +15,8 @@
 //! origin     where manifests and blobs come from: a registry or a folder
 //! attached   what is kept beside an image: signatures
 //! layout     an image in a folder
+//! tarred     an image in an archive: a packed layout, or what `docker save` writes
+//! files      what a layer is: an archive, or a plain file
 //! unpack     an image to a folder, each byte checked against the digest that names it
 //! push       an image to a registry
 //! ```
@@ -28,6 +30,7 @@ mod client;
 mod endpoint;
 mod error;
 mod helper;
+pub(crate) mod files;
 mod layout;
 mod login;
 pub(crate) mod manifest;
@@ -37,6 +40,7 @@ mod push;
 mod retry;
 mod site;
 mod token;
+mod tarred;
 mod unpack;
 
 pub(crate) use attached::{Attached, Referrer, Referring, lineage, read_referrers};
@@ -49,4 +53,5 @@ pub use login::{Keyring, Login};
 pub use mirror::HostSettings;
 pub(crate) use origin::Origin;
 pub use push::push;
+pub(crate) use tarred::{Tarred, is_image_archive};
 pub(crate) use unpack::unpack;

@@ -1,10 +1,12 @@
 //! An image to a folder, each byte checked against the digest that names it.
 
 use super::error::of_archive;
+use super::files::{self, DESCRIPTOR_TYPE, Layer};
 use super::manifest::{Blob, Config, Document, MOST_CONFIG, Manifest, Platform};
 use super::{Origin, RegistryError};
-use crate::archive::{Compression, Limits, Measuring, Unpacking, decompress};
+use crate::archive::{Limits, Measuring, Unpacking, decompress};
 use crate::error::{HostError, Result};
+use crate::package::DESCRIPTOR;
 use cofferdam_core::name::Digest;
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -24,6 +26,7 @@ pub(crate) fn unpack(
     let own = Platform::own();
     let what = origin.name();
     let manifest = manifest(origin, image, &own)?;
+    files::check_platform(&manifest, &own, &what)?;
     let diffs: Vec<Option<Digest>> = if manifest.is_image() {
         let bytes = small_blob(origin, &manifest.config, &format!("the configuration of {what}"))?;
         let config = Config::parse(&bytes, manifest.layers.len(), &own, &what)?;
@@ -41,8 +44,16 @@ pub(crate) fn unpack(
     for (index, (blob, diff)) in manifest.layers.iter().zip(diffs).enumerate() {
         let what = format!("layer {} of {what}", index + 1);
         let mut told = |bytes: u64| progress(done + bytes, total);
-        layer(origin, blob, diff, &mut unpacking, &what, &mut told)?;
+        let kind = Layer::of(&manifest, blob, &what)?;
+        let diff = diff.or_else(|| kind.diff(blob));
+        layer(origin, (blob, kind), diff, &mut unpacking, &what, &mut told)?;
         done += blob.size;
+    }
+    if manifest.config.media_type == DESCRIPTOR_TYPE {
+        let what = format!("the descriptor of {what}");
+        let text = small_blob(origin, &manifest.config, &what)?;
+        let archive = files::as_archive(DESCRIPTOR, text.len() as u64, false, text.as_slice());
+        unpacking.layer(archive).map_err(|error| of_archive(&what, error))?;
     }
     Ok(())
 }
@@ -93,23 +104,20 @@ fn check(what: &str, blob: &Blob, size: u64, digest: Digest) -> Result<()> {
 
 fn layer(
     origin: &dyn Origin,
-    blob: &Blob,
+    (blob, kind): (&Blob, Layer),
     diff: Option<Digest>,
     unpacking: &mut Unpacking,
     what: &str,
     told: &mut dyn FnMut(u64),
 ) -> Result<()> {
-    let Some(compression) = Compression::of_media_type(&blob.media_type) else {
-        let reason = format!("its media type is `{}`, which is no archive", blob.media_type);
-        return Err(RegistryError::Layer { what: what.to_owned(), reason }.into());
-    };
     let told = Told { inner: origin.blob(blob)?, so_far: 0, told };
     // One byte more than announced tells that there is more.
     let mut compressed = Measuring::new(told.take(blob.size.saturating_add(1)));
     let outer = compressed.gauge();
     let mut inner = None;
     let unpacked = {
-        let mut archive = Measuring::new(decompress(&mut compressed, compression));
+        let (content, compression) = kind.open(&mut compressed);
+        let mut archive = Measuring::new(decompress(content, compression));
         inner.replace(archive.gauge());
         unpacking.layer(&mut archive)
     };

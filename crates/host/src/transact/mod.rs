@@ -146,6 +146,9 @@ pub fn install(mut host: Host<'_>, source: &Source, expect: Expect, options: Opt
     let open = |host: &mut Host<'_>, store: &Store<'_>| {
         let package = fetch(host, store, source)?;
         host.sink.take(Event::Read { package: Box::new(package.package.descriptor.clone()) });
+        for finding in &package.package.findings {
+            host.sink.take(Event::Note { text: finding.to_string() });
+        }
         Ok(package)
     };
     let outcome = run_with(&mut host, open, |survey, package| {

@@ -1,0 +1,88 @@
+//! An archive to a folder: a runtime's release, as upstream publishes it.
+
+use crate::archive::{ArchiveError, Compression, Limits, Unpacking, decompress};
+use crate::error::{HostError, Result};
+use cofferdam_core::class::Class;
+use lzma_rust2::XzReader;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+const BUFFER: usize = 128 << 10;
+
+/// What a decoder of xz may hold in memory, in KiB: what files of `xz -9` ask for, and a little.
+const MOST_XZ: u32 = 68 << 10;
+
+/// How a file is compressed, by its first bytes. Its name says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outer {
+    Known(Compression),
+    Xz,
+}
+
+impl Outer {
+    fn of(file: &mut File) -> std::io::Result<Self> {
+        let mut head = Vec::new();
+        file.take(6).read_to_end(&mut head)?;
+        file.rewind()?;
+        Ok(match head.as_slice() {
+            [0x1f, 0x8b, ..] => Self::Known(Compression::Gzip),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Known(Compression::Zstd),
+            // A skippable frame of zstd.
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Known(Compression::Zstd),
+            [0xfd, b'7', b'z', b'X', b'Z', 0] => Self::Xz,
+            _ => Self::Known(Compression::None),
+        })
+    }
+}
+
+/// Whether `path` is a compressed file. None: it cannot be read.
+pub(super) fn is_compressed(path: &Path) -> Option<bool> {
+    let outer = File::open(path).and_then(|mut file| Outer::of(&mut file)).ok()?;
+    Some(outer != Outer::Known(Compression::None))
+}
+
+/// Unpacks the archive at `path` into `folder`, which is empty and nobody else's. `progress` gets the bytes read so far, and
+/// of how many. If it fails, what is in the folder is worth nothing.
+pub(super) fn unpack(path: &Path, folder: OwnedFd, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+    let shown = path.display().to_string();
+    let fail = |error| HostError::std_io("read", &shown, error);
+    let mut file = File::open(path).map_err(fail)?;
+    let total = file.metadata().map_err(fail)?.len();
+    let outer = Outer::of(&mut file).map_err(fail)?;
+    let told = Told { inner: file, so_far: 0, told: &mut |bytes| progress(bytes, total) };
+    let mut unpacking = Unpacking::new(folder, Limits::NORMAL);
+    let unpacked = match outer {
+        Outer::Known(how) => unpacking.layer(decompress(told, how)),
+        Outer::Xz => {
+            let buffered = BufReader::with_capacity(BUFFER, told);
+            unpacking.layer(XzReader::new_mem_limit(buffered, true, MOST_XZ))
+        }
+    };
+    unpacked.map_err(|error| match error {
+        ArchiveError::Write { source, action, path } => HostError::std_io(action, path, source),
+        ArchiveError::Read(source) if source.raw_os_error().is_some() => fail(source),
+        other => {
+            let why =
+                std::error::Error::source(&other).map(|source| format!(": {source}")).unwrap_or_default();
+            HostError::new(Class::Invalid, format!("{shown} is not unpacked: {other}{why}"))
+        }
+    })
+}
+
+/// Tells how much was read.
+struct Told<'t, R> {
+    inner: R,
+    so_far: u64,
+    told: &'t mut dyn FnMut(u64),
+}
+
+impl<R: Read> Read for Told<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.so_far += n as u64;
+        (self.told)(self.so_far);
+        Ok(n)
+    }
+}
