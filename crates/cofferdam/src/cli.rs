@@ -277,7 +277,7 @@ impl DescribedArgs {
             None => None,
         };
         let (preset, version) = (self.preset.clone(), self.runtime_version.clone());
-        Ok(Source { place, preset, version, descriptor })
+        Ok(Source { preset, version, descriptor, ..Source::plain(place) })
     }
 }
 

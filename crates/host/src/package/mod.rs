@@ -21,8 +21,8 @@ mod read;
 mod share;
 mod source;
 mod stage;
-mod trust;
 mod tarball;
+mod trust;
 
 pub use open::{Room, TemporaryRoom};
 pub(crate) use share::Shared;

@@ -228,7 +228,7 @@ fn named(origin: &dyn Origin, index: &[u8]) -> Result<Vec<Referrer>> {
 
 /// Names in layouts are tags, or whole references that end in one.
 fn is_called(one: &Referrer, tag: &str) -> bool {
-    one.annotations.get(REF_NAME).is_some_and(|name| {
-        name == tag || name.strip_suffix(tag).is_some_and(|before| before.ends_with(':'))
-    })
+    one.annotations
+        .get(REF_NAME)
+        .is_some_and(|name| name == tag || name.strip_suffix(tag).is_some_and(|before| before.ends_with(':')))
 }
