@@ -3,6 +3,7 @@
 mod help;
 mod kubectl;
 mod node;
+mod store;
 mod trust;
 mod values;
 
@@ -11,6 +12,7 @@ pub(crate) use kubectl::{
     ListArgs, NodesArgs, RenderArgs, RetryArgs, RuntimeArgs, SteerArgs,
 };
 pub(crate) use node::NodeArgs;
+pub(crate) use store::{StoreArgs, StoreCommand};
 pub(crate) use trust::TrustArgs;
 pub(crate) use values::{AccessArgs, PlaceArg, proxies};
 
@@ -111,6 +113,9 @@ pub(crate) enum Command {
     /// Delete versions that nothing uses any more
     #[command(after_help = help::GC)]
     Gc(GcArgs),
+    /// Look after the installed trees: list, disk usage, verify
+    #[command(after_help = help::STORE)]
+    Store(StoreArgs),
     /// Finish what a crash interrupted
     #[command(after_help = help::RECOVER)]
     Recover(RecoverArgs),
@@ -183,6 +188,7 @@ impl Command {
             Self::Rollback(args) => args.node.json,
             Self::Repair(args) => args.node.json,
             Self::Gc(args) => args.node.json,
+            Self::Store(args) => args.json(),
             Self::Remove(args) => args.node.json,
             Self::Recover(args) => args.node.json,
             Self::Log(args) => args.node.json,

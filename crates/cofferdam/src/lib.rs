@@ -36,6 +36,7 @@ pub fn run() -> ExitCode {
         Command::Verify(args) => commands::verify::run(&args),
         Command::Repair(args) => commands::repair::run(&args),
         Command::Gc(args) => commands::gc::run(&args),
+        Command::Store(args) => commands::store::run(&args),
         Command::Remove(args) => commands::remove::run(&args),
         Command::Recover(args) => commands::recover::run(&args),
         Command::Pack(args) => commands::pack::run(&args),

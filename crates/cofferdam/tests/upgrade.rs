@@ -218,8 +218,16 @@ fn versions_share_equal_files_and_no_damage() {
     copy.arg("--reflink=always").arg(shim("1.0")).arg(bench.beside("copy"));
     let reflinks = copy.output().unwrap().status.success();
     assert_eq!(inode("1.0") == inode("2.0"), !reflinks);
+    let usage = bench.run(&["store", "du", "--json"]).expect(0).json();
+    let size = |at: usize, of: &str| usage["trees"][at][of].as_u64().unwrap();
+    assert!(reflinks || size(0, "shared") > 0 && size(0, "shared") == size(1, "shared"), "{usage:#}");
+    assert_eq!(usage["disk"].as_u64().unwrap(), size(0, "alone") + size(1, "alone") + size(0, "shared"));
+    let listed = bench.run(&["store", "ls", "--json"]).expect(0).json();
+    assert_eq!([&listed[0]["kept"], &listed[1]["kept"]], ["registered", "rollback"]);
+    bench.run(&["store", "verify"]).expect(0).says("toy 2.0: as it was installed");
     let right = std::fs::read(shim("2.0")).unwrap();
     std::fs::write(shim("2.0"), "#!/bin/sh\nexit 1\n").unwrap();
+    bench.run(&["store", "verify"]).expect(4).says("bin/containerd-shim-toy-v1 was changed");
     let third = bench.package_with("toy", "3.0", &["toy"]);
     bench.run(&["upgrade", &third]).expect(0);
     assert_eq!(std::fs::read(shim("3.0")).unwrap(), right, "what was damaged is not taken over");

@@ -9,7 +9,7 @@
 //! package         a package: fetched, read, checked, staged, packed
 //! registry        images: pulled, pushed;  archive: their layers, unpacked and packed
 //! signature       who signed an image, as the policy asks
-//! tree            whether an installed one is as it was installed
+//! tree            whether an installed one is as it was installed;  holdings: what they take up and share
 //! rehearse        the engine's own binary on candidate files, isolated
 //! store           ledger, journal, backups, lock
 //! transact        the transaction engine;  worker: who carries it out
@@ -25,6 +25,7 @@ pub mod error;
 pub mod event;
 mod fault;
 pub mod history;
+pub mod holdings;
 pub mod net;
 pub mod observe;
 pub mod outpost;

@@ -122,6 +122,13 @@ Examples:
   cofferdam gc                              all but what a rollback would bring back
   cofferdam gc --all                        that, too";
 
+pub(super) const STORE: &str = "\
+Examples:
+  cofferdam store ls                        every installed version, and what keeps it
+  cofferdam store du                        what they take up, and what they share
+  cofferdam store gc --dry-run              what would go, and why the rest stays
+  cofferdam store verify                    exit code 4: a file is not as it was installed";
+
 pub(super) const RECOVER: &str = "\
 Examples:
   cofferdam recover                         exit code 7: it was taken back, 4: somebody edited a file

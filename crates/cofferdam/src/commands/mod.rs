@@ -18,6 +18,7 @@ pub(crate) mod repair;
 pub(crate) mod report;
 pub(crate) mod rollback;
 pub(crate) mod status;
+pub(crate) mod store;
 pub(crate) mod support_bundle;
 pub(crate) mod uninstall;
 pub(crate) mod verify;
