@@ -3,9 +3,11 @@
 use super::error::of_archive;
 use super::manifest::{Blob, Config, Document, MOST_CONFIG, Manifest, Platform};
 use super::{Origin, RegistryError};
-use crate::archive::{Compression, Limits, Measuring, Unpacking, decompress};
+use crate::archive::{Compression, Measuring, Options, Unpacking};
 use crate::error::{HostError, Result};
-use cofferdam_core::name::Digest;
+use crate::package::Item;
+use cofferdam_core::name::{Digest, PackagePath};
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 
@@ -13,14 +15,17 @@ use std::os::fd::OwnedFd;
 const MOST_INDEXES: usize = 2;
 
 /// Unpacks the image with the digest `image` into `folder`, which is empty and nobody else's. `progress` gets the bytes
-/// fetched so far, and of how many. If it fails, what is in the folder is worth nothing.
+/// fetched so far, and of how many. Returns what is in the folder, each file with its digest; nothing of it is durable
+/// before the file system was synced. If it fails, what is in the folder is worth nothing.
 pub(crate) fn unpack(
     origin: &dyn Origin,
     image: Digest,
     folder: OwnedFd,
-    limits: Limits,
+    options: impl Into<Options>,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<()> {
+) -> Result<BTreeMap<PackagePath, Item>> {
+    let options = options.into();
+    let limits = options.limits;
     let own = Platform::own();
     let what = origin.name();
     let manifest = manifest(origin, image, &own)?;
@@ -36,7 +41,7 @@ pub(crate) fn unpack(
         let reason = format!("its layers have {total} bytes (the limit is {})", limits.bytes);
         return Err(RegistryError::Manifest { what, reason }.into());
     }
-    let mut unpacking = Unpacking::new(folder, limits);
+    let mut unpacking = Unpacking::new(folder, options);
     let mut done = 0;
     for (index, (blob, diff)) in manifest.layers.iter().zip(diffs).enumerate() {
         let what = format!("layer {} of {what}", index + 1);
@@ -44,7 +49,7 @@ pub(crate) fn unpack(
         layer(origin, blob, diff, &mut unpacking, &what, &mut told)?;
         done += blob.size;
     }
-    Ok(())
+    Ok(unpacking.finish())
 }
 
 /// The manifest for this machine.
@@ -107,12 +112,7 @@ fn layer(
     // One byte more than announced tells that there is more.
     let mut compressed = Measuring::new(told.take(blob.size.saturating_add(1)));
     let outer = compressed.gauge();
-    let mut inner = None;
-    let unpacked = {
-        let mut archive = Measuring::new(decompress(&mut compressed, compression));
-        inner.replace(archive.gauge());
-        unpacking.layer(&mut archive)
-    };
+    let unpacked = unpacking.compressed_layer(&mut compressed, compression);
     let failed = |error| of_archive(what, error);
     let unpacked = match unpacked {
         Err(error) if error.is_ours_or_the_lines() => return Err(failed(error)),
@@ -125,10 +125,9 @@ fn layer(
     }
     let came = outer.measured();
     check(what, blob, came.bytes, came.digest)?;
-    unpacked.map_err(failed)?;
-    let found = inner.map(|gauge| gauge.measured().digest);
-    match (diff, found) {
-        (Some(expected), Some(found)) if found != expected => {
+    let found = unpacked.map_err(failed)?;
+    match diff {
+        Some(expected) if found != expected => {
             let what = format!("{what}, uncompressed,");
             Err(HostError::from(RegistryError::Digest { what, expected, found }))
         }
