@@ -30,3 +30,4 @@ pub use login::Login;
 pub(crate) use origin::Origin;
 pub use push::push;
 pub(crate) use unpack::unpack;
+pub use unpack::unpack_image;

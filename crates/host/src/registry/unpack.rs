@@ -2,7 +2,7 @@
 
 use super::error::of_archive;
 use super::manifest::{Blob, Config, Document, MOST_CONFIG, Manifest, Platform};
-use super::{Origin, RegistryError};
+use super::{Origin, Registry, RegistryError};
 use crate::archive::{Compression, Measuring, Options, Unpacking};
 use crate::error::{HostError, Result};
 use crate::package::Item;
@@ -50,6 +50,19 @@ pub(crate) fn unpack(
         done += blob.size;
     }
     Ok(unpacking.finish())
+}
+
+/// Unpacks the image of `registry` into `folder`, as above.
+///
+/// # Errors
+/// If it cannot be had, or is not what it should be.
+pub fn unpack_image(
+    registry: &Registry,
+    folder: OwnedFd,
+    options: impl Into<Options>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<BTreeMap<PackagePath, Item>> {
+    unpack(registry, registry.digest()?, folder, options, progress)
 }
 
 /// The manifest for this machine.

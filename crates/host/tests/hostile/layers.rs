@@ -21,7 +21,7 @@ pub fn classes() -> Vec<Class> {
     vec![
         Class {
             name: "through a link of a lower layer",
-            source: "CVE-2014-6407 (Docker), CVE-2019-14271's neighbours; libpathrs: CVE-2021-30465",
+            source: "CVE-2025-45582 (GNU tar, two archives), CVE-2014-6407 (Docker)",
             cases: vec![
                 refused(
                     "a file",
@@ -30,17 +30,15 @@ pub fn classes() -> Vec<Class> {
                     "through the link",
                 ),
                 refused("a folder", tar().link("a", "b"), tar().folder("a/c"), "through the link"),
-                refused(
-                    "a whiteout",
-                    tar().file("b/c", "").link("a", "b"),
-                    tar().file("a/.wh.c", ""),
-                    "through",
+                unpacked(
+                    "a whiteout hides nothing",
+                    &[tar().file("b/c", "").link("a", "b"), tar().file("a/.wh.c", "")],
+                    &["a -> b", "b /", "b/c 644 "],
                 ),
-                refused(
-                    "an opaque one",
-                    tar().file("b/c", "").link("a", "b"),
-                    tar().file("a/.wh..wh..opq", ""),
-                    "through",
+                unpacked(
+                    "an opaque one neither",
+                    &[tar().file("b/c", "").link("a", "b"), tar().file("a/.wh..wh..opq", "")],
+                    &["a -> b", "b /", "b/c 644 "],
                 ),
                 refused(
                     "a hard link",

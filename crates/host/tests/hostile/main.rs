@@ -43,7 +43,7 @@ pub struct Case {
     pub check: Option<Check>,
 }
 
-pub type Check = Box<dyn Fn(&Canary) -> Result<(), String>>;
+pub type Check = Box<dyn Fn(&Canary, Lookup) -> Result<(), String>>;
 
 pub struct Layer {
     pub bytes: Box<dyn Fn() -> Box<dyn Read>>,
@@ -109,6 +109,7 @@ fn classes() -> Vec<Class> {
         layers::classes(),
         streams::classes(),
         images::classes(),
+        race::classes(),
     ]
     .into_iter()
     .flatten()
@@ -122,7 +123,7 @@ pub fn told(error: &ArchiveError) -> String {
 
 fn run(canary: &Canary, case: &Case, lookup: Lookup) -> Result<(), String> {
     if let Some(check) = &case.check {
-        return check(canary);
+        return check(canary, lookup);
     }
     let mut unpacking = Unpacking::new(canary.inside(), Options { lookup, ..case.options.clone() });
     let result = case.layers.iter().try_for_each(|layer| {

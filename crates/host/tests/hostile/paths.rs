@@ -128,7 +128,7 @@ pub fn classes() -> Vec<Class> {
         },
         Class {
             name: "second spellings of a character",
-            source: "CVE-2021-37701 (node-tar, Unicode)",
+            source: "CVE-2021-37712 (node-tar, Unicode)",
             cases: of(&["e\u{301}", "\u{212b}", "\u{1112}\u{1161}", "\u{f900}"], "part of another"),
         },
         Class {
@@ -164,7 +164,7 @@ pub fn classes() -> Vec<Class> {
         },
         Class {
             name: "zero bytes in a path",
-            source: "CVE-2018-1000073 and its kind: what follows is seen by one reader only",
+            source: "C strings end at a zero byte: two readers see two names",
             cases: vec![
                 Case::refused("GNU", tar().long(b'L', "a\0b").file("x", "").end(), "zero byte"),
                 Case::refused("PAX", tar().pax(&[("path", "a\0b")]).file("x", "").end(), "zero byte"),
@@ -198,7 +198,7 @@ pub fn classes() -> Vec<Class> {
         },
         Class {
             name: "folders too deep",
-            source: "Snyk 2018: resource exhaustion; our own limit",
+            source: "PATH_MAX for whoever walks the tree; our own limit",
             cases: of(&[&deep, &"./d/d/d/d/d/d"], "folders deep"),
         },
         Class {

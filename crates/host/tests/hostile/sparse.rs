@@ -66,7 +66,7 @@ pub fn classes() -> Vec<Class> {
     let broken = "map is broken";
     let sound = "a 644 ab\0\0cd\0";
     let map = [(0, 2), (4, 2)];
-    let forms = "CVE-2018-20482 (GNU tar), CVE-2026-33055's neighbours";
+    let forms = "CVE-2018-20482 (GNU tar -S)";
     vec![
         Class {
             name: "sound sparse files",

@@ -96,7 +96,7 @@ pub fn classes() -> Vec<Class> {
         },
         Class {
             name: "compressed in another way",
-            source: "CVE-2014-9357's neighbours (Docker guesses, and runs xz)",
+            source: "CVE-2014-9357 (Docker guesses, and runs xz)",
             cases: vec![
                 refused("zstd as gzip", standard.clone(), Gzip, "gzip stream is broken"),
                 refused("gzip as zstd", zipped.clone(), Zstd, "zstd stream is broken"),
@@ -138,7 +138,7 @@ pub fn classes() -> Vec<Class> {
         },
         Class {
             name: "windows that are too large",
-            source: "CVE-2022-4899's neighbours; zstd --long: gigabytes for a decoder",
+            source: "RFC 8878; zstd --long: gigabytes for a decoder",
             cases: [14u8, 15, 18, 21, 31]
                 .into_iter()
                 .map(|log| {
