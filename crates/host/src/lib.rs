@@ -17,7 +17,7 @@
 //! doctor          what the named checks look at;  report: what an agent tells the cluster
 //! ```
 
-mod archive;
+pub mod archive;
 mod config_files;
 pub mod cri;
 pub mod doctor;

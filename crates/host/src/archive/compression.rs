@@ -4,14 +4,15 @@
 //! root.
 
 use flate2::bufread::MultiGzDecoder;
-use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
-use std::io::{BufRead, BufReader, Cursor, Error, ErrorKind, Read};
+use ruzstd::decoding::errors::FrameDecoderError;
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+use std::io::{BufRead, BufReader, Error, ErrorKind, Read};
 
 const BUFFER: usize = 128 << 10;
 
 /// How a layer is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Compression {
+pub enum Compression {
     /// Not at all.
     None,
     /// gzip, perhaps of several members.
@@ -22,7 +23,7 @@ pub(crate) enum Compression {
 
 impl Compression {
     /// That of a layer of this media type; none if it is no layer.
-    pub(crate) fn of_media_type(media_type: &str) -> Option<Self> {
+    pub fn of_media_type(media_type: &str) -> Option<Self> {
         let base = media_type.split(';').next().unwrap_or_default().trim();
         Some(match base {
             "application/vnd.oci.image.layer.v1.tar" | "application/x-tar" => Self::None,
@@ -37,49 +38,43 @@ impl Compression {
     }
 }
 
-/// What `compressed` holds.
-pub(crate) fn decompress<'r>(compressed: impl Read + 'r, how: Compression) -> Box<dyn Read + 'r> {
+impl std::fmt::Display for Compression {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "uncompressed",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// What `compressed` holds. A zstd frame may ask for a window of `window` bytes at most.
+pub(crate) fn decompress<'r>(
+    compressed: impl Read + 'r,
+    how: Compression,
+    window: u64,
+) -> Box<dyn Read + 'r> {
     let compressed = BufReader::with_capacity(BUFFER, compressed);
     match how {
         Compression::None => Box::new(compressed),
         Compression::Gzip => Box::new(MultiGzDecoder::new(compressed)),
-        Compression::Zstd => Box::new(Zstd { state: State::Between(compressed) }),
+        Compression::Zstd => {
+            let mut decoder = FrameDecoder::new();
+            decoder.set_max_window_size(window);
+            Box::new(Zstd { source: compressed, decoder, is_in: false })
+        }
     }
 }
-
-/// The largest window that a frame may ask for: what a decoder has to keep in memory.
-const MOST_WINDOW: u64 = 8 << 20;
 
 /// The magic numbers of frames whose content is to be skipped.
 const SKIPPABLE: std::ops::RangeInclusive<u32> = 0x184D_2A50..=0x184D_2A5F;
 
 /// Frames of zstd, one after the other; what skippable ones hold is not for us.
-struct Zstd<R: Read> {
-    state: State<R>,
-}
-
-enum State<R: Read> {
-    /// At the end of a frame, or before the first one.
-    Between(R),
-    /// In a frame.
-    In(Box<StreamingDecoder<Rewound<R>, FrameDecoder>>),
-    /// At the end, or broken.
-    Over,
-}
-
-/// A reader whose next bytes were read already.
-struct Rewound<R> {
-    head: Cursor<[u8; 4]>,
-    rest: R,
-}
-
-impl<R: Read> Read for Rewound<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match self.head.read(buffer)? {
-            0 => self.rest.read(buffer),
-            n => Ok(n),
-        }
-    }
+struct Zstd<R> {
+    source: R,
+    decoder: FrameDecoder,
+    /// Whether we are in a frame.
+    is_in: bool,
 }
 
 impl<R: BufRead> Read for Zstd<R> {
@@ -88,42 +83,64 @@ impl<R: BufRead> Read for Zstd<R> {
             return Ok(0);
         }
         loop {
-            match std::mem::replace(&mut self.state, State::Over) {
-                State::Over => return Ok(0),
-                State::Between(source) => self.state = next_frame(source)?,
-                State::In(mut decoder) => {
-                    let n = decoder.read(buffer)?;
-                    if n > 0 {
-                        self.state = State::In(decoder);
-                        return Ok(n);
-                    }
-                    self.state = State::Between(decoder.into_inner().rest);
-                }
+            if !self.is_in && !self.next_frame()? {
+                return Ok(0);
+            }
+            while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
+                let one = BlockDecodingStrategy::UptoBlocks(1);
+                self.decoder.decode_blocks(&mut self.source, one).map_err(broken)?;
+            }
+            let n = self.decoder.read(buffer)?;
+            if n > 0 {
+                return Ok(n);
+            }
+            self.is_in = false;
+            let told = self.decoder.get_checksum_from_data();
+            if told.is_some() && told != self.decoder.get_calculated_checksum() {
+                return Err(Error::new(ErrorKind::InvalidData, "a zstd frame does not have its checksum"));
             }
         }
     }
 }
 
-fn next_frame<R: BufRead>(mut source: R) -> std::io::Result<State<R>> {
-    loop {
-        if source.fill_buf()?.is_empty() {
-            return Ok(State::Over);
-        }
-        let mut magic = [0; 4];
-        source.read_exact(&mut magic)?;
-        if SKIPPABLE.contains(&u32::from_le_bytes(magic)) {
-            let mut length = [0; 4];
-            source.read_exact(&mut length)?;
-            let length = u64::from(u32::from_le_bytes(length));
-            if std::io::copy(&mut source.by_ref().take(length), &mut std::io::sink())? < length {
-                return Err(ErrorKind::UnexpectedEof.into());
+fn broken(error: FrameDecoderError) -> Error {
+    // Its own words do not tell a short stream from a wrong one.
+    let mut at: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(found) = at {
+        if let Some(cause) = found.downcast_ref::<Error>() {
+            if cause.get_ref().is_none() {
+                return Error::new(cause.kind(), error.to_string());
             }
-            continue;
         }
-        let rewound = Rewound { head: Cursor::new(magic), rest: source };
-        let decoder = StreamingDecoder::new_with_max_window_size(rewound, MOST_WINDOW)
-            .map_err(|error| Error::new(ErrorKind::InvalidData, error))?;
-        return Ok(State::In(Box::new(decoder)));
+        at = found.source();
+    }
+    Error::new(ErrorKind::InvalidData, error)
+}
+
+impl<R: BufRead> Zstd<R> {
+    /// Goes to the beginning of the next frame's content; whether there is one.
+    fn next_frame(&mut self) -> std::io::Result<bool> {
+        loop {
+            if self.source.fill_buf()?.is_empty() {
+                return Ok(false);
+            }
+            let mut magic = [0; 4];
+            self.source.read_exact(&mut magic)?;
+            if SKIPPABLE.contains(&u32::from_le_bytes(magic)) {
+                let mut length = [0; 4];
+                self.source.read_exact(&mut length)?;
+                let length = u64::from(u32::from_le_bytes(length));
+                let skipped = std::io::copy(&mut self.source.by_ref().take(length), &mut std::io::sink())?;
+                if skipped < length {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+                continue;
+            }
+            // The same decoder for all frames: a thousand small ones do not allocate a thousand windows.
+            self.decoder.init(magic.as_slice().chain(&mut self.source)).map_err(broken)?;
+            self.is_in = true;
+            return Ok(true);
+        }
     }
 }
 
@@ -133,7 +150,7 @@ mod tests {
 
     fn all(bytes: &[u8], how: Compression) -> std::io::Result<Vec<u8>> {
         let mut found = Vec::new();
-        decompress(bytes, how).read_to_end(&mut found).map(|_| found)
+        decompress(bytes, how, 8 << 20).read_to_end(&mut found).map(|_| found)
     }
 
     #[test]

@@ -1,32 +1,46 @@
 //! Archives: layers of images, read strictly and written the same way each time.
 //!
 //! ```text
+//! limits       how much, and what only where it is asked for
 //! measure      digests and sizes of what streams by
 //! compression  gzip, zstd or none
-//! reader       tar headers to entries; what is not plain is refused
-//! unpack       entries to files beneath one folder, and nowhere else
+//! header, pax, sparse, reader
+//!              tar headers to entries; what is not plain is refused
+//! names        what an entry may be called
+//! present      what is there, by our own list;  beneath: the folder, and nowhere else;  label: SELinux
+//! unpack       entries to files;  pipeline: over two cores
 //! pack         files to a layer, the same bytes each time
 //! ```
 //!
 //! An archive is untrusted, and it is read before its digest can be known: what it holds is put where nothing looks, and
 //! deleted if the digest turns out to be another one.
 
+mod beneath;
 mod compression;
+mod header;
+mod label;
+mod limits;
 mod measure;
+mod names;
 mod pack;
+mod pax;
+mod pipeline;
+mod present;
 mod reader;
+mod sparse;
 #[cfg(test)]
 mod tests;
 mod unpack;
 
-pub(crate) use compression::{Compression, decompress};
+pub use compression::Compression;
+pub use limits::{Limits, Lookup, Options};
 pub(crate) use measure::Measuring;
 pub(crate) use pack::Packer;
-pub(crate) use unpack::{Limits, Unpacking};
+pub use unpack::Unpacking;
 
 /// Why an archive was not unpacked.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ArchiveError {
+pub enum ArchiveError {
     /// It is not what it should be, or holds what is not allowed.
     #[error("{0}")]
     Refused(String),

@@ -1,18 +1,25 @@
-//! A strict reader of tar archives: ustar with the long names and sizes of GNU and PAX.
+//! A strict reader of tar archives: POSIX and GNU, with long names, large sizes and holes.
 //!
 //! Everything else is refused rather than guessed at: two readers that guess differently are how archives lie.
 
 use super::ArchiveError;
-use std::io::{ErrorKind, Read};
-use tar::{EntryType, Header};
-
-const BLOCK: usize = 512;
+use super::header::{BLOCK, Header, more_sparse, text};
+use super::limits::Limits;
+use super::pax::{Extended, check_global};
+use super::sparse::{self, Lines, MOST_SEGMENTS, Map, Segment};
+use std::io::{BufRead, ErrorKind};
 
 /// The longest name that a kernel accepts.
 const MOST_NAME: u64 = 4096;
 
 /// How large the extended header of one entry may be.
 const MOST_EXTENDED: u64 = 1 << 20;
+
+/// How many headers may hold for all entries that follow.
+const MOST_GLOBAL: u32 = 1000;
+
+/// How many zeros may follow the end.
+const MOST_ZEROS: u64 = 64 << 20;
 
 /// One entry's header.
 #[derive(Debug)]
@@ -23,6 +30,8 @@ pub(super) struct Entry {
     pub(super) kind: Kind,
     /// Its permission bits.
     pub(super) mode: u32,
+    /// Its extended attributes.
+    pub(super) xattrs: Vec<(String, Vec<u8>)>,
 }
 
 /// What an entry is.
@@ -30,8 +39,8 @@ pub(super) struct Entry {
 pub(super) enum Kind {
     /// A folder.
     Folder,
-    /// A regular file of that many bytes.
-    File { size: u64 },
+    /// A regular file.
+    File(Content),
     /// Another name of an earlier entry.
     HardLink { target: String },
     /// A symbolic link.
@@ -40,101 +49,181 @@ pub(super) enum Kind {
     Special(&'static str),
 }
 
+/// What a file holds.
+#[derive(Debug)]
+pub(super) struct Content {
+    /// Its size.
+    pub(super) size: u64,
+    /// Where its bytes go, if it has holes.
+    pub(super) segments: Option<Vec<Segment>>,
+}
+
 /// Reads entries one after the other.
 pub(super) struct Reader<R> {
     source: R,
     /// Bytes of the present entry's content that were not read yet.
     left: u64,
-    /// Zeros after the content.
+    /// Bytes after the content, to the end of its block.
     padding: u64,
+    /// Bytes that may still come.
+    most: u64,
+    /// Bytes that came.
+    came: u64,
+    globals: u32,
 }
 
-/// What extended headers say of the next entry.
-#[derive(Default)]
-struct Extended {
-    path: Option<String>,
-    link: Option<String>,
-    size: Option<u64>,
-}
+impl<R: BufRead> Reader<R> {
+    pub(super) const fn new(source: R, limits: &Limits) -> Self {
+        // Files, and for each entry its headers with a name, which are larger only where a limit of their own is.
+        let most =
+            limits.bytes.saturating_add(limits.entries.saturating_mul(16 << 10)).saturating_add(MOST_ZEROS);
+        Self { source, left: 0, padding: 0, most, came: 0, globals: 0 }
+    }
 
-impl<R: Read> Reader<R> {
-    pub(super) const fn new(source: R) -> Self {
-        Self { source, left: 0, padding: 0 }
+    /// How many bytes came so far.
+    pub(super) const fn came(&self) -> u64 {
+        self.came
     }
 
     /// The next entry; none at the archive's end. What was not read of the entry before is skipped.
     pub(super) fn next(&mut self) -> Result<Option<Entry>, ArchiveError> {
         let mut extended = Extended::default();
-        let mut in_headers = false;
         loop {
             self.skip_rest()?;
             let Some(header) = self.header()? else {
-                return if in_headers {
-                    Err(ArchiveError::refused("it ends after an extended header"))
-                } else {
-                    Ok(None)
+                return match extended.is_there() {
+                    true => Err(ArchiveError::refused("it ends after an extended header")),
+                    false => Ok(None),
                 };
             };
-            let size = header.entry_size().map_err(|_| ArchiveError::refused("a size is no number"))?;
-            in_headers = true;
-            match header.entry_type() {
-                EntryType::GNULongName => extended.path = Some(self.name(size)?),
-                EntryType::GNULongLink => extended.link = Some(self.name(size)?),
-                EntryType::XHeader => self.pax(size, &mut extended)?,
-                EntryType::XGlobalHeader => self.global(size)?,
-                kind => return self.entry(&header, kind, size, extended).map(Some),
+            match header.kind() {
+                kind @ b'L' => {
+                    extended.begin(kind)?;
+                    extended.path = Some(self.name(header.size()?)?);
+                }
+                kind @ b'K' => {
+                    extended.begin(kind)?;
+                    extended.link = Some(self.name(header.size()?)?);
+                }
+                kind @ b'x' => {
+                    extended.begin(kind)?;
+                    extended.take(&self.extended(header.size()?)?)?;
+                }
+                b'g' if extended.is_there() => {
+                    return Err(ArchiveError::refused("a global header stands between an entry and its own"));
+                }
+                b'g' => {
+                    self.globals += 1;
+                    if self.globals > MOST_GLOBAL {
+                        let text = format!("it has more than {MOST_GLOBAL} global headers");
+                        return Err(ArchiveError::TooLarge(text));
+                    }
+                    check_global(&self.extended(header.size()?)?)?;
+                }
+                kind => return self.entry(&header, kind, extended).map(Some),
             }
         }
     }
 
-    fn entry(
-        &mut self,
-        header: &Header,
-        kind: EntryType,
-        size: u64,
-        extended: Extended,
-    ) -> Result<Entry, ArchiveError> {
-        let size = extended.size.unwrap_or(size);
-        let path = match extended.path {
+    fn entry(&mut self, header: &Header, kind: u8, extended: Extended) -> Result<Entry, ArchiveError> {
+        let size = header.size_with(extended.size)?;
+        let Extended { path, link, sparse, xattrs, .. } = extended;
+        let path = match sparse.name.clone().or(path) {
             Some(path) => path,
-            None => text(&header.path_bytes())?,
+            None => header.name()?,
         };
-        let link = || match extended.link.clone() {
+        let link = || match link {
             Some(link) => Ok(link),
-            None => text(&header.link_name_bytes().unwrap_or_default()),
+            None => header.link(),
         };
-        let mode = header.mode().map_err(|_| ArchiveError::refused(format!("{path}: no mode")))?;
+        let no_mode = || ArchiveError::refused(format!("{}: no mode", path.escape_debug()));
+        let mode = header.mode().ok_or_else(no_mode)?;
+        let map = sparse.map()?;
+        if !matches!(map, Map::None) && kind != b'0' {
+            return Err(ArchiveError::refused("what has holes is no file"));
+        }
+        self.expect(size);
         let kind = match kind {
-            EntryType::Regular | EntryType::Continuous if path.ends_with('/') => Kind::Folder,
-            EntryType::Regular | EntryType::Continuous => Kind::File { size },
-            EntryType::Directory => Kind::Folder,
-            EntryType::Link => Kind::HardLink { target: link()? },
-            EntryType::Symlink => Kind::Link { target: link()? },
-            EntryType::Char | EntryType::Block => Kind::Special("a device"),
-            EntryType::Fifo => Kind::Special("a named pipe"),
-            EntryType::GNUSparse => Kind::Special("a sparse file in GNU's old form"),
+            // Before POSIX, a slash at the end was all that told a folder.
+            0 if path.ends_with('/') => Kind::Folder,
+            b'0' | b'7' if path.ends_with('/') => {
+                let shown = path.escape_debug();
+                return Err(ArchiveError::refused(format!("{shown} is a file with the name of a folder")));
+            }
+            0 | b'0' | b'7' => Kind::File(self.content_of(map, size)?),
+            b'S' => Kind::File(self.old_sparse(header, size)?),
+            b'1' => Kind::HardLink { target: link()? },
+            b'2' => Kind::Link { target: link()? },
+            b'3' | b'4' => Kind::Special("a device"),
+            b'5' => Kind::Folder,
+            b'6' => Kind::Special("a named pipe"),
             _ => Kind::Special("of a type that is not known"),
         };
         // Readers differ on whether content follows such an entry.
-        if !matches!(kind, Kind::File { .. } | Kind::Special(_)) && size != 0 {
-            return Err(ArchiveError::refused(format!("{path} has content, and is no file")));
+        if !matches!(kind, Kind::File(_) | Kind::Special(_)) && size != 0 {
+            let shown = path.escape_debug();
+            return Err(ArchiveError::refused(format!("{shown} has content, and is no file")));
         }
-        self.expect(size);
-        Ok(Entry { path, kind, mode })
+        Ok(Entry { path, kind, mode, xattrs })
     }
 
-    /// Reads of the present entry's content.
-    pub(super) fn content(&mut self, buffer: &mut [u8]) -> Result<usize, ArchiveError> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let Some(buffer) = buffer.get_mut(..most).filter(|buffer| !buffer.is_empty()) else { return Ok(0) };
-        match self.source.read(buffer) {
-            Ok(0) => Err(cut()),
-            Ok(n) => {
-                self.left -= n as u64;
-                Ok(n)
+    fn content_of(&mut self, map: Map, size: u64) -> Result<Content, ArchiveError> {
+        match map {
+            Map::None => Ok(Content { size, segments: None }),
+            Map::Here(real, segments) => {
+                let segments = Some(sparse::checked(segments, real, size)?);
+                Ok(Content { size: real, segments })
             }
-            Err(error) => Err(ArchiveError::Read(error)),
+            Map::InContent(real) => {
+                let mut lines = Lines::default();
+                let mut block = [0; BLOCK];
+                let segments = loop {
+                    let left = self.left.checked_sub(BLOCK as u64);
+                    let left = left.ok_or_else(|| ArchiveError::refused("a sparse file's map is broken"))?;
+                    if !self.block(&mut block)? {
+                        return Err(cut());
+                    }
+                    self.left = left;
+                    if let Some(segments) = lines.block(&block)? {
+                        break segments;
+                    }
+                };
+                let segments = Some(sparse::checked(segments, real, self.left)?);
+                Ok(Content { size: real, segments })
+            }
         }
+    }
+
+    fn old_sparse(&mut self, header: &Header, size: u64) -> Result<Content, ArchiveError> {
+        let (real, mut segments, mut more) = header.old_sparse()?;
+        while more {
+            let mut block = [0; BLOCK];
+            if !self.block(&mut block)? {
+                return Err(cut());
+            }
+            let (found, again) = more_sparse(&block)?;
+            more = again;
+            segments.extend(found);
+            if segments.len() > MOST_SEGMENTS {
+                return Err(sparse::too_many());
+            }
+        }
+        Ok(Content { size: real, segments: Some(sparse::checked(segments, real, size)?) })
+    }
+
+    /// Gives up to `most` of the present entry's next bytes to `take`; how many there were, and none at its end.
+    pub(super) fn content(
+        &mut self,
+        most: u64,
+        take: impl FnOnce(&[u8]) -> Result<(), ArchiveError>,
+    ) -> Result<u64, ArchiveError> {
+        let most = most.min(self.left);
+        if most == 0 {
+            return Ok(0);
+        }
+        let n = self.some(most, take)?;
+        self.left -= n;
+        Ok(n)
     }
 
     fn expect(&mut self, size: u64) {
@@ -144,52 +233,91 @@ impl<R: Read> Reader<R> {
     }
 
     fn skip_rest(&mut self) -> Result<(), ArchiveError> {
-        let skip = self.left.saturating_add(self.padding);
+        let mut skip = self.left.saturating_add(self.padding);
         (self.left, self.padding) = (0, 0);
-        let skipped = std::io::copy(&mut self.source.by_ref().take(skip), &mut std::io::sink())
-            .map_err(ArchiveError::Read)?;
-        if skipped < skip { Err(cut()) } else { Ok(()) }
+        while skip > 0 {
+            skip -= self.some(skip, |_| Ok(()))?;
+        }
+        Ok(())
     }
 
-    /// The next header; none at the end, which two blocks of zeros mark, or the end of the stream.
+    /// The next header; none at the end, which two blocks of zeros mark.
     fn header(&mut self) -> Result<Option<Header>, ArchiveError> {
-        let mut header = Header::new_old();
-        let block = header.as_mut_bytes();
-        if !self.block(block)? {
-            return Ok(None);
+        let mut block = [0; BLOCK];
+        if !self.block(&mut block)? {
+            return Err(cut());
         }
-        if block.iter().all(|byte| *byte == 0) {
-            let mut second = [0; BLOCK];
-            if self.block(&mut second)? && second.iter().any(|byte| *byte != 0) {
-                return Err(ArchiveError::refused("something follows a block of zeros"));
+        match Header::parse(block)? {
+            Some(header) => Ok(Some(header)),
+            None => self.check_end().map(|()| None),
+        }
+    }
+
+    /// Nothing but zeros may follow the first block of them: another reader might read on.
+    fn check_end(&mut self) -> Result<(), ArchiveError> {
+        let mut zeros = 0;
+        while !self.fill()?.is_empty() {
+            zeros += self.some(u64::MAX, |bytes| match bytes.iter().all(|byte| *byte == 0) {
+                true => Ok(()),
+                false => Err(ArchiveError::refused("something follows its end")),
+            })?;
+            if zeros > MOST_ZEROS {
+                return Err(ArchiveError::TooLarge("too much follows its end".to_owned()));
             }
-            return Ok(None);
         }
-        // The sum over the block, with spaces where it stands itself.
-        let sum: u32 = block
-            .iter()
-            .enumerate()
-            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
-            .sum();
-        match header.cksum() {
-            Ok(found) if found == sum => Ok(Some(header)),
-            _ => Err(ArchiveError::refused("it is no tar archive, or a header in it is broken")),
-        }
+        Ok(())
     }
 
     /// Fills `block`; whether there was one.
     fn block(&mut self, block: &mut [u8; BLOCK]) -> Result<bool, ArchiveError> {
-        let mut filled = 0;
-        while let Some(rest) = block.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            match self.source.read(rest) {
-                Ok(0) if filled == 0 => return Ok(false),
-                Ok(0) => return Err(cut()),
-                Ok(n) => filled += n,
+        if self.fill()?.is_empty() {
+            return Ok(false);
+        }
+        let mut rest = block.as_mut_slice();
+        while !rest.is_empty() {
+            let most = rest.len() as u64;
+            self.some(most, |bytes| {
+                let (now, later) = std::mem::take(&mut rest).split_at_mut(bytes.len());
+                now.copy_from_slice(bytes);
+                rest = later;
+                Ok(())
+            })?;
+        }
+        Ok(true)
+    }
+
+    fn fill(&mut self) -> Result<&[u8], ArchiveError> {
+        // A loop that returns what it borrows is more than the borrow checker follows: look, then look again.
+        loop {
+            match self.source.fill_buf() {
+                Ok(_) => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(ArchiveError::Read(error)),
             }
         }
-        Ok(true)
+        self.source.fill_buf().map_err(ArchiveError::Read)
+    }
+
+    /// Gives some of the next bytes to `take`, at least one and at most `most`.
+    fn some(
+        &mut self,
+        most: u64,
+        take: impl FnOnce(&[u8]) -> Result<(), ArchiveError>,
+    ) -> Result<u64, ArchiveError> {
+        let bytes = self.fill()?;
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(bytes.len());
+        let bytes = bytes.get(..most).unwrap_or_default();
+        if bytes.is_empty() {
+            return Err(cut());
+        }
+        take(bytes)?;
+        let n = bytes.len();
+        self.source.consume(n);
+        self.came += n as u64;
+        if self.came > self.most {
+            return Err(ArchiveError::TooLarge(format!("it has more than {} bytes", self.most)));
+        }
+        Ok(n as u64)
     }
 
     fn bytes(&mut self, size: u64, most: u64, what: &str) -> Result<Vec<u8>, ArchiveError> {
@@ -198,9 +326,17 @@ impl<R: Read> Reader<R> {
         }
         self.expect(size);
         let mut bytes = Vec::new();
-        let left = std::mem::take(&mut self.left);
-        self.source.by_ref().take(left).read_to_end(&mut bytes).map_err(ArchiveError::Read)?;
-        if (bytes.len() as u64) < size { Err(cut()) } else { Ok(bytes) }
+        while self.left > 0 {
+            self.content(u64::MAX, |part| {
+                bytes.extend_from_slice(part);
+                Ok(())
+            })?;
+        }
+        Ok(bytes)
+    }
+
+    fn extended(&mut self, size: u64) -> Result<Vec<u8>, ArchiveError> {
+        self.bytes(size, MOST_EXTENDED, "an extended header")
     }
 
     /// A long name of GNU's.
@@ -211,73 +347,6 @@ impl<R: Read> Reader<R> {
         }
         text(&bytes)
     }
-
-    fn pax(&mut self, size: u64, extended: &mut Extended) -> Result<(), ArchiveError> {
-        for (key, value) in records(&self.bytes(size, MOST_EXTENDED, "an extended header")?)? {
-            match key.as_str() {
-                "path" => extended.path = Some(value),
-                "linkpath" => extended.link = Some(value),
-                "size" => {
-                    let digits = value.bytes().all(|byte| byte.is_ascii_digit());
-                    let size = value.parse().ok().filter(|_| digits);
-                    let size = size.ok_or_else(|| ArchiveError::refused("a size is no number"))?;
-                    extended.size = Some(size);
-                }
-                key if key.starts_with("GNU.sparse.") => {
-                    return Err(ArchiveError::refused("it holds a sparse file"));
-                }
-                // Times, owners, names of them, extended attributes: an installed file has none of these.
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// What holds for all entries that follow: a comment may, anything that changes an entry may not.
-    fn global(&mut self, size: u64) -> Result<(), ArchiveError> {
-        let records = records(&self.bytes(size, MOST_EXTENDED, "an extended header")?)?;
-        let changes =
-            |key: &str| matches!(key, "path" | "linkpath" | "size") || key.starts_with("GNU.sparse.");
-        match records.into_iter().find(|(key, _)| changes(key)) {
-            Some((key, _)) => Err(ArchiveError::refused(format!("a global header gives a {key}"))),
-            None => Ok(()),
-        }
-    }
-}
-
-/// The records of a PAX header: `LENGTH KEY=VALUE\n`. Of values that are no text, only the key counts.
-fn records(mut bytes: &[u8]) -> Result<Vec<(String, String)>, ArchiveError> {
-    let broken = || ArchiveError::refused("an extended header is broken");
-    let mut records = Vec::new();
-    while !bytes.is_empty() {
-        let space = bytes.iter().position(|byte| *byte == b' ').ok_or_else(broken)?;
-        let digits = bytes.get(..space).unwrap_or_default();
-        let length = std::str::from_utf8(digits).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
-        let length: usize = length.and_then(|text| text.parse().ok()).ok_or_else(broken)?;
-        let record = bytes.get(space + 1..length).ok_or_else(broken)?;
-        let record = record.strip_suffix(b"\n").ok_or_else(broken)?;
-        let equals = record.iter().position(|byte| *byte == b'=').ok_or_else(broken)?;
-        let (key, value) = record.split_at(equals);
-        let key = text(key)?;
-        let value = value.get(1..).unwrap_or_default();
-        if matches!(key.as_str(), "path" | "linkpath" | "size") {
-            records.push((key, text(value)?));
-        } else {
-            records.push((key, String::new()));
-        }
-        bytes = bytes.get(length..).ok_or_else(broken)?;
-    }
-    Ok(records)
-}
-
-fn text(bytes: &[u8]) -> Result<String, ArchiveError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| {
-        ArchiveError::refused(format!("a name is not UTF-8: {}", String::from_utf8_lossy(bytes)))
-    })?;
-    if text.contains('\0') {
-        return Err(ArchiveError::refused(format!("a name holds a zero byte: {}", text.escape_debug())));
-    }
-    Ok(text.to_owned())
 }
 
 fn cut() -> ArchiveError {

@@ -1,20 +1,23 @@
 //! Entries to files beneath one folder, and nowhere else.
 //!
 //! Two guards, each enough by itself: what is there is known by a list, through which no entry goes by way of a link or a
-//! file; and the kernel is told to follow no link and to stay beneath the folder. Owners, times and extended attributes
-//! are not taken over, and modes become normal: 0755 for folders and programs, 0644 for other files.
+//! file; and the kernel is told to follow no link and to stay beneath the folder. Owners and times are not taken over,
+//! extended attributes by a list, and modes become normal: 0755 for folders and programs, 0644 for other files.
 
 use super::ArchiveError;
-use super::reader::{Entry, Kind, Reader};
-use crate::fault;
-use crate::root::delete_at;
-use cofferdam_core::name::{PackagePath, inner_target};
-use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use super::beneath::{self, Beneath};
+use super::label::Label;
+use super::limits::Options;
+use super::names;
+use super::present::{Node, Present};
+use super::reader::{Content, Entry, Kind, Reader};
+use crate::package::Item;
+use cofferdam_core::name::{Digest, PackagePath, inner_target};
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{BufRead, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
 
 /// Names that begin so delete what a layer below has.
 const WHITEOUT: &str = ".wh.";
@@ -22,169 +25,223 @@ const WHITEOUT: &str = ".wh.";
 /// Deletes all that layers below have in its folder.
 const OPAQUE: &str = ".wh..wh..opq";
 
-const CHUNK: usize = 256 << 10;
+/// The extended attribute that makes a program's power greater than its caller's.
+const CAPABILITIES: &str = "security.capability";
 
-/// How much may be unpacked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limits {
-    /// Bytes of all files, those that a later layer replaces included.
-    pub(crate) bytes: u64,
-    /// Entries of all layers.
-    pub(crate) entries: u64,
-    /// Folders within each other.
-    pub(crate) depth: usize,
-}
+/// The longest target of a symbolic link.
+const MOST_TARGET: usize = 4095;
 
-impl Limits {
-    /// More than any runtime that we know of needs, and less than fills a node's disk with nothing.
-    pub(crate) const NORMAL: Self = Self { bytes: 8 << 30, entries: 200_000, depth: 64 };
-}
+/// What is in a hole.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A folder into which layers are unpacked, the lowest first.
-pub(crate) struct Unpacking {
-    folder: OwnedFd,
-    limits: Limits,
-    /// What is there.
-    present: BTreeMap<String, Node>,
-    /// What the present layer put there.
-    layer: BTreeSet<String>,
+pub struct Unpacking {
+    folder: Beneath,
+    options: Options,
+    present: Present,
+    /// What the present layer hides.
+    marks: BTreeSet<String>,
+    /// Bytes of all that was ever hidden.
+    marked: u64,
+    /// Bytes of all files.
     bytes: u64,
+    /// Bytes of all layers before the present one.
+    came: u64,
     entries: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Node {
-    Folder,
-    File { size: u64 },
-    Link,
+impl std::fmt::Debug for Unpacking {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { bytes, entries, .. } = self;
+        write!(f, "Unpacking({entries} entries, {bytes} bytes)")
+    }
 }
 
 impl Unpacking {
     /// Into `folder`, which is empty and nobody else's.
-    pub(crate) fn new(folder: OwnedFd, limits: Limits) -> Self {
-        let (present, layer) = (BTreeMap::new(), BTreeSet::new());
-        Self { folder, limits, present, layer, bytes: 0, entries: 0 }
+    pub fn new(folder: OwnedFd, options: impl Into<Options>) -> Self {
+        let options = options.into();
+        let folder = Beneath::new(folder, options.lookup);
+        let (present, marks) = (Present::default(), BTreeSet::new());
+        Self { folder, options, present, marks, marked: 0, bytes: 0, came: 0, entries: 0 }
+    }
+
+    /// How to unpack.
+    pub const fn options(&self) -> &Options {
+        &self.options
     }
 
     /// Unpacks one layer, and reads `archive` to its very end.
-    pub(crate) fn layer(&mut self, archive: impl Read) -> Result<(), ArchiveError> {
-        self.layer.clear();
-        let mut archive = archive;
-        let mut reader = Reader::new(&mut archive);
+    ///
+    /// # Errors
+    /// If it is no archive, holds what is not allowed, or cannot be written. What is in the folder is then worth nothing.
+    pub fn layer(&mut self, archive: impl BufRead) -> Result<(), ArchiveError> {
+        let _label = Label::of_new_files(self.options.label.as_deref())?;
+        self.present.next_layer();
+        self.marks.clear();
+        let mut reader = Reader::new(archive, &self.options.limits);
         while let Some(entry) = reader.next()? {
             self.entry(entry, &mut reader)?;
         }
-        // Zeros follow the end, by tar's habit a few kilobytes; whatever follows belongs to the digest.
-        let most = self.limits.bytes;
-        let rest = std::io::copy(&mut archive.by_ref().take(most), &mut std::io::sink());
-        if rest.map_err(ArchiveError::Read)? == most {
-            return Err(ArchiveError::TooLarge("too much follows the archive's end".to_owned()));
-        }
+        self.came = self.came.saturating_add(reader.came());
         Ok(())
     }
 
-    fn entry(&mut self, entry: Entry, reader: &mut Reader<impl Read>) -> Result<(), ArchiveError> {
-        self.entries += 1;
-        if self.entries > self.limits.entries {
-            let most = self.limits.entries;
-            return Err(ArchiveError::TooLarge(format!("it has more than {most} entries")));
-        }
+    /// Makes what was unpacked durable.
+    ///
+    /// # Errors
+    /// If the file system cannot.
+    pub fn sync(&self) -> Result<(), ArchiveError> {
+        self.folder.sync()
+    }
+
+    /// What is in the folder now, each file with its digest.
+    pub fn finish(self) -> BTreeMap<PackagePath, Item> {
+        self.present.items()
+    }
+
+    fn entry(&mut self, entry: Entry, reader: &mut Reader<impl BufRead>) -> Result<(), ArchiveError> {
+        self.count_entry()?;
         let is_folder = matches!(entry.kind, Kind::Folder);
-        let Some(path) = self.path(&entry.path, is_folder)? else { return Ok(()) };
+        let Some(path) = names::path(&entry.path, is_folder, self.options.limits.depth)? else {
+            return Ok(());
+        };
         let (folder, name) = path.as_str().rsplit_once('/').unwrap_or(("", path.as_str()));
-        if name == OPAQUE {
-            return self.clear_lower(folder);
+        if folder.split('/').any(|part| part.starts_with(WHITEOUT)) {
+            return Err(ArchiveError::refused(format!("{path} lies in a whiteout")));
         }
         if let Some(hidden) = name.strip_prefix(WHITEOUT) {
-            return self.hide(folder, hidden);
+            if !matches!(&entry.kind, Kind::File(content) if content.size == 0) {
+                return Err(ArchiveError::refused(format!("{path} hides something, and is no empty file")));
+            }
+            self.marked += path.as_str().len() as u64;
+            if !self.marks.insert(path.as_str().to_owned()) {
+                return Err(ArchiveError::refused(format!("{path} is in it twice")));
+            }
+            self.count_names()?;
+            return if name == OPAQUE { self.clear_lower(folder) } else { self.hide(folder, hidden) };
         }
         if let Kind::Special(what) = entry.kind {
             return Err(ArchiveError::refused(format!("{path} is {what}")));
-        }
-        if entry.mode & 0o6000 != 0 && matches!(entry.kind, Kind::File { .. }) {
-            return Err(ArchiveError::refused(format!("{path} is setuid or setgid")));
         }
         self.make_parents(path.as_str())?;
         if !self.make_room(path.as_str(), is_folder)? {
             return Ok(());
         }
         let node = match entry.kind {
-            Kind::Folder => self.make_folder(path.as_str())?,
-            Kind::File { size } => self.make_file(path.as_str(), size, entry.mode, reader)?,
+            Kind::Folder => {
+                self.folder.make_folder(path.as_str())?;
+                Node::Folder
+            }
+            Kind::File(content) => {
+                let mode = self.mode(&path, entry.mode)?;
+                let xattrs = self.xattrs(&path, entry.xattrs)?;
+                self.make_file(path.as_str(), &content, mode, &xattrs, reader)?
+            }
             Kind::Link { target } => self.make_link(&path, &target)?,
             Kind::HardLink { target } => self.make_hard_link(path.as_str(), &target)?,
             Kind::Special(what) => return Err(ArchiveError::refused(format!("{path} is {what}"))),
         };
-        self.present.insert(path.as_str().to_owned(), node);
-        self.layer.insert(path.into());
+        self.present.put(path.as_str(), node);
+        self.count_names()
+    }
+
+    fn count_entry(&mut self) -> Result<(), ArchiveError> {
+        self.entries += 1;
+        let most = self.options.limits.entries;
+        if self.entries > most {
+            return Err(ArchiveError::TooLarge(format!("it has more than {most} entries")));
+        }
         Ok(())
     }
 
-    /// The path of an entry; none for the folder itself.
-    fn path(&self, written: &str, is_folder: bool) -> Result<Option<PackagePath>, ArchiveError> {
-        let shown = written.escape_debug();
-        if written.starts_with('/') {
-            return Err(ArchiveError::refused(format!("{shown} is an absolute path")));
+    fn count_names(&self) -> Result<(), ArchiveError> {
+        let most = self.options.limits.names;
+        if self.present.names().saturating_add(self.marked) > most {
+            return Err(ArchiveError::TooLarge(format!("its paths have more than {most} bytes together")));
         }
-        let mut path = written;
-        while let Some(rest) = path.strip_prefix("./") {
-            path = rest;
+        Ok(())
+    }
+
+    fn count_bytes(&mut self, path: &str, size: u64) -> Result<(), ArchiveError> {
+        self.bytes = self.bytes.saturating_add(size);
+        let most = self.options.limits.bytes;
+        if self.bytes > most {
+            return Err(ArchiveError::TooLarge(format!(
+                "its files have more than {most} bytes together, {path} alone has {size}"
+            )));
         }
-        if is_folder {
-            path = path.strip_suffix('/').unwrap_or(path);
+        Ok(())
+    }
+
+    /// The mode that a file gets.
+    fn mode(&self, path: &PackagePath, mode: u32) -> Result<u32, ArchiveError> {
+        let normal = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
+        match mode & 0o6000 {
+            0 => Ok(normal),
+            special if self.options.privileged.contains(path) => Ok(normal | special),
+            _ => Err(ArchiveError::refused(format!("{path} is setuid or setgid"))),
         }
-        if is_folder && matches!(path, "" | ".") {
-            return Ok(None);
+    }
+
+    /// The extended attributes that a file gets.
+    fn xattrs(
+        &self,
+        path: &PackagePath,
+        mut xattrs: Vec<(String, Vec<u8>)>,
+    ) -> Result<Vec<(String, Vec<u8>)>, ArchiveError> {
+        let privileged = self.options.privileged.contains(path);
+        if !privileged && xattrs.iter().any(|(name, _)| name == CAPABILITIES) {
+            return Err(ArchiveError::refused(format!("{path} has capabilities")));
         }
-        if path.split('/').any(|part| part == "..") {
-            return Err(ArchiveError::refused(format!("{shown} leads out of the package")));
-        }
-        if path.split('/').count() > self.limits.depth {
-            let most = self.limits.depth;
-            return Err(ArchiveError::TooLarge(format!("{shown} lies more than {most} folders deep")));
-        }
-        let found = PackagePath::new(path);
-        found.map(Some).map_err(|_| ArchiveError::refused(format!("{shown} is no plain relative path")))
+        xattrs.retain(|(name, _)| name == CAPABILITIES || self.options.takes(name));
+        Ok(xattrs)
     }
 
     /// Makes the folders above `path` that no entry made.
     fn make_parents(&mut self, path: &str) -> Result<(), ArchiveError> {
         for (at, _) in path.match_indices('/') {
             let parent = path.get(..at).unwrap_or_default();
-            match self.present.get(parent) {
+            match self.present.get(parent)? {
                 Some(Node::Folder) => {}
-                Some(Node::Link) => {
+                Some(Node::Link { .. }) => {
                     return Err(ArchiveError::refused(format!("{path} goes through the link {parent}")));
                 }
                 Some(Node::File { .. }) => {
                     return Err(ArchiveError::refused(format!("{path} lies in {parent}, which is a file")));
                 }
                 None => {
-                    let node = self.make_folder(parent)?;
-                    self.present.insert(parent.to_owned(), node);
+                    self.count_entry()?;
+                    self.folder.make_folder(parent)?;
+                    self.present.put(parent, Node::Folder);
                 }
             }
         }
         Ok(())
     }
 
-    /// Deletes what a layer below has at `path`. False: it is a folder already, and stays.
-    fn make_room(&mut self, path: &str, for_folder: bool) -> Result<bool, ArchiveError> {
-        let Some(node) = self.present.get(path).copied() else { return Ok(true) };
-        if node == Node::Folder && for_folder {
-            self.layer.insert(path.to_owned());
-            return Ok(false);
+    /// Marks the folders above `path` as this layer's.
+    fn touch_parents(&mut self, path: &str) {
+        for (at, _) in path.match_indices('/') {
+            self.present.touch(path.get(..at).unwrap_or_default());
         }
-        if self.layer.contains(path) || self.layer_has_below(path) {
-            return Err(ArchiveError::refused(format!("{path} is in it twice")));
-        }
-        self.delete(path)?;
-        Ok(true)
     }
 
-    fn layer_has_below(&self, path: &str) -> bool {
-        let start = format!("{path}/");
-        self.layer.range(start.clone()..).next().is_some_and(|found| found.starts_with(&start))
+    /// Deletes what a layer below has at `path`. False: it is a folder already, and stays.
+    fn make_room(&mut self, path: &str, for_folder: bool) -> Result<bool, ArchiveError> {
+        let found = self.present.get(path)?.cloned();
+        self.touch_parents(path);
+        match found {
+            None => Ok(true),
+            Some(Node::Folder) if for_folder => {
+                self.present.touch(path);
+                Ok(false)
+            }
+            Some(_) if self.present.is_of_layer(path) => {
+                Err(ArchiveError::refused(format!("{path} is in it twice")))
+            }
+            Some(_) => self.delete(path).map(|()| true),
+        }
     }
 
     /// A whiteout: `name` in `folder` is no more.
@@ -195,134 +252,125 @@ impl Unpacking {
                 "{folder}/{WHITEOUT}{name} hides nothing that has a name"
             )));
         }
-        if self.layer.contains(&path) || self.layer_has_below(&path) {
+        if self.present.is_of_layer(&path) {
             return Err(ArchiveError::refused(format!("{path} is hidden by the layer that has it")));
         }
-        if self.present.contains_key(&path) { self.delete(&path) } else { Ok(()) }
+        if self.present.get(&path)?.is_some() { self.delete(&path) } else { Ok(()) }
     }
 
     /// An opaque folder: what layers below have in it is no more.
     fn clear_lower(&mut self, folder: &str) -> Result<(), ArchiveError> {
-        let start = if folder.is_empty() { String::new() } else { format!("{folder}/") };
-        let below = self.present.range(start.clone()..).map(|(path, _)| path);
-        let below = below.take_while(|path| path.starts_with(&start));
-        let lower: Vec<String> = below
-            .filter(|path| !self.layer.contains(*path) && !self.layer_has_below(path))
-            .cloned()
-            .collect();
-        for path in lower {
+        for path in self.present.lower(folder) {
             // It may have gone with a folder before it.
-            if self.present.contains_key(&path) {
+            if self.present.get(&path)?.is_some() {
                 self.delete(&path)?;
             }
         }
         Ok(())
     }
 
-    /// Deletes `path` and all below it.
     fn delete(&mut self, path: &str) -> Result<(), ArchiveError> {
-        let (parent, name) = self.parent(path)?;
-        delete_at(parent.as_fd(), name).map_err(write("delete", path))?;
-        let start = format!("{path}/");
-        self.present.retain(|found, _| found != path && !found.starts_with(&start));
+        self.folder.delete(path)?;
+        self.present.take(path);
         Ok(())
-    }
-
-    /// The opened folder above `path`, and its name in it.
-    fn parent<'p>(&self, path: &'p str) -> Result<(OwnedFd, &'p str), ArchiveError> {
-        let (folder, name) = path.rsplit_once('/').unwrap_or((".", path));
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let inside = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        let opened = match rustix::fs::openat2(&self.folder, folder, flags, Mode::empty(), inside) {
-            // Before Linux 5.6: part by part, and no part may be a link.
-            Err(Errno::NOSYS) => folder.split('/').try_fold(None::<OwnedFd>, |at, part| {
-                let from = at.as_ref().map_or(self.folder.as_fd(), |fd| fd.as_fd());
-                rustix::fs::openat(from, part, flags, Mode::empty()).map(Some)
-            }),
-            other => other.map(Some),
-        };
-        match opened.map_err(write("open the folder of", path))? {
-            Some(fd) => Ok((fd, name)),
-            None => Err(write("open the folder of", path)(Errno::NOENT)),
-        }
-    }
-
-    fn make_folder(&self, path: &str) -> Result<Node, ArchiveError> {
-        let (parent, name) = self.parent(path)?;
-        fault::change().map_err(write("make the folder", path))?;
-        rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755))
-            .and_then(|()| rustix::fs::chmodat(&parent, name, Mode::from_raw_mode(0o755), AtFlags::empty()))
-            .map_err(write("make the folder", path))?;
-        Ok(Node::Folder)
     }
 
     fn make_file(
         &mut self,
         path: &str,
-        size: u64,
+        content: &Content,
         mode: u32,
-        reader: &mut Reader<impl Read>,
+        xattrs: &[(String, Vec<u8>)],
+        reader: &mut Reader<impl BufRead>,
     ) -> Result<Node, ArchiveError> {
-        self.count(path, size)?;
-        let (parent, name) = self.parent(path)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = fault::change()
-            .and_then(|()| rustix::fs::openat(&parent, name, flags, Mode::from_raw_mode(0o600)))
-            .map_err(write("create", path))?;
-        let mut file = File::from(fd);
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let n = reader.content(&mut buffer)?;
-            let Some(bytes) = buffer.get(..n).filter(|bytes| !bytes.is_empty()) else { break };
-            file.write_all(bytes).map_err(|source| ArchiveError::Write {
-                action: "write",
-                path: path.to_owned(),
-                source,
-            })?;
+        let size = content.size;
+        self.count_bytes(path, size)?;
+        if content.segments.is_some() && self.options.limits.is_bomb(self.bytes, self.came + reader.came()) {
+            return Err(ArchiveError::TooLarge(format!("{path} has holes of more bytes than is believable")));
         }
-        let mode = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).map_err(write("set the mode of", path))?;
-        Ok(Node::File { size })
-    }
-
-    fn count(&mut self, path: &str, size: u64) -> Result<(), ArchiveError> {
-        self.bytes = self.bytes.saturating_add(size);
-        if self.bytes > self.limits.bytes {
-            let most = self.limits.bytes;
-            return Err(ArchiveError::TooLarge(format!(
-                "its files have more than {most} bytes together, {path} alone has {size}"
-            )));
+        let file = self.folder.make_file(path)?;
+        let mut writing = Writing { path, file, hash: Sha256::new(), at: 0 };
+        match &content.segments {
+            None => writing.copy(size, reader)?,
+            Some(segments) => {
+                for segment in segments {
+                    writing.hole(segment.offset)?;
+                    writing.copy(segment.length, reader)?;
+                }
+                writing.hole(size)?;
+                writing.file.set_len(size).map_err(|error| writing.failed(error))?;
+            }
         }
-        Ok(())
+        beneath::finish(&writing.file, path, mode, xattrs)?;
+        let digest = Digest::from_bytes(writing.hash.finalize().into());
+        Ok(Node::File { size, digest, executable: mode & 0o111 != 0 })
     }
 
     fn make_link(&self, path: &PackagePath, target: &str) -> Result<Node, ArchiveError> {
+        let shown = target.escape_debug();
         if !inner_target(path.as_str(), target) || target.is_empty() {
-            return Err(ArchiveError::refused(format!("the link {path} -> {target} leaves the package")));
+            return Err(ArchiveError::refused(format!("the link {path} -> {shown} leaves the package")));
         }
-        let (parent, name) = self.parent(path.as_str())?;
-        rustix::fs::symlinkat(target, &parent, name).map_err(write("make the link", path.as_str()))?;
-        Ok(Node::Link)
+        if target.len() > MOST_TARGET || !names::is_plain(target) {
+            return Err(ArchiveError::refused(format!("the link {path} -> {shown} leads to no plain path")));
+        }
+        self.folder.make_link(path.as_str(), target)?;
+        Ok(Node::Link { target: target.into() })
     }
 
     /// Each name counts as a file of its own: a copy of the package has one for each.
     fn make_hard_link(&mut self, path: &str, target: &str) -> Result<Node, ArchiveError> {
-        let wanted = self.path(target, false)?;
+        let wanted = names::path(target, false, self.options.limits.depth)?;
         let wanted = wanted.as_ref().map_or("", PackagePath::as_str);
-        let Some(node @ Node::File { size }) = self.present.get(wanted).copied() else {
-            let message = format!("the hard link {path} -> {target} names no file that came before it");
+        let Some(node @ Node::File { size, .. }) = self.present.get(wanted)?.cloned() else {
+            let shown = target.escape_debug();
+            let message = format!("the hard link {path} -> {shown} names no file that came before it");
             return Err(ArchiveError::refused(message));
         };
-        self.count(path, size)?;
-        let (old_parent, old_name) = self.parent(wanted)?;
-        let (parent, name) = self.parent(path)?;
-        rustix::fs::linkat(&old_parent, old_name, &parent, name, AtFlags::empty())
-            .map_err(write("make the hard link", path))?;
+        self.count_bytes(path, size)?;
+        self.folder.make_hard_link(path, wanted)?;
         Ok(node)
     }
 }
 
-fn write(action: &'static str, path: &str) -> impl Fn(Errno) -> ArchiveError {
-    let path = path.to_owned();
-    move |errno| ArchiveError::Write { action, path: path.clone(), source: errno.into() }
+/// A file that is being written.
+struct Writing<'p> {
+    path: &'p str,
+    file: File,
+    hash: Sha256,
+    at: u64,
+}
+
+impl Writing<'_> {
+    fn copy(&mut self, length: u64, reader: &mut Reader<impl BufRead>) -> Result<(), ArchiveError> {
+        let mut left = length;
+        while left > 0 {
+            let n = reader.content(left, |bytes| {
+                self.hash.update(bytes);
+                self.file.write_all(bytes).map_err(|error| self.failed(error))
+            })?;
+            if n == 0 {
+                return Err(ArchiveError::refused(format!("{} is shorter than it says", self.path)));
+            }
+            left -= n;
+            self.at += n;
+        }
+        Ok(())
+    }
+
+    /// Nothing is written up to `to`; it reads as zeros.
+    fn hole(&mut self, to: u64) -> Result<(), ArchiveError> {
+        let mut left = to.saturating_sub(self.at);
+        while left > 0 {
+            let n = left.min(ZEROS.len() as u64);
+            self.hash.update(ZEROS.get(..usize::try_from(n).unwrap_or_default()).unwrap_or_default());
+            left -= n;
+        }
+        self.at = to;
+        self.file.seek(SeekFrom::Start(to)).map(drop).map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, source: std::io::Error) -> ArchiveError {
+        ArchiveError::Write { action: "write", path: self.path.to_owned(), source }
+    }
 }

@@ -1,6 +1,6 @@
 //! An archive to a folder: a runtime's release, as upstream publishes it.
 
-use crate::archive::{ArchiveError, Compression, Limits, Unpacking, decompress};
+use crate::archive::{ArchiveError, Compression, Limits, Unpacking};
 use crate::error::{HostError, Result};
 use cofferdam_core::class::Class;
 use lzma_rust2::XzReader;
@@ -54,13 +54,13 @@ pub(super) fn unpack(path: &Path, folder: OwnedFd, progress: &mut dyn FnMut(u64,
     let told = Told { inner: file, so_far: 0, told: &mut |bytes| progress(bytes, total) };
     let mut unpacking = Unpacking::new(folder, Limits::NORMAL);
     let unpacked = match outer {
-        Outer::Known(how) => unpacking.layer(decompress(told, how)),
+        Outer::Known(how) => unpacking.compressed_layer(told, how),
         Outer::Xz => {
             let buffered = BufReader::with_capacity(BUFFER, told);
-            unpacking.layer(XzReader::new_mem_limit(buffered, true, MOST_XZ))
+            unpacking.compressed_layer(XzReader::new_mem_limit(buffered, true, MOST_XZ), Compression::None)
         }
     };
-    unpacked.map_err(|error| match error {
+    unpacked.map(drop).map_err(|error| match error {
         ArchiveError::Write { source, action, path } => HostError::std_io(action, path, source),
         ArchiveError::Read(source) if source.raw_os_error().is_some() => fail(source),
         other => {

@@ -151,7 +151,7 @@ mod tests {
                 let fd = std::fs::File::open(folder.path()).unwrap().into();
                 let content = vec![7; size + 3];
                 let archive = as_archive(name, size as u64, size == 1, content.as_slice());
-                Unpacking::new(fd, Limits::NORMAL).layer(archive).unwrap();
+                Unpacking::new(fd, Limits::NORMAL).layer(std::io::BufReader::new(archive)).unwrap();
                 let path = folder.path().join(name);
                 assert_eq!(std::fs::read(&path).unwrap(), content[..size]);
                 let mode = std::fs::metadata(&path).unwrap().permissions().mode();
@@ -166,7 +166,10 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let fd = std::fs::File::open(folder.path()).unwrap().into();
             let archive = as_archive(name, 1, false, &b"x"[..]);
-            assert!(Unpacking::new(fd, Limits::NORMAL).layer(archive).is_err(), "{name:?}");
+            assert!(
+                Unpacking::new(fd, Limits::NORMAL).layer(std::io::BufReader::new(archive)).is_err(),
+                "{name:?}"
+            );
         }
     }
 }

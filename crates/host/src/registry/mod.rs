@@ -55,3 +55,4 @@ pub(crate) use origin::Origin;
 pub use push::push;
 pub(crate) use tarred::{Tarred, is_image_archive};
 pub(crate) use unpack::unpack;
+pub use unpack::unpack_image;

@@ -3,26 +3,30 @@
 use super::error::of_archive;
 use super::files::{self, DESCRIPTOR_TYPE, Layer};
 use super::manifest::{Blob, Config, Document, MOST_CONFIG, Manifest, Platform};
-use super::{Origin, RegistryError};
-use crate::archive::{Limits, Measuring, Unpacking, decompress};
+use super::{Origin, Registry, RegistryError};
+use crate::archive::{Measuring, Options, Unpacking};
 use crate::error::{HostError, Result};
-use crate::package::DESCRIPTOR;
-use cofferdam_core::name::Digest;
-use std::io::Read;
+use crate::package::{DESCRIPTOR, Item};
+use cofferdam_core::name::{Digest, PackagePath};
+use std::collections::BTreeMap;
+use std::io::{BufReader, Read};
 use std::os::fd::OwnedFd;
 
 /// How many indexes may name each other.
 const MOST_INDEXES: usize = 2;
 
 /// Unpacks the image with the digest `image` into `folder`, which is empty and nobody else's. `progress` gets the bytes
-/// fetched so far, and of how many. If it fails, what is in the folder is worth nothing.
+/// fetched so far, and of how many. Returns what is in the folder, each file with its digest; nothing of it is durable
+/// before the file system was synced. If it fails, what is in the folder is worth nothing.
 pub(crate) fn unpack(
     origin: &dyn Origin,
     image: Digest,
     folder: OwnedFd,
-    limits: Limits,
+    options: impl Into<Options>,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<()> {
+) -> Result<BTreeMap<PackagePath, Item>> {
+    let options = options.into();
+    let limits = options.limits;
     let own = Platform::own();
     let what = origin.name();
     let manifest = manifest(origin, image, &own)?;
@@ -39,7 +43,7 @@ pub(crate) fn unpack(
         let reason = format!("its layers have {total} bytes (the limit is {})", limits.bytes);
         return Err(RegistryError::Manifest { what, reason }.into());
     }
-    let mut unpacking = Unpacking::new(folder, limits);
+    let mut unpacking = Unpacking::new(folder, options);
     let mut done = 0;
     for (index, (blob, diff)) in manifest.layers.iter().zip(diffs).enumerate() {
         let what = format!("layer {} of {what}", index + 1);
@@ -53,9 +57,22 @@ pub(crate) fn unpack(
         let what = format!("the descriptor of {what}");
         let text = small_blob(origin, &manifest.config, &what)?;
         let archive = files::as_archive(DESCRIPTOR, text.len() as u64, false, text.as_slice());
-        unpacking.layer(archive).map_err(|error| of_archive(&what, error))?;
+        unpacking.layer(BufReader::new(archive)).map_err(|error| of_archive(&what, error))?;
     }
-    Ok(())
+    Ok(unpacking.finish())
+}
+
+/// Unpacks the image of `registry` into `folder`, as above.
+///
+/// # Errors
+/// If it cannot be had, or is not what it should be.
+pub fn unpack_image(
+    registry: &Registry,
+    folder: OwnedFd,
+    options: impl Into<Options>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<BTreeMap<PackagePath, Item>> {
+    unpack(registry, registry.digest()?, folder, options, progress)
 }
 
 /// The manifest for this machine.
@@ -114,12 +131,9 @@ fn layer(
     // One byte more than announced tells that there is more.
     let mut compressed = Measuring::new(told.take(blob.size.saturating_add(1)));
     let outer = compressed.gauge();
-    let mut inner = None;
     let unpacked = {
         let (content, compression) = kind.open(&mut compressed);
-        let mut archive = Measuring::new(decompress(content, compression));
-        inner.replace(archive.gauge());
-        unpacking.layer(&mut archive)
+        unpacking.compressed_layer(content, compression)
     };
     let failed = |error| of_archive(what, error);
     let unpacked = match unpacked {
@@ -133,10 +147,9 @@ fn layer(
     }
     let came = outer.measured();
     check(what, blob, came.bytes, came.digest)?;
-    unpacked.map_err(failed)?;
-    let found = inner.map(|gauge| gauge.measured().digest);
-    match (diff, found) {
-        (Some(expected), Some(found)) if found != expected => {
+    let found = unpacked.map_err(failed)?;
+    match diff {
+        Some(expected) if found != expected => {
             let what = format!("{what}, uncompressed,");
             Err(HostError::from(RegistryError::Digest { what, expected, found }))
         }
