@@ -50,7 +50,7 @@ impl Bench {
 
 fn pack(package: &Path, out: &Path) -> Layout {
     let source = Source::plain(Place::Dir(package.to_owned()));
-    TemporaryRoom::default().open(&source, None, &mut |_, _| {}).unwrap().pack(out).unwrap()
+    TemporaryRoom::default().open(&source, None, &mut |_, _| {}).unwrap().pack(out, None).unwrap()
 }
 
 fn remote(fake: &Fake, target: &str, access: Access) -> Remote {
@@ -102,6 +102,26 @@ fn by_tag_by_digest_and_from_a_folder_it_is_the_same_package() {
     assert_eq!(local.package.digest, by_tag.0, "packing changes nothing");
     let again = pack(&bench.folder.path().join("package"), &bench.folder.path().join("again"));
     assert_eq!(again.digest(), bench.digest, "the same package, the same image");
+}
+
+#[test]
+fn a_plan_needs_the_manifest_and_the_descriptor_alone() {
+    let bench = Bench::new();
+    let fake = Fake::start(bench.registry());
+    let whole = fetch_from(&fake, ":1.0", Access::default()).unwrap();
+    let before = fake.requests().len();
+    let source = Source::plain(Place::Oci(remote(&fake, ":1.0", Access::default())));
+    let looked = TemporaryRoom::default().look(&source, None, &mut |_, _| {}).unwrap();
+    assert_eq!((looked.digest, looked.image.unwrap()), whole, "what it says is what it is");
+    let blobs = fake.requests().split_off(before).iter().filter(|r| r.path.contains("/blobs/")).count();
+    assert_eq!(blobs, 1, "no layer");
+    let package = fetch_package(&source);
+    assert_eq!((looked.bytes, looked.entries, &looked.descriptor), (package.0, package.1, &package.2));
+}
+
+fn fetch_package(source: &Source) -> (u64, u64, cofferdam_core::descriptor::Descriptor) {
+    let package = TemporaryRoom::default().open(source, None, &mut |_, _| {}).unwrap().package;
+    (package.bytes, package.entries, package.descriptor)
 }
 
 #[test]
@@ -240,12 +260,12 @@ fn what_is_not_what_was_named_is_not_installed() {
     refused(fetch_from(&longer, ":1.0", Access::default()), Class::Invalid, &["layer 1", "were announced"]);
 
     let config = changed(&bench, |request, mut answer| {
-        if request.path.contains("/blobs/") && answer.body.starts_with(b"{") {
+        if request.path.contains("/blobs/") && answer.body.starts_with(b"schema") {
             answer.body = answer.body.to_ascii_uppercase();
         }
         answer
     });
-    refused(fetch_from(&config, ":1.0", Access::default()), Class::Invalid, &["configuration", "asked for"]);
+    refused(fetch_from(&config, ":1.0", Access::default()), Class::Invalid, &["descriptor", "asked for"]);
 }
 
 #[test]
