@@ -169,6 +169,12 @@ pub(super) fn changed(path: &PackagePath) -> HostError {
     invalid(format!("{path} changed while the package was read"))
 }
 
+fn lent_is_damaged(path: &PackagePath) -> HostError {
+    let text = format!("{path}, which comes from the base, is not as it was installed there");
+    HostError::new(Class::Conflict, text)
+        .with_hint("cofferdam verify tells more, cofferdam repair puts it back")
+}
+
 /// Makes a file; `progress` gets the bytes written so far. Returns the digest of what was written.
 fn create(
     root: &HostRoot,

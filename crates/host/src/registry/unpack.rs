@@ -1,7 +1,7 @@
 //! An image to a folder, each byte checked against the digest that names it.
 
 use super::error::of_archive;
-use super::files::{self, DESCRIPTOR_TYPE, Layer};
+use super::files::{self, DESCRIPTOR_TYPE, Described, Layer};
 use super::manifest::{Blob, Config, Document, MOST_CONFIG, Manifest, Platform};
 use super::{Origin, Registry, RegistryError};
 use crate::archive::{Measuring, Options, Unpacking};
@@ -43,6 +43,10 @@ pub(crate) fn unpack(
         let reason = format!("its layers have {total} bytes (the limit is {})", limits.bytes);
         return Err(RegistryError::Manifest { what, reason }.into());
     }
+    let descriptor = match manifest.config.media_type.as_str() {
+        DESCRIPTOR_TYPE => Some(small_blob(origin, &manifest.config, &format!("the descriptor of {what}"))?),
+        _ => None,
+    };
     let mut unpacking = Unpacking::new(folder, options);
     let mut done = 0;
     for (index, (blob, diff)) in manifest.layers.iter().zip(diffs).enumerate() {
@@ -53,9 +57,8 @@ pub(crate) fn unpack(
         layer(origin, (blob, kind), diff, &mut unpacking, &what, &mut told)?;
         done += blob.size;
     }
-    if manifest.config.media_type == DESCRIPTOR_TYPE {
+    if let Some(text) = descriptor {
         let what = format!("the descriptor of {what}");
-        let text = small_blob(origin, &manifest.config, &what)?;
         let archive = files::as_archive(DESCRIPTOR, text.len() as u64, false, text.as_slice());
         unpacking.layer(BufReader::new(archive)).map_err(|error| of_archive(&what, error))?;
     }
@@ -73,6 +76,20 @@ pub fn unpack_image(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<BTreeMap<PackagePath, Item>> {
     unpack(registry, registry.digest()?, folder, options, progress)
+}
+
+/// What the image with the digest `image` says of its package, from its manifest and its descriptor alone. None: it does not,
+/// and has to be unpacked.
+pub(crate) fn described(origin: &dyn Origin, image: Digest) -> Result<Option<Described>> {
+    let own = Platform::own();
+    let what = origin.name();
+    let manifest = manifest(origin, image, &own)?;
+    files::check_platform(&manifest, &own, &what)?;
+    if manifest.config.media_type != DESCRIPTOR_TYPE {
+        return Ok(None);
+    }
+    let text = small_blob(origin, &manifest.config, &format!("the descriptor of {what}"))?;
+    Ok(Described::of(&manifest, text))
 }
 
 /// The manifest for this machine.
