@@ -93,6 +93,8 @@ impl Read for BlobReader<'_> {
                     self.at += n as u64;
                     return Ok(n);
                 }
+                // All of it is here: how the connection ends does not matter.
+                Err(_) if self.at >= self.size => return Ok(0),
                 Err(error) => self.broke(RegistryError::of_io(error)).map_err(io::Error::other)?,
             }
         }
