@@ -204,7 +204,7 @@ fn a_rate_limit_is_obeyed_up_to_a_limit() {
     let (made, result) = pauses(&limited("7777"), access);
     let error = result.unwrap_err();
     assert!(error.contains("rate limit") && error.contains("7777 seconds"), "{error}");
-    assert_eq!(made, [], "what asks for more than the limit is left alone");
+    assert_eq!(made, Vec::<Duration>::new(), "what asks for more than the limit is left alone");
 }
 
 #[test]
