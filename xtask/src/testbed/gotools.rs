@@ -26,6 +26,8 @@ struct Tools {
     /// Module path, symbol and value for the linker.
     stamp: &'static str,
     cgo: bool,
+    /// A program of the module itself, instead of those that go.mod names as its tools.
+    program: Option<&'static str>,
     /// Files in the vendor directory, each with what takes its place.
     replaced: &'static [(&'static str, &'static str)],
     /// Directory of the entry that gets the binaries.
@@ -41,6 +43,7 @@ const CONTAINERD_21: Tools = Tools {
     go_sum: include_str!("../../assets/gotools/containerd-2.1/go.sum"),
     stamp: "-X github.com/containerd/containerd/v2/version.Version=2.1.9",
     cgo: true,
+    program: None,
     replaced: &[],
     // Where distributions have it, below the image's own unit.
     bin: "usr/bin",
@@ -55,6 +58,7 @@ const CONTAINERD_24: Tools = Tools {
     stamp: "-X github.com/containerd/containerd/v2/version.Version=v2.4.2",
     // Upstream's releases are built with cgo as well.
     cgo: true,
+    program: None,
     replaced: &[],
     bin: "usr/local/bin",
     renamed: &[],
@@ -67,6 +71,7 @@ const GVISOR: Tools = Tools {
     go_sum: include_str!("../../assets/gotools/gvisor/go.sum"),
     stamp: "-X gvisor.dev/gvisor/runsc/version.version=release-20250205.0",
     cgo: false,
+    program: None,
     replaced: &[
         // The shim gives up when it may not lower its OOM score, which needs CAP_SYS_RESOURCE.
         (
@@ -87,6 +92,7 @@ const CONTROL_PLANE: Tools = Tools {
     go_sum: include_str!("../../assets/gotools/control-plane/go.sum"),
     stamp: "-X k8s.io/component-base/version.gitVersion=v1.34.2",
     cgo: false,
+    program: None,
     replaced: &[],
     bin: "bin",
     renamed: &[],
@@ -99,6 +105,20 @@ const HELM: Tools = Tools {
     go_sum: include_str!("../../assets/gotools/helm/go.sum"),
     stamp: "-X helm.sh/helm/v3/internal/version.version=v3.22.0",
     cgo: false,
+    program: None,
+    replaced: &[],
+    bin: "bin",
+    renamed: &[],
+};
+
+const DISTRIBUTION: Tools = Tools {
+    name: "distribution",
+    why: "distribution 3, a registry, is built from source",
+    go_mod: include_str!("../../assets/gotools/distribution/go.mod"),
+    go_sum: include_str!("../../assets/gotools/distribution/go.sum"),
+    stamp: "-X github.com/distribution/distribution/v3/version.version=v3.1.2",
+    cgo: false,
+    program: Some(include_str!("../../assets/gotools/distribution/main.go.txt")),
     replaced: &[],
     bin: "bin",
     renamed: &[],
@@ -111,6 +131,7 @@ const KUBECONFORM: Tools = Tools {
     go_sum: include_str!("../../assets/gotools/kubeconform/go.sum"),
     stamp: "-X main.version=v0.8.0",
     cgo: false,
+    program: None,
     replaced: &[],
     bin: "bin",
     renamed: &[],
@@ -164,6 +185,14 @@ pub fn helm(cache: &Cache) -> Result<Entry> {
     cache.entry(&HELM.recipe(), |dir| HELM.build(dir))
 }
 
+/// `bin/registry`: distribution 3.
+///
+/// # Errors
+/// Go is missing, a module is not to be had, or the build fails.
+pub fn distribution(cache: &Cache) -> Result<Entry> {
+    cache.entry(&DISTRIBUTION.recipe(), |dir| DISTRIBUTION.build(dir))
+}
+
 /// `bin/kubeconform`.
 ///
 /// # Errors
@@ -180,6 +209,7 @@ impl Tools {
             .with("stamp", self.stamp)
             .with("cgo", if self.cgo { "1" } else { "0" })
             .with("bin", self.bin);
+        let recipe = self.program.iter().fold(recipe, |recipe, text| recipe.with("main.go", text));
         self.replaced.iter().fold(recipe, |recipe, (path, content)| recipe.with(path, content))
     }
 
@@ -191,6 +221,9 @@ impl Tools {
         let module = dir.join("module");
         host::write(&module.join("go.mod"), self.go_mod, 0o644)?;
         host::write(&module.join("go.sum"), self.go_sum, 0o644)?;
+        if let Some(text) = self.program {
+            host::write(&module.join("main.go"), text, 0o644)?;
+        }
         let mut mode = "-mod=readonly";
         if !self.replaced.is_empty() {
             // Go's -overlay refuses files of the module cache, so the modules are copied.
@@ -213,8 +246,8 @@ impl Tools {
                 "-o",
             ])
             .arg(&bin)
-            // go.mod names the programs as its tools.
-            .arg("tool")
+            // Mostly go.mod names the programs as its tools.
+            .arg(if self.program.is_some() { "." } else { "tool" })
             .ok()?;
         for (from, to) in self.renamed {
             let (from, to) = (bin.join(from), bin.join(to));

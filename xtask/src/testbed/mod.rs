@@ -55,5 +55,5 @@ pub use error::{Error, Result};
 pub use node::{Node, NodeSpec};
 pub use package::{Release, Runtime};
 pub use pods::Pod;
-pub use registry::{Registry, RegistrySpec};
+pub use registry::{Program, Registry, RegistrySpec, Tokens};
 pub use tree::Tree;

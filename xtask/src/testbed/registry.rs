@@ -1,4 +1,5 @@
-//! A container registry: Debian's docker-registry as a child process, with an account, TLS of its own, or neither.
+//! A container registry as a child process: Debian's docker-registry or distribution 3, with an account, a token server,
+//! TLS of its own, or nothing of that; with a store of its own, or in front of another one.
 
 use super::cache::Cache;
 use super::daemon::{self, Daemon};
@@ -6,9 +7,10 @@ use super::error::{Error, Result};
 use super::pki::Authority;
 use super::site::{Kind, Site};
 use super::trial::wait_for;
-use super::{host, packages};
+use super::{gotools, host, packages};
 use serde_json::json;
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -33,18 +35,65 @@ pub struct RegistrySpec {
     pub tls: bool,
     /// Whether it asks for an account.
     pub account: bool,
+    /// Who gives the tokens that it asks for, instead.
+    pub tokens: Option<Tokens>,
+    /// What it is.
+    pub program: Program,
+    /// The registry that it stands for, by its address; and its authority, as PEM.
+    pub upstream: Option<(String, String)>,
+}
+
+/// A program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// Debian's: distribution 2.
+    Debian,
+    /// Distribution 3, built from source.
+    Distribution3,
+}
+
+/// A token server, as a registry knows it.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// Its address.
+    pub realm: String,
+    /// What it calls itself, and the registry, in tokens.
+    pub issuer: String,
+    /// The authority that vouches for who signs them, as PEM.
+    pub authority: String,
 }
 
 impl RegistrySpec {
     /// With TLS and an account, for those who reach `address`: 127.0.0.1, [`super::Node::host_address`],
     /// [`super::Cluster::address`].
     pub fn new(address: &str) -> Self {
-        Self { address: address.to_owned(), tls: true, account: true }
+        let (tokens, upstream) = (None, None);
+        let (address, program) = (address.to_owned(), Program::Debian);
+        Self { address, tls: true, account: true, tokens, program, upstream }
     }
 
     /// Speaks plain HTTP.
     pub const fn plain_http(mut self) -> Self {
         self.tls = false;
+        self
+    }
+
+    /// Another program.
+    pub const fn run_by(mut self, program: Program) -> Self {
+        self.program = program;
+        self
+    }
+
+    /// Asks for a token of that server instead of an account.
+    pub fn with_tokens(mut self, tokens: Tokens) -> Self {
+        self.account = false;
+        self.tokens = Some(tokens);
+        self
+    }
+
+    /// Fetches what it is asked for from `upstream`, with its account if that asks for one.
+    pub fn in_front_of(mut self, upstream: &Registry) -> Self {
+        self.upstream = Some((upstream.address(), upstream.ca_pem().unwrap_or_default().to_owned()));
         self
     }
 
@@ -61,6 +110,7 @@ pub struct Registry {
     // Before the site, which removes its files.
     daemon: Option<Daemon>,
     spec: RegistrySpec,
+    program: PathBuf,
     port: u16,
     authority: Option<Authority>,
     site: Site,
@@ -73,11 +123,18 @@ impl Registry {
     /// The package is not to be had, or it does not start.
     pub fn start(spec: RegistrySpec) -> Result<Self> {
         packages::need_root()?;
-        packages::ensure(&["docker-registry"])?;
-        let site = Site::take(&Cache::open()?, Kind::Registry)?;
+        let cache = Cache::open()?;
+        let program = match spec.program {
+            Program::Debian => {
+                packages::ensure(&["docker-registry"])?;
+                PathBuf::from("docker-registry")
+            }
+            Program::Distribution3 => gotools::distribution(&cache)?.path().join("bin/registry"),
+        };
+        let site = Site::take(&cache, Kind::Registry)?;
         let authority = if spec.tls { Some(Authority::new("cofferdam test registry")?) } else { None };
         let port = free_port(&spec.address)?;
-        let mut registry = Self { daemon: None, spec, port, authority, site };
+        let mut registry = Self { daemon: None, spec, program, port, authority, site };
         registry.prepare()?;
         registry.resume()?;
         Ok(registry)
@@ -119,7 +176,10 @@ impl Registry {
     /// # Errors
     /// It does not start.
     pub fn resume(&mut self) -> Result<()> {
-        let mut command = Command::new("docker-registry");
+        let mut command = Command::new(&self.program);
+        if self.spec.upstream.is_some() {
+            command.env("SSL_CERT_FILE", self.site.dir().join("upstream.pem"));
+        }
         command.arg("serve").arg(self.site.dir().join("config.json"));
         let mut daemon = self.site.start("registry", command)?;
         let log = self.site.log("registry");
@@ -154,6 +214,18 @@ impl Registry {
             let path = dir.join("htpasswd");
             host::write(&path, HTPASSWD, 0o600)?;
             set(&mut config, "auth", json!({"htpasswd": {"realm": "test", "path": path}}));
+        }
+        if let Some(tokens) = &self.spec.tokens {
+            let path = dir.join("tokens.pem");
+            host::write(&path, &tokens.authority, 0o600)?;
+            let Tokens { realm, issuer, .. } = tokens;
+            let token = json!({"realm": realm, "service": issuer, "issuer": issuer, "rootcertbundle": path});
+            set(&mut config, "auth", json!({"token": token}));
+        }
+        if let Some((address, authority)) = &self.spec.upstream {
+            host::write(&dir.join("upstream.pem"), authority, 0o600)?;
+            let url = format!("https://{address}");
+            set(&mut config, "proxy", json!({"remoteurl": url, "username": USER, "password": PASSWORD}));
         }
         host::write(&dir.join("config.json"), config.to_string(), 0o600)
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <folder>/<name>/.dockerconfigjson     a mounted Secret of type kubernetes.io/dockerconfigjson
+//! <folder>/<name>/.dockercfg            one of the older type kubernetes.io/dockercfg
 //! ```
 
 use cofferdam_core::class::Class;
@@ -9,6 +10,9 @@ use cofferdam_host::error::{HostError, Result};
 use std::path::Path;
 
 const KEY: &str = ".dockerconfigjson";
+
+/// The key of the older type.
+const OLD_KEY: &str = ".dockercfg";
 
 /// The text of the pull secret of that name.
 ///
@@ -20,6 +24,9 @@ pub(crate) fn read(folder: &Path, name: &str) -> Result<String> {
         return Err(HostError::new(Class::Invalid, format!("`{name}` is not the name of a Secret")));
     }
     let path = folder.join(name).join(KEY);
+    if let Ok(text) = std::fs::read_to_string(folder.join(name).join(OLD_KEY)) {
+        return Ok(text);
+    }
     std::fs::read_to_string(&path).map_err(|error| {
         let text = format!("the pull secret `{name}` is not mounted: {}: {error}", path.display());
         HostError::new(Class::Invalid, text).with_hint(format!(
@@ -40,6 +47,9 @@ mod tests {
         std::fs::create_dir(folder.path().join("mine")).unwrap();
         std::fs::write(folder.path().join("mine/.dockerconfigjson"), "{}").unwrap();
         assert_eq!(read(folder.path(), "mine").unwrap(), "{}");
+        std::fs::create_dir(folder.path().join("old")).unwrap();
+        std::fs::write(folder.path().join("old/.dockercfg"), "{ }").unwrap();
+        assert_eq!(read(folder.path(), "old").unwrap(), "{ }");
     }
 
     #[test]

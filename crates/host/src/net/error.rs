@@ -202,7 +202,10 @@ impl NetError {
         let (reason, passing) = match error {
             // As for any other host, but it is the proxy's name, certificate or port.
             ProxyError::Reach(cause) => {
-                let cause = Self::of(&proxy, cause.as_ref());
+                let cause = match Self::of(&proxy, cause.as_ref()) {
+                    Self::Broken { host, reason } => Self::Connect { host, reason },
+                    other => other,
+                };
                 (cause.to_string(), cause.is_passing())
             }
             ProxyError::Refused { status: status @ 407 } => {

@@ -1,10 +1,12 @@
 //! A blob as it streams. If the connection breaks, the rest is fetched by another one: whoever reads does not notice.
 
+use super::error::Failed;
 use super::manifest::Blob;
 use super::{Registry, RegistryError};
 use crate::net::BodyReader;
 use cofferdam_core::name::Digest;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 /// Whoever sent that much since the last break is not counted as failing all the time.
 const PROGRESS: u64 = 8 << 20;
@@ -23,13 +25,15 @@ pub(super) struct BlobReader<'r> {
     /// How often it broke since [`Self::mark`].
     breaks: u32,
     mark: u64,
+    /// How it ended, if it did: whoever reads on is told the same again.
+    ended: Option<Result<(), Failed>>,
 }
 
 impl<'r> BlobReader<'r> {
     pub(super) fn open(registry: &'r Registry, blob: &Blob) -> Result<Self, RegistryError> {
         let (digest, size) = (blob.digest, blob.size);
         let (at, skip, breaks, mark) = (0, 0, 0, 0);
-        let mut reader = Self { registry, digest, size, at, skip, body: None, breaks, mark };
+        let mut reader = Self { registry, digest, size, at, skip, body: None, breaks, mark, ended: None };
         reader.connect()?;
         Ok(reader)
     }
@@ -66,25 +70,21 @@ impl<'r> BlobReader<'r> {
     fn pass(body: &mut BodyReader<'_>, skip: &mut u64) -> io::Result<()> {
         io::copy(&mut body.take(std::mem::take(skip)), &mut io::sink()).map(drop)
     }
-}
 
-impl Read for BlobReader<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// The next bytes; none at the end.
+    fn next(&mut self, buffer: &mut [u8]) -> Result<usize, RegistryError> {
         loop {
             let Some(body) = &mut self.body else {
                 match self.connect() {
                     Ok(()) => continue,
                     // The place has no more of it than we have.
                     Err(RegistryError::Answer { status: 416, .. }) => return Ok(0),
-                    Err(error) => return Err(io::Error::other(error)),
+                    Err(error) => return Err(error),
                 }
             };
-            let read = match Self::pass(body, &mut self.skip) {
-                Ok(()) => body.read(buffer),
-                Err(error) => Err(error),
-            };
+            let read = Self::pass(body, &mut self.skip).and_then(|()| body.read(buffer));
             match read {
-                Ok(0) if self.at < self.size && !buffer.is_empty() => {
+                Ok(0) if self.at < self.size => {
                     if !self.is_worth_asking() {
                         return Ok(0);
                     }
@@ -93,8 +93,29 @@ impl Read for BlobReader<'_> {
                     self.at += n as u64;
                     return Ok(n);
                 }
-                Err(error) => self.broke(RegistryError::of_io(error)).map_err(io::Error::other)?,
+                // All of it is here: how the connection ends does not matter.
+                Err(_) if self.at >= self.size => return Ok(0),
+                Err(error) => self.broke(RegistryError::of_io(error))?,
             }
+        }
+    }
+}
+
+impl Read for BlobReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        if self.ended.is_none() {
+            match self.next(buffer) {
+                Ok(0) => self.ended = Some(Ok(())),
+                Ok(n) => return Ok(n),
+                Err(error) => self.ended = Some(Err(Failed(Arc::new(error)))),
+            }
+        }
+        match &self.ended {
+            Some(Err(failed)) => Err(io::Error::other(failed.clone())),
+            _ => Ok(0),
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::net::NetError;
 use cofferdam_core::class::Class;
 use cofferdam_core::name::Digest;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What is done with a repository.
@@ -206,6 +207,11 @@ pub enum RegistryError {
     },
 }
 
+/// An error that is told as often as it is asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Failed(pub(super) Arc<RegistryError>);
+
 fn detail(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
@@ -331,10 +337,10 @@ pub(super) fn of_archive(what: &str, error: ArchiveError) -> HostError {
         ArchiveError::Read(source) => {
             let inner = source.get_ref();
             let net = inner.and_then(|inner| inner.downcast_ref::<NetError>());
-            let registry = inner.and_then(|inner| inner.downcast_ref::<RegistryError>());
+            let registry = inner.and_then(|inner| inner.downcast_ref::<Failed>());
             let (class, message, hint) = match (net, registry) {
                 (Some(error), _) => (error.class(), error.to_string(), error.hint()),
-                (_, Some(error)) => (error.class(), error.to_string(), error.hint()),
+                (_, Some(Failed(error))) => (error.class(), error.to_string(), error.hint()),
                 _ => return layer(format!("it is broken: {source}")),
             };
             let failed = HostError::new(class, format!("{what}: {message}"));

@@ -6,8 +6,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
@@ -20,6 +21,11 @@ impl Authority {
 
     pub fn pem(&self) -> String {
         self.0.pem()
+    }
+
+    /// A certificate of that content for `key`, in DER.
+    pub fn certify(&self, params: CertificateParams, key: &KeyPair) -> Vec<u8> {
+        params.signed_by(key, &self.0).unwrap().der().to_vec()
     }
 
     /// A certificate for `name` and its key.
@@ -71,6 +77,10 @@ impl Secure {
                     converse(&mut tls, &*answer, &Mutex::default());
                     connection.send_close_notify();
                     let _ = connection.write_tls(&mut stream);
+                    // What is unread at the end would have the kernel cut off what was said last.
+                    let _ = stream.shutdown(Shutdown::Write);
+                    let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+                    let _ = std::io::copy(&mut stream, &mut std::io::sink());
                 });
             }
         });
