@@ -47,7 +47,7 @@ impl Bench {
 
 pub fn pack(package: &Path, out: &Path) -> Layout {
     let source = Source::plain(Place::Dir(package.to_owned()));
-    TemporaryRoom::default().open(&source, None, &mut |_, _| {}).unwrap().pack(out).unwrap()
+    TemporaryRoom::default().open(&source, None, &mut |_, _| {}).unwrap().pack(out, None).unwrap()
 }
 
 pub fn remote(fake: &Fake, target: &str, access: Access) -> Remote {
