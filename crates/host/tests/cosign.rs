@@ -37,10 +37,10 @@ fn open(folder: &Path, policy: Policy) -> Result<Verified, HostError> {
 }
 
 #[test]
-fn what_cosign_signs_is_accepted_with_every_kind_of_key_in_both_forms() {
+fn what_cosign_signs_is_accepted_in_both_forms() {
     for (kept, expected) in [("tag", Form::Tag), ("bundle", Form::Bundle)] {
         let folder = layout(&[kept]);
-        for key in ["p256", "p384", "ed25519", "rsa"] {
+        for key in ["p256", "p384", "rsa"] {
             let policy = policy_of_keys(&[data(&format!("{key}.pub"))]).unwrap();
             let verified =
                 open(folder.path(), policy).unwrap_or_else(|error| panic!("{key}, {kept}: {error}"));
@@ -48,6 +48,9 @@ fn what_cosign_signs_is_accepted_with_every_kind_of_key_in_both_forms() {
             assert!(name.ends_with(&format!("{key}.pub")), "{name}");
             assert_eq!((*form, verified.covers), (expected, Covers::Manifest), "{key}");
         }
+        // Prehashed (Ed25519ph): ring does not know it, so it is no signature.
+        let error = open(folder.path(), policy_of_keys(&[data("ed25519.pub")]).unwrap()).unwrap_err();
+        assert!(error.to_string().contains("not made with a key that the rule names"), "{error}");
     }
 }
 

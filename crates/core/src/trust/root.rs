@@ -189,7 +189,7 @@ fn window(raw: Option<&RawWindow>) -> Result<Window, String> {
 /// Seconds since 1970 of a time such as `2021-03-07T03:20:29.000Z`.
 fn seconds(text: &str) -> Result<u64, String> {
     let whole = match text.split_once('.') {
-        Some((whole, rest)) if rest.trim_end_matches(|c: char| c.is_ascii_digit()) == "Z" => {
+        Some((whole, rest)) if rest.trim_start_matches(|c: char| c.is_ascii_digit()) == "Z" => {
             format!("{whole}Z")
         }
         _ => text.to_owned(),

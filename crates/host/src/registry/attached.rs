@@ -7,7 +7,7 @@ use super::origin::{Origin, Sent};
 use super::{Layout, Registry, RegistryError, Tarred};
 use crate::error::Result;
 use cofferdam_core::name::Digest;
-use cofferdam_core::trust::{Covers, Subject};
+use cofferdam_core::trust::{BUNDLE, Covers, Subject};
 use http::header::LINK;
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -26,6 +26,9 @@ const NO_LISTS: [StatusCode; 4] = [
     StatusCode::METHOD_NOT_ALLOWED,
     StatusCode::NOT_IMPLEMENTED,
 ];
+
+/// What cosign writes of what it saves beside an image.
+const KIND: &str = "kind";
 
 /// What a layout calls an image by.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -224,6 +227,25 @@ fn named(origin: &dyn Origin, index: &[u8]) -> Result<Vec<Referrer>> {
         reason: error.to_string(),
     });
     Ok(read?)
+}
+
+/// The images that an index of a layout names, without what is kept beside them.
+pub(super) fn images(index: &Index, text: &[u8]) -> Vec<Blob> {
+    // What cannot be read here could be read as an index a moment ago: then nothing in it is a signature.
+    let beside: Vec<Referrer> = read_referrers(text).unwrap_or_default();
+    let is_beside = |digest| beside.iter().any(|one| one.digest == digest && one.is_beside());
+    index.manifests.iter().filter(|blob| !is_beside(blob.digest)).cloned().collect()
+}
+
+impl Referrer {
+    /// Whether it is kept beside an image, and is none.
+    fn is_beside(&self) -> bool {
+        let tag = self.annotations.get(REF_NAME).and_then(|name| name.rsplit([':', '/']).next());
+        let kind = self.annotations.get(KIND).map_or("", String::as_str);
+        self.artifact_type.as_deref() == Some(BUNDLE)
+            || tag.is_some_and(|tag| tag.starts_with("sha256-"))
+            || kind.starts_with("dev.cosignproject.cosign/") && kind != "dev.cosignproject.cosign/image"
+    }
 }
 
 /// Names in layouts are tags, or whole references that end in one.

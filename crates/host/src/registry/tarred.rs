@@ -3,8 +3,9 @@
 //! The archive is not unpacked: its headers are read once, and blobs where they lie.
 
 use super::RegistryError;
+use super::attached::images;
 use super::manifest::{
-    Blob, CONFIG, Config, Document, INDEX, MANIFEST, MOST_CONFIG, MOST_MANIFEST, Manifest, Platform,
+    Blob, CONFIG, Config, Document, INDEX, Index, MANIFEST, MOST_CONFIG, MOST_MANIFEST, Manifest, Platform,
 };
 use super::origin::{Origin, Sent};
 use crate::error::{HostError, Result};
@@ -162,11 +163,12 @@ pub(crate) fn is_image_archive(file: &File) -> bool {
 }
 
 /// The image in an index.
-fn chosen(index: &[u8], what: &str) -> Result<Blob> {
-    let Document::Index(index) = Document::parse(index, INDEX, what)? else {
+fn chosen(text: &[u8], what: &str) -> Result<Blob> {
+    let Document::Index(index) = Document::parse(text, INDEX, what)? else {
         let (what, reason) = (what.to_owned(), "its index.json is no index".to_owned());
         return Err(RegistryError::Manifest { what, reason }.into());
     };
+    let index = Index { manifests: images(&index, text), ..index };
     match index.manifests.as_slice() {
         [only] => Ok(only.clone()),
         _ => Ok(index.choose(&Platform::own(), what)?.clone()),

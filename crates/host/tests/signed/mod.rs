@@ -52,7 +52,7 @@ impl Shop {
         let source = Source::plain(Place::Dir(package));
         let layout = folder.path().join("image");
         let image = TemporaryRoom::default().open(&source, None, &mut |_, _| {}).unwrap();
-        let image = image.pack(&layout).unwrap().digest();
+        let image = image.pack(&layout, None).unwrap().digest();
         let store: Arc<Mutex<Kept>> = Arc::default();
         let lists: Arc<Mutex<bool>> = Arc::default();
         let (kept, listing) = (Arc::clone(&store), Arc::clone(&lists));
@@ -154,8 +154,10 @@ impl Shop {
     /// Whether a byte of the image itself was asked for.
     pub fn was_unpacked(&self) -> bool {
         let manifest: Value = serde_json::from_slice(&self.manifest()).unwrap();
-        let layer = manifest["layers"][0]["digest"].as_str().unwrap();
-        self.fake.requests().iter().any(|request| request.path.contains(layer))
+        let layers = manifest["layers"].as_array().unwrap();
+        let layers: Vec<&str> = layers.iter().map(|layer| layer["digest"].as_str().unwrap()).collect();
+        let requests = self.fake.requests();
+        requests.iter().any(|request| layers.iter().any(|layer| request.path.contains(layer)))
     }
 }
 
