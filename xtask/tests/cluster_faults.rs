@@ -58,7 +58,9 @@ fn nothing_is_lost_when_parts_fail() {
     the_api_server_goes_away(&mut fleet, &new);
     a_sandbox_node_is_edited_and_deleted(&fleet);
     a_drifted_node_loses_its_label(&fleet);
+    a_node_cannot_be_looked_at(&fleet);
     the_agents_fall_silent(&fleet);
+    the_kubelets_cleared_a_probe_away(&fleet);
     a_node_reboots(&mut fleet);
 }
 
@@ -75,6 +77,8 @@ fn a_kubelet_takes_a_probe_away(fleet: &Fleet, old: &Published) {
 }
 
 fn the_controller_dies_during_a_rollout(fleet: &Fleet, new: &Published) {
+    // What is left of it is the kubelet's to clear away (the_kubelets_cleared_a_probe_away).
+    fleet.cluster.node("n2").unwrap().put(FAULT, "keep:probe:1", 0o644).unwrap();
     apply(fleet, new);
     for _ in 0..4 {
         kill_pods(fleet, "controller", None);
@@ -162,6 +166,33 @@ fn a_node_reboots(fleet: &mut Fleet) {
     fleet.cluster.wait_until(&["sandboxnode", "n2"], LIMIT, |own| heartbeat(own) != last).unwrap();
     wait_complete(fleet);
     label(fleet, "n2", true);
+}
+
+/// An agent that sees nothing vouches for nothing.
+fn a_node_cannot_be_looked_at(fleet: &Fleet) {
+    const LEDGER: &str = "/var/lib/cofferdam/ledger.json";
+    let node = fleet.cluster.node("n1").unwrap();
+    node.ok(&["cp", "-a", LEDGER, "/root/aside"]).unwrap();
+    node.put(LEDGER, "{\"schema\": 9}", 0o600).unwrap();
+    label(fleet, "n1", false);
+    let blind = |own: &Value| condition(own, "AgentReady") == Some("False");
+    let own = fleet.cluster.wait_until(&["sandboxnode", "n1"], LIMIT, blind).unwrap();
+    let message = own["status"]["runtimes"][0]["message"].as_str().unwrap();
+    assert!(message.contains("ledger.json has schema 9"), "{message}");
+    node.ok(&["cp", "-a", "/root/aside", LEDGER]).unwrap();
+    label(fleet, "n1", true);
+    let sees = |own: &Value| condition(own, "AgentReady") == Some("True");
+    fleet.cluster.wait_until(&["sandboxnode", "n1"], LIMIT, sees).unwrap();
+    node.ok(&["rm", "/root/aside"]).unwrap();
+}
+
+/// With a container it deletes all files that are named like its log: with a log that has no name, that is `/bin`.
+fn the_kubelets_cleared_a_probe_away(fleet: &Fleet) {
+    for node in fleet.cluster.nodes() {
+        let left = node.pods().unwrap().into_iter().filter(|pod| pod.namespace == "cofferdam-probe").count();
+        assert_eq!(left, 0, "of a probe");
+        node.ok(&["test", "-L", "/bin"]).unwrap();
+    }
 }
 
 /// Nobody vouches for the nodes any more: the labels go, the conditions say Unknown, and what is installed stays.

@@ -170,7 +170,8 @@ fn a_spec_asks_for_what_cannot_be(fleet: &Fleet) {
     let late = degraded("UnknownHandler");
     let message = late["status"]["message"].as_str().unwrap();
     assert!(message.contains("no handler nothing-here, only runsc-oci"), "{message}");
-    assert!(fleet.cluster.get_json(&["runtimeclass", "nothing-here"]).unwrap().is_none());
+    let gone = || Ok(fleet.cluster.get_json(&["runtimeclass", "nothing-here"])?.is_none().then_some(()));
+    wait_for("no RuntimeClass for it", LIMIT, gone).unwrap();
     let theirs = json!({ "apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass",
         "metadata": { "name": "theirs" }, "handler": "runc" });
     fleet.cluster.apply(&theirs.to_string()).unwrap();

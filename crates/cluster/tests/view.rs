@@ -136,7 +136,7 @@ fn explain_tells_waiting_from_silence_and_from_not_being_meant() {
     let halted = [runtime(json!({"observedGeneration": 2, "phase": "Halted", "message": "w9 failed"}))];
     let text = view::explain("w1", Some(&node("w1", "b", "True")), None, &halted, &now());
     assert!(
-        text.contains("no SandboxRuntime selects it") && text.contains("it has no label pool=a"),
+        text.contains("the controller has not made one") && text.contains("it has no label pool=a"),
         "{text}"
     );
     let text = view::explain("w1", Some(&node("w1", "a", "True")), None, &halted, &now());

@@ -8,6 +8,7 @@
 //! kill:before:write-file:2    SIGKILL before the second step of that kind; or kill:after:...
 //! kill:probe:2                SIGKILL in the second probe, once its sandbox runs
 //! slow:probe:1                the first probe hesitates once its sandbox runs, for longer than a kubelet bears with it
+//! keep:probe:1                the first probe's pod is left behind, as by a worker that was killed
 //! kill:change:7               SIGKILL before the seventh change of a file, wherever it is
 //! fail:verify:1               the first step of that kind reports a failure
 //! error:ENOSPC:7              the seventh change of a file fails with that errno; changes are counted from 1
@@ -38,6 +39,12 @@ pub(crate) const fn fails(_: StepKind) -> bool {
 #[cfg(not(feature = "failpoints"))]
 pub(crate) const fn probe() {}
 
+/// Whether a `keep` failpoint names this probe.
+#[cfg(not(feature = "failpoints"))]
+pub(crate) const fn keeps_probe() -> bool {
+    false
+}
+
 /// Fails if an `error` failpoint names this change.
 #[cfg(not(feature = "failpoints"))]
 #[allow(clippy::unnecessary_wraps, reason = "the same signature as with failpoints")]
@@ -46,7 +53,7 @@ pub(crate) const fn change() -> Result<(), rustix::io::Errno> {
 }
 
 #[cfg(feature = "failpoints")]
-pub(crate) use armed::{change, fails, probe, step};
+pub(crate) use armed::{change, fails, keeps_probe, probe, step};
 
 #[cfg(feature = "failpoints")]
 mod armed {
@@ -97,6 +104,14 @@ mod armed {
             disarm();
             std::thread::sleep(HESITATION);
         }
+    }
+
+    pub(crate) fn keeps_probe() -> bool {
+        let strikes = strikes("keep:probe");
+        if strikes {
+            disarm();
+        }
+        strikes
     }
 
     fn die() -> ! {

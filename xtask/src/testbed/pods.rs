@@ -5,7 +5,7 @@ use super::node::Node;
 use super::oci::{BUSYBOX, WAIT};
 use super::trial::wait_for;
 use cofferdam_core::observation::Sandbox;
-use cofferdam_host::cri::{ContainerRun, ContainerSpec, Cri, CriError, ExecOutput, PodSpec};
+use cofferdam_host::cri::{ContainerRun, ContainerSpec, Cri, CriError, ExecOutput, LogPlace, PodSpec};
 use std::time::Duration;
 
 /// A sandbox of gVisor on a busy machine.
@@ -153,6 +153,7 @@ fn pod_spec(name: &str) -> PodSpec {
         name: name.into(),
         uid: format!("uid-of-{name}"),
         cgroup_parent: String::new(),
+        log: LogPlace { folder: "/run".into(), prefix: format!("log-of-{name}") },
     }
 }
 

@@ -51,6 +51,14 @@ impl std::fmt::Display for Fault {
     }
 }
 
+/// The handlers that the package has, as far as anybody knows.
+pub(super) fn offered(handlers: &[KnownHandler], faults: &[Fault]) -> Vec<KnownHandler> {
+    let unknown = |name: &str| {
+        faults.iter().any(|fault| matches!(fault, Fault::UnknownHandler { handler, .. } if handler == name))
+    };
+    handlers.iter().filter(|handler| !unknown(&handler.name)).cloned().collect()
+}
+
 impl Pass<'_> {
     /// All of a SandboxRuntime's.
     pub(super) fn faults(

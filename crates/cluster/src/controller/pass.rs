@@ -2,7 +2,7 @@
 
 use super::cache::Snapshot;
 use super::claims::Claims;
-use super::fault::Fault;
+use super::fault::{self, Fault};
 use super::marks::Marks;
 use super::truth;
 use super::view::View;
@@ -151,7 +151,7 @@ impl<'a> Pass<'a> {
         let Some(runtime) = self.publish(&runtime, status).await else { return false };
         // The API server would refuse it each time.
         if leaving || !faults.iter().any(|fault| matches!(fault, Fault::InvalidOverhead { .. })) {
-            self.classes(&runtime, handlers).await;
+            self.classes(&runtime, &fault::offered(claims.told(&name), &faults)).await;
         }
         self.act(&runtime, claims, &view, &decision).await;
         self.announce(&runtime, handlers, &view.fleet, &decision);

@@ -255,6 +255,8 @@ pub(super) struct ContainerConfig {
     pub(super) command: Vec<String>,
     #[prost(string, repeated, tag = "4")]
     pub(super) args: Vec<String>,
+    #[prost(string, tag = "11")]
+    pub(super) log_path: String,
     #[prost(message, optional, tag = "15")]
     pub(super) linux: Option<LinuxContainerConfig>,
 }

@@ -9,7 +9,7 @@ mod pods;
 mod probe;
 mod status;
 
-pub use pods::{ContainerRun, ContainerSpec, ExecOutput, PodSpec};
+pub use pods::{ContainerRun, ContainerSpec, ExecOutput, LogPlace, PodSpec};
 pub use probe::{PROBE_NAMESPACE, ProbeOutcome, ProbeStep, ProbeTimes, probe, sweep};
 pub use status::{CriStatus, HandlerSettings};
 

@@ -16,6 +16,26 @@ pub struct PodSpec {
     /// The cgroup that holds it. Empty for the engine's own; a slice where runc's `SystemdCgroup` is on, since runc
     /// then refuses a plain path.
     pub cgroup_parent: String,
+    /// Where its containers' output goes: an existing folder, and the beginning of the files' names in it. There is no
+    /// "nowhere": a kubelet that clears a container away deletes all files whose names begin with its log's path, and
+    /// with none that is whatever lies in `/`, the link `/bin` first (seen with 1.34's `containerLogManager.Clean`).
+    pub log: LogPlace,
+}
+
+/// A place for logs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPlace {
+    /// The folder.
+    pub folder: String,
+    /// What the files' names begin with; nothing of anybody else's may.
+    pub prefix: String,
+}
+
+impl LogPlace {
+    /// The name of a container's file.
+    pub(super) fn file(&self, container: &str) -> String {
+        format!("{}-{container}.log", self.prefix)
+    }
 }
 
 /// A container to create in a sandbox.
@@ -85,7 +105,7 @@ impl PodSpec {
                 attempt: 0,
             }),
             hostname: self.name.chars().take(63).collect(),
-            log_directory: String::new(),
+            log_directory: self.log.folder.clone(),
             labels: labels
                 .map(|(key, value)| (key.to_owned(), value.clone()))
                 .into_iter()
@@ -140,6 +160,7 @@ impl Cri {
             image: Some(api::ImageSpec { image: container.image.clone() }),
             command: container.command.clone(),
             args: container.args.clone(),
+            log_path: pod.log.file(&container.name),
             linux: Some(api::LinuxContainerConfig {
                 security_context: Some(api::LinuxContainerSecurityContext {
                     namespace_options: Some(namespaces()),

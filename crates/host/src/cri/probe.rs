@@ -1,15 +1,22 @@
 //! The probe: a pod sandbox and a container in it, from the pause image. Nothing less proves a handler: `Status`
 //! lists handlers whose shim is missing, and on CRI-O a sandbox alone calls no OCI runtime.
 
-use super::{ContainerRun, ContainerSpec, Cri, CriError, PodSpec};
+use super::{ContainerRun, ContainerSpec, Cri, CriError, LogPlace, PodSpec};
 use crate::fault;
+use crate::worker::RUN;
 use cofferdam_core::observation::Sandbox;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The namespace of every probe pod. No Kubernetes object is behind it.
 pub const PROBE_NAMESPACE: &str = "cofferdam-probe";
+
+/// The name of a probe's container.
+const CONTAINER: &str = "probe";
 
 /// How long a container must stay up to count as running.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -124,6 +131,8 @@ fn try_once(
     has_kubelet: bool,
     deadline: Instant,
 ) -> (ProbeOutcome, bool) {
+    // A worker's folder is there; whoever else asks for a probe makes it.
+    let _ = DirBuilder::new().recursive(true).mode(0o700).create(RUN);
     let pod = match prepare(cri, handler, image, seed) {
         Ok(pod) => pod,
         Err(outcome) => return (outcome, false),
@@ -134,7 +143,8 @@ fn try_once(
     let came_up = matches!(&result, Err((step, _)) if *step != ProbeStep::RunPodSandbox);
     let taken = came_up && has_kubelet && is_taken(cri, &pod);
     let started = Instant::now();
-    let left = remove_pod(cri, &pod);
+    let left = if fault::keeps_probe() { None } else { remove_pod(cri, &pod) };
+    delete_log();
     times.cleanup_ms = millis(started);
     match result {
         Ok(()) => (ProbeOutcome::Proven { times, left }, false),
@@ -156,6 +166,17 @@ fn is_taken(cri: &Cri, pod: &PodSpec) -> bool {
     }
 }
 
+/// The same for all of them: there is one probe at a time.
+fn log() -> LogPlace {
+    LogPlace { folder: RUN.to_owned(), prefix: "log-of".to_owned() }
+}
+
+/// Deletes what an engine wrote there.
+fn delete_log() {
+    let LogPlace { folder, .. } = log();
+    let _ = std::fs::remove_file(Path::new(&folder).join(log().file(CONTAINER)));
+}
+
 /// Removes every probe pod, e.g. of a worker that was killed. Returns how many it found.
 ///
 /// # Errors
@@ -165,6 +186,7 @@ pub fn sweep(cri: &Cri) -> Result<usize, CriError> {
     for sandbox in &found {
         cri.remove_pod_sandbox(&sandbox.id, CLEANUP_LIMIT)?;
     }
+    delete_log();
     Ok(found.len())
 }
 
@@ -188,6 +210,7 @@ fn prepare(cri: &Cri, handler: &str, image: &str, seed: &str) -> Result<PodSpec,
         name: format!("{handler}-{seed}"),
         uid: seed.to_owned(),
         cgroup_parent: status.cgroup_parent(handler).to_owned(),
+        log: log(),
     })
 }
 
@@ -207,7 +230,7 @@ fn start(
 
     let began = Instant::now();
     let spec =
-        ContainerSpec { name: "probe".to_owned(), image: image.to_owned(), ..ContainerSpec::default() };
+        ContainerSpec { name: CONTAINER.to_owned(), image: image.to_owned(), ..ContainerSpec::default() };
     let container =
         cri.create_container(&sandbox, pod, &spec, left(deadline)).map_err(at(ProbeStep::CreateContainer))?;
     cri.start_container(&container, left(deadline)).map_err(at(ProbeStep::StartContainer))?;
