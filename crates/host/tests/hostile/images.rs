@@ -231,7 +231,7 @@ pub fn classes() -> Vec<Class> {
             source: "two readers keep different ones",
             cases: vec![refused("layers", "duplicate field", |image| {
                 let text = json!({"schemaVersion": 2, "mediaType": MANIFEST}).to_string();
-                let rest = "\"config\":{},\"layers\":[],\"layers\":[]}";
+                let rest = "\"layers\":[],\"layers\":[],\"config\":{}}";
                 image.text = Some(format!("{},{rest}", text.trim_end_matches('}')));
             })],
         },

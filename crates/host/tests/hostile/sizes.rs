@@ -17,7 +17,7 @@ pub fn file_of_zeros(size: u64) -> impl Read {
 }
 
 fn gzip(mut from: impl Read) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     std::io::copy(&mut from, &mut encoder).unwrap();
     encoder.finish().unwrap()
 }

@@ -1,8 +1,6 @@
-//! `cargo xtask bench`: how long planning and whole changes take, with `--fleet` what a cluster is
-//! asked for, and with `--pull` how fast a runtime comes out of a registry.
+//! `cargo xtask bench`: how long planning and whole changes take, and with `--fleet` what a cluster is asked for.
 
 mod fleet;
-mod pull;
 
 use super::build::Release;
 use super::screen::Screen;
@@ -50,15 +48,6 @@ pub struct Args {
     /// With --fleet: the program to measure, instead of a release build of this checkout.
     #[arg(long, value_name = "FILE", requires = "fleet")]
     binary: Option<std::path::PathBuf>,
-    /// Measure how fast a runtime comes out of a registry instead, beside the least that it can cost and other programs.
-    #[arg(long, conflicts_with = "fleet")]
-    pull: bool,
-    /// With --pull: how large the runtime is, in megabytes.
-    #[arg(long, default_value_t = 1000, requires = "pull", value_parser = clap::value_parser!(u32).range(10..=4000))]
-    megabytes: u32,
-    /// With --pull: a folder with containerd and ctr, to measure `ctr images pull`; may be given several times.
-    #[arg(long, value_name = "DIR", requires = "pull")]
-    ctr: Vec<std::path::PathBuf>,
 }
 
 /// A configuration of about a megabyte, as a generator might leave it.
@@ -111,9 +100,6 @@ struct Status {
 pub fn run(args: &Args) -> Result<()> {
     if args.fleet {
         return fleet::run(args);
-    }
-    if args.pull {
-        return pull::run(args.runs, args.json, args.megabytes, &args.ctr);
     }
     let cache = Cache::open()?;
     let release = Release::start()?;
