@@ -57,7 +57,7 @@ impl TokenServer {
 /// The repository and the actions that a request for a token names.
 fn scope(request: &Request) -> (String, Vec<String>) {
     let query = request.path.split_once('?').unwrap().1;
-    let scope = query.split('&').find_map(|pair| pair.strip_prefix("scope=")).unwrap();
+    let scope = query.split('&').find_map(|pair| pair.strip_prefix("scope=")).unwrap_or("repository::pull");
     let scope = scope.replace("%3A", ":").replace("%2F", "/").replace("%2C", ",");
     let parts: Vec<&str> = scope.split(':').collect();
     (parts[1].to_owned(), parts[2].split(',').map(str::to_owned).collect())
@@ -161,11 +161,21 @@ fn a_token_server_opens_real_registries() {
 
 #[test]
 fn a_real_mirror_stands_for_its_registry_and_the_registry_for_the_mirror() {
+    let server = TokenServer::start();
+    let more = server.authority.pem();
     for program in PROGRAMS {
         let bench = Bench::new();
-        let mut origin = Registry::start(RegistrySpec::new(ADDRESS).run_by(program)).unwrap();
-        push(&bench, &origin, access(&origin, "", Some((USER, PASSWORD))));
-        let spec = RegistrySpec::new(ADDRESS).run_by(program).anonymous().in_front_of(&origin);
+        let spec = RegistrySpec::new(ADDRESS).run_by(program);
+        let spec = match program {
+            // As a mirror it has logins for token servers only.
+            Program::Debian => spec.with_tokens(server.tokens()),
+            // And this one for none whose address is not the registry's.
+            Program::Distribution3 => spec,
+        };
+        let mut origin = Registry::start(spec).unwrap();
+        push(&bench, &origin, access(&origin, &more, Some((USER, PASSWORD))));
+        let mut spec = RegistrySpec::new(ADDRESS).run_by(program).anonymous().in_front_of(&origin);
+        spec.upstream.as_mut().unwrap().1.push_str(&more);
         let mut mirror = Registry::start(spec).unwrap();
         let certs = tempfile::tempdir().unwrap();
         let folder = certs.path().join("_default");
@@ -176,7 +186,7 @@ fn a_real_mirror_stands_for_its_registry_and_the_registry_for_the_mirror() {
         let settings = HostSettings { hosts: vec![certs.path().to_owned()], ..HostSettings::none() };
 
         // Nobody in particular gets it from the mirror, which has the account.
-        let nobody = Access { settings: settings.clone(), ..access(&origin, "", None) };
+        let nobody = Access { settings: settings.clone(), ..access(&origin, &more, None) };
         let pinned = format!("@{}", bench.digest);
         for target in [":1.0", pinned.as_str()] {
             let got = fetch(Place::Oci(at(&origin, target, nobody.clone()))).unwrap();
@@ -186,7 +196,7 @@ fn a_real_mirror_stands_for_its_registry_and_the_registry_for_the_mirror() {
 
         // The mirror is down: the registry itself, with the login.
         mirror.stop().unwrap();
-        let somebody = Access { settings, ..access(&origin, "", Some((USER, PASSWORD))) };
+        let somebody = Access { settings, ..access(&origin, &more, Some((USER, PASSWORD))) };
         assert_eq!(fetch(Place::Oci(at(&origin, ":1.0", somebody))).unwrap().1, bench.digest);
         refused(
             fetch(Place::Oci(at(&origin, ":1.0", nobody.clone()))),
@@ -195,8 +205,8 @@ fn a_real_mirror_stands_for_its_registry_and_the_registry_for_the_mirror() {
         );
 
         // The registry is down: what the mirror keeps.
-        origin.stop().unwrap();
         mirror.resume().unwrap();
+        origin.stop().unwrap();
         assert_eq!(fetch(Place::Oci(at(&origin, &pinned, nobody))).unwrap().1, bench.digest, "{program:?}");
     }
 }

@@ -35,6 +35,7 @@ pub struct Source {
 /// Where a package is. Shown as users write it, without what opens it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[allow(clippy::large_enum_variant)] // a handful exist in a process
 pub enum Place {
     /// A folder that holds its files: `dir:PATH`.
     Dir(PathBuf),
