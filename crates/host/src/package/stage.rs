@@ -57,8 +57,13 @@ impl PackageDir {
                 Item::File { size, digest, executable } => {
                     let mode = if *executable { 0o755 } else { 0o644 };
                     let mut told = |written| progress(copied + written);
-                    let changed =
-                        || changed(path).with_hint("install again once nobody writes to the package");
+                    let changed = || {
+                        if self.is_lent(path) {
+                            lent_is_damaged(path)
+                        } else {
+                            changed(path).with_hint("install again once nobody writes to the package")
+                        }
+                    };
                     if let Some(relocate) = self.relocate(path) {
                         let text = self.text(path)?;
                         if Digest::of(text.as_bytes()) != *digest {
