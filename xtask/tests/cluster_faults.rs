@@ -183,6 +183,7 @@ fn a_node_cannot_be_looked_at(fleet: &Fleet) {
     label(fleet, "n1", true);
     let sees = |own: &Value| condition(own, "AgentReady") == Some("True");
     fleet.cluster.wait_until(&["sandboxnode", "n1"], LIMIT, sees).unwrap();
+    node.ok(&["rm", "/root/aside"]).unwrap();
 }
 
 /// With a container it deletes all files that are named like its log: with a log that has no name, that is `/bin`.

@@ -136,13 +136,47 @@ pub fn take(root: &HostRoot, options: &SurveyOptions, depth: Depth) -> Result<Re
 /// # Errors
 /// Those of [`take`], or if it cannot be written.
 pub fn write(root: &HostRoot, options: &SurveyOptions, depth: Depth, path: &Path) -> Result<()> {
-    let report = take(root, options, depth)?;
+    let taken = take(root, options, depth);
+    let answer = match &taken {
+        Ok(report) => Told::Report(Box::new(report.clone())),
+        Err(error) => Told::Failed { class: error.class(), message: error.chain(), hint: error.hint() },
+    };
     let bytes =
-        serde_json::to_vec(&report).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
+        serde_json::to_vec(&answer).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
     let fail = |error| HostError::std_io("write", path.display(), error);
     let partial = path.with_extension("partial");
     crate::worker::write_private(&partial, &bytes)?;
-    std::fs::rename(&partial, path).map_err(fail)
+    std::fs::rename(&partial, path).map_err(fail)?;
+    taken.map(drop)
+}
+
+/// What stands in the file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Told {
+    Report(Box<Report>),
+    Failed {
+        class: Class,
+        message: String,
+        #[serde(default)]
+        hint: Option<String>,
+    },
+}
+
+impl Told {
+    fn read(bytes: &[u8], path: &Path) -> Result<Report> {
+        match serde_json::from_slice(bytes) {
+            Ok(Self::Report(report)) => Ok(*report),
+            Ok(Self::Failed { class, message, hint }) => {
+                let error = HostError::new(class, message);
+                Err(match hint {
+                    Some(hint) => error.with_hint(hint),
+                    None => error,
+                })
+            }
+            Err(error) => Err(HostError::new(Class::Internal, format!("{}: {error}", path.display()))),
+        }
+    }
 }
 
 fn engine_error(look: &Look, cri: &CriObservation) -> Option<String> {
@@ -251,8 +285,7 @@ fn wait(manager: &mut Manager, path: &Path) -> Result<Report> {
     let (mut ended, mut checked) = (false, Instant::now());
     loop {
         if let Ok(bytes) = std::fs::read(path) {
-            return serde_json::from_slice(&bytes)
-                .map_err(|error| HostError::new(Class::Internal, format!("{}: {error}", path.display())));
+            return Told::read(&bytes, path);
         }
         if ended || Instant::now() > deadline {
             let what = if ended { "the report ended without a result" } else { "the report takes too long" };

@@ -22,6 +22,8 @@ pub(super) struct Claims {
     rivals: BTreeMap<String, Rival>,
     /// The runtimes' own names.
     runtimes: BTreeMap<String, String>,
+    /// Handlers, as far as their names, from before.
+    remembered: BTreeMap<String, Vec<KnownHandler>>,
     /// Who has which handler, RuntimeClass or runtime.
     taken: BTreeMap<String, String>,
 }
@@ -69,6 +71,7 @@ impl Claims {
                 .or_else(remembered);
             claims.runtimes.insert(name.clone(), own.unwrap_or_default());
             claims.handlers.insert(name.clone(), handlers);
+            claims.remembered.insert(name.clone(), remembered_handlers(runtime));
             match rival {
                 Some(rival) => {
                     claims.rivals.insert(name, rival);
@@ -80,8 +83,16 @@ impl Claims {
         claims
     }
 
-    /// Its handlers.
+    /// Its handlers; those that its status remembers, if nobody tells of any.
     pub(super) fn handlers(&self, name: &str) -> &[KnownHandler] {
+        match self.told(name) {
+            [] => self.remembered.get(name).map_or(&[], Vec::as_slice),
+            told => told,
+        }
+    }
+
+    /// Its handlers by its spec, its package or its nodes.
+    pub(super) fn told(&self, name: &str) -> &[KnownHandler] {
         self.handlers.get(name).map_or(&[], Vec::as_slice)
     }
 
@@ -108,6 +119,12 @@ impl Claims {
     pub(super) fn rival(&self, name: &str) -> Option<&Rival> {
         self.rivals.get(name)
     }
+}
+
+fn remembered_handlers(runtime: &SandboxRuntime) -> Vec<KnownHandler> {
+    let names = runtime.status.iter().flat_map(|status| &status.handlers);
+    let known = |name: &String| KnownHandler { name: name.clone(), class: name.clone(), overhead: None };
+    names.map(known).collect()
 }
 
 type Reported = BTreeMap<String, (Vec<HandlerState>, BTreeSet<String>)>;

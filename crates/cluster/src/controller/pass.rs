@@ -151,7 +151,7 @@ impl<'a> Pass<'a> {
         let Some(runtime) = self.publish(&runtime, status).await else { return false };
         // The API server would refuse it each time.
         if leaving || !faults.iter().any(|fault| matches!(fault, Fault::InvalidOverhead { .. })) {
-            self.classes(&runtime, &fault::offered(handlers, &faults)).await;
+            self.classes(&runtime, &fault::offered(claims.told(&name), &faults)).await;
         }
         self.act(&runtime, claims, &view, &decision).await;
         self.announce(&runtime, handlers, &view.fleet, &decision);

@@ -85,7 +85,7 @@ impl<'a> Seen<'a> {
         let unreachable = unreachable(request.moment, request.policy, view);
         let standing = Standing::of(view);
         let stays = view.matches && *request.goal != Goal::Remove;
-        let holds = holds(stays, standing, unreachable.is_some());
+        let holds = holds(stays, view.matches, standing, unreachable.is_some());
         Self {
             view,
             stays,
@@ -173,9 +173,10 @@ fn unreachable(moment: Moment, policy: &Policy, view: &NodeView) -> Option<Reaso
 
 /// Whether a node counts as unavailable: it was given the runtime, and has not proven it, cannot be reached, or is losing
 /// it. A node that was never given it has nothing to lose; one that is to lose it and went away by itself is not our doing.
-fn holds(stays: bool, standing: Standing<'_>, unreachable: bool) -> bool {
+fn holds(stays: bool, matches: bool, standing: Standing<'_>, unreachable: bool) -> bool {
     match standing {
-        Standing::Untold(Remains::Unreadable) => stays,
+        // It may be in the midst of a change, also while all of them go.
+        Standing::Untold(Remains::Unreadable) => matches,
         Standing::Bare | Standing::Gone | Standing::Untold(_) => false,
         Standing::Proven(..) => stays && unreachable,
         Standing::Drifted(..) => stays || !unreachable,
