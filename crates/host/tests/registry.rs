@@ -29,6 +29,26 @@ fn by_tag_by_digest_and_from_a_folder_it_is_the_same_package() {
 }
 
 #[test]
+fn a_plan_needs_the_manifest_and_the_descriptor_alone() {
+    let bench = Bench::new();
+    let fake = Fake::start(bench.registry());
+    let whole = fetch_from(&fake, ":1.0", Access::default()).unwrap();
+    let before = fake.requests().len();
+    let source = Source::plain(Place::Oci(remote(&fake, ":1.0", Access::default())));
+    let looked = TemporaryRoom::default().look(&source, None, &mut |_, _| {}).unwrap();
+    assert_eq!((looked.digest, looked.image.unwrap()), whole, "what it says is what it is");
+    let blobs = fake.requests().split_off(before).iter().filter(|r| r.path.contains("/blobs/")).count();
+    assert_eq!(blobs, 1, "no layer");
+    let package = fetch_package(&source);
+    assert_eq!((looked.bytes, looked.entries, &looked.descriptor), (package.0, package.1, &package.2));
+}
+
+fn fetch_package(source: &Source) -> (u64, u64, cofferdam_core::descriptor::Descriptor) {
+    let package = TemporaryRoom::default().open(source, None, &mut |_, _| {}).unwrap().package;
+    (package.bytes, package.entries, package.descriptor)
+}
+
+#[test]
 fn a_login_is_sent_to_who_asks_and_to_nobody_else() {
     let bench = Bench::new();
     let inner = bench.registry();
@@ -151,12 +171,12 @@ fn what_is_not_what_was_named_is_not_installed() {
     refused(fetch_from(&longer, ":1.0", quick()), Class::Invalid, &["layer 1", "were announced"]);
 
     let config = changed(&bench, |request, mut answer| {
-        if request.path.contains("/blobs/") && answer.body.starts_with(b"{") {
+        if request.path.contains("/blobs/") && answer.body.starts_with(b"schema") {
             answer.body = answer.body.to_ascii_uppercase();
         }
         answer
     });
-    refused(fetch_from(&config, ":1.0", quick()), Class::Invalid, &["configuration", "asked for"]);
+    refused(fetch_from(&config, ":1.0", quick()), Class::Invalid, &["descriptor", "asked for"]);
 }
 
 #[test]

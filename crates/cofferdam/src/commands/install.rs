@@ -40,17 +40,21 @@ fn install(args: &InstallArgs, expect: Expect, dry_run: bool) -> Result<ExitCode
     let root = args.node.open_root()?;
     let ledger = Store::new(&root)?.ledger()?;
     let mut progress = show::Progress::new(args.node.json);
-    let package =
-        room.open(&source, ledger.as_ref().map(|ledger| (&root, ledger)), &mut |bytes, total| {
-            // JSON shows the plan alone.
-            if !args.node.json {
-                progress.fetched(bytes, total);
-            }
-        })?;
+    let installed = ledger.as_ref().map(|ledger| (&root, ledger));
+    let mut told = |bytes, total| {
+        // JSON shows the plan alone.
+        if !args.node.json {
+            progress.fetched(bytes, total);
+        }
+    };
+    // Files are not needed to plan, where the package says enough of itself.
+    let package = match dry_run {
+        true => room.look(&source, installed, &mut told)?,
+        false => room.open(&source, installed, &mut told)?.package,
+    };
     progress.finish();
     preview_or_carry_out(&args.node, args.survey(), dry_run, (wish, options), |survey| {
-        let plan =
-            survey.plan(|world| plan::install(world, &package.package, expect, !args.skip_rehearsal))?;
-        Ok((plan, survey.overridden(&package.package.descriptor)))
+        let plan = survey.plan(|world| plan::install(world, &package, expect, !args.skip_rehearsal))?;
+        Ok((plan, survey.overridden(&package.descriptor)))
     })
 }

@@ -42,10 +42,11 @@ pub(super) fn layers(items: &BTreeMap<PackagePath, Item>) -> Vec<Vec<&PackagePat
     }
     let mut grouped: BTreeMap<u64, Vec<&PackagePath>> = BTreeMap::new();
     for path in small {
-        // A folder that would fill groups by itself is spread over all of them.
-        let is_wide = folders.get(folder(path)).is_some_and(|bytes| *bytes > 2 * GROUP);
-        let name = if is_wide { path.as_str() } else { folder(path) };
-        grouped.entry(bucket(name, groups)).or_default().push(path);
+        // What a folder has beyond a group's worth goes into the groups after its own, by the files' names.
+        let bytes = folders.get(folder(path)).copied().unwrap_or_default();
+        let width = (bytes / (2 * GROUP)).max(1).next_power_of_two().min(groups);
+        let group = (bucket(folder(path), groups) + bucket(path.as_str(), width)) % groups;
+        grouped.entry(group).or_default().push(path);
     }
 
     let shape: Vec<&PackagePath> = shape.into_iter().map(|(path, _)| path).collect();

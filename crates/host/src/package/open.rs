@@ -4,6 +4,7 @@ use super::{Manifest, PackageDir, Place, Source, tarball};
 use crate::archive::Limits;
 use crate::error::{HostError, Result};
 use crate::package::{Item, MANIFEST};
+use crate::registry::files::Described;
 use crate::registry::{self, Attached, Layout};
 use crate::root::HostRoot;
 use crate::tree;
@@ -70,6 +71,22 @@ impl TemporaryRoom {
         source.open(&mut Room { root: &self.folder()?.root, folder, installed, progress })
     }
 
+    /// What the planner needs to know of the package of `source`: without fetching its files, where that can be had.
+    ///
+    /// # Errors
+    /// If it cannot be fetched or read.
+    pub fn look(
+        &self,
+        source: &Source,
+        installed: Option<(&HostRoot, &Ledger)>,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Package> {
+        match source.described(installed)? {
+            Some(package) => Ok(package),
+            None => Ok(self.open(source, installed, progress)?.package),
+        }
+    }
+
     fn folder(&self) -> Result<&TemporaryFolder> {
         if self.0.get().is_none() {
             // Nobody else can have set it meanwhile: a cell is not shared between threads.
@@ -132,6 +149,49 @@ impl Source {
         let mut dir = PackageDir::read(open_folder(folder)?, &shown, self.using()?, installed)?;
         dir.package.verified = verified;
         Ok(dir)
+    }
+
+    /// What an image says of its package. None: it has to be unpacked.
+    fn described(&self, installed: Option<(&HostRoot, &Ledger)>) -> Result<Option<Package>> {
+        let (image, verified, described) = match &self.place {
+            Place::Dir(_) | Place::Tar(_) => return Ok(None),
+            Place::Layout(path) if path.is_dir() => self.describe(&Layout::open(path)?, installed)?,
+            Place::Layout(path) => self.describe(&registry::Tarred::open(path)?, installed)?,
+            Place::Oci(remote) => self.describe(&registry::Registry::new(remote)?, installed)?,
+        };
+        let Some(Described { descriptor, digest, bytes, entries }) = described else { return Ok(None) };
+        let name = format!("the descriptor of {}", self.place);
+        let descriptor = descriptor::parse(&name, &descriptor)
+            .map_err(|findings| HostError::new(Class::Invalid, findings.to_string()))?;
+        // What a base adds to it is not known to whoever packed it.
+        if descriptor.base.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(Package {
+            descriptor,
+            digest,
+            bytes,
+            entries,
+            source: self.place.to_string(),
+            preset: self.preset.clone(),
+            image: Some(image),
+            verified,
+            findings: Vec::new(),
+        }))
+    }
+
+    fn describe(
+        &self,
+        origin: &dyn Attached,
+        installed: Option<(&HostRoot, &Ledger)>,
+    ) -> Result<(Digest, Option<Verified>, Option<Described>)> {
+        let image = origin.resolve()?;
+        // What would be refused is not planned either.
+        let verified = self.verify(origin, image, installed.map(|(_, ledger)| ledger))?;
+        // What is installed already is looked at where it is.
+        let is_there = installed
+            .is_some_and(|(_, ledger)| ledger.trees().any(|(_, installed)| installed.image == Some(image)));
+        Ok((image, verified, if is_there { None } else { registry::described(origin, image)? }))
     }
 
     /// The package in an archive.

@@ -2,11 +2,14 @@
 //! digest, on whatever machine.
 
 use super::layers::layers;
+use super::read::digest;
 use super::stage::changed;
 use super::{Item, PackageDir};
 use crate::archive::{Measuring, Packer};
 use crate::error::{HostError, Result};
-use crate::registry::files::{ARTIFACT_TYPE, CONTENT_DIGEST, DESCRIPTOR_TYPE, PLATFORM, TITLE};
+use crate::registry::files::{
+    ARTIFACT_TYPE, BYTES, CONTENT_DIGEST, DESCRIPTOR_TYPE, ENTRIES, PACKAGE, PLATFORM, TITLE,
+};
 use crate::registry::manifest::{Blob, LAYER_GZIP, MANIFEST, Manifest, Platform};
 use crate::registry::{Layout, LayoutWriter};
 use cofferdam_core::class::Class;
@@ -41,6 +44,15 @@ impl PackageDir {
             (TITLE.to_owned(), descriptor.name.to_string()),
             (VERSION.to_owned(), descriptor.version.to_string()),
         ]);
+        // With a base, that depends on the base.
+        if descriptor.base.is_none() {
+            let bytes: u64 = own.values().map(Item::size).sum();
+            annotations.extend([
+                (PACKAGE.to_owned(), digest(&own, &self.descriptor).to_string()),
+                (BYTES.to_owned(), bytes.to_string()),
+                (ENTRIES.to_owned(), own.len().to_string()),
+            ]);
+        }
         annotations.extend(platform.as_ref().map(|platform| (PLATFORM.to_owned(), platform.to_string())));
         let manifest = Manifest {
             schema_version: 2,

@@ -29,6 +29,10 @@ impl PackageDir {
         using: Option<Using<'_>>,
         installed: Installed<'_>,
     ) -> Result<Self> {
+        let asked = match using {
+            Some(Using::Preset(preset, _)) => Some(preset.name.to_owned()),
+            Some(Using::Text(_)) | None => None,
+        };
         let Described { descriptor, name, text, preset, complete } = describe(&fd, folder, using)?;
         let (fd, shown) = top(fd, folder, &descriptor.prefix)?;
         let mut items = BTreeMap::new();
@@ -66,7 +70,7 @@ impl PackageDir {
             bytes: items.values().map(Item::size).sum(),
             entries: items.len() as u64,
             source: format!("dir:{folder}"),
-            preset: preset.map(|preset| preset.name.to_owned()),
+            preset: asked,
             image: None,
             verified: None,
             findings: Vec::new(),
@@ -244,7 +248,7 @@ fn inner_target(path: &str, target: &str) -> Result<String> {
 }
 
 /// The package's digest: over its descriptor and one line for each entry, sorted by path.
-fn digest(items: &BTreeMap<PackagePath, Item>, descriptor: &str) -> Digest {
+pub(super) fn digest(items: &BTreeMap<PackagePath, Item>, descriptor: &str) -> Digest {
     let mut hash = Sha256::new();
     hash.update(format!("descriptor {}\n", Digest::of(descriptor.as_bytes())));
     for (path, item) in items {

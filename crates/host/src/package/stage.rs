@@ -57,8 +57,13 @@ impl PackageDir {
                 Item::File { size, digest, executable } => {
                     let mode = if *executable { 0o755 } else { 0o644 };
                     let mut told = |written| progress(copied + written);
-                    let changed =
-                        || changed(path).with_hint("install again once nobody writes to the package");
+                    let changed = || {
+                        if self.is_lent(path) {
+                            lent_is_damaged(path)
+                        } else {
+                            changed(path).with_hint("install again once nobody writes to the package")
+                        }
+                    };
                     if let Some(relocate) = self.relocate(path) {
                         let text = self.text(path)?;
                         if Digest::of(text.as_bytes()) != *digest {
@@ -167,6 +172,12 @@ impl PackageDir {
 /// A file that is not what it was when the package was read.
 pub(super) fn changed(path: &PackagePath) -> HostError {
     invalid(format!("{path} changed while the package was read"))
+}
+
+fn lent_is_damaged(path: &PackagePath) -> HostError {
+    let text = format!("{path}, which comes from the base, is not as it was installed there");
+    HostError::new(Class::Conflict, text)
+        .with_hint("cofferdam verify tells more, cofferdam repair puts it back")
 }
 
 /// Makes a file; `progress` gets the bytes written so far. Returns the digest of what was written.

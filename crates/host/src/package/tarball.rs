@@ -49,7 +49,12 @@ pub(super) fn unpack(path: &Path, folder: OwnedFd, progress: &mut dyn FnMut(u64,
     let shown = path.display().to_string();
     let fail = |error| HostError::std_io("read", &shown, error);
     let mut file = File::open(path).map_err(fail)?;
-    let total = file.metadata().map_err(fail)?.len();
+    let metadata = file.metadata().map_err(fail)?;
+    if !metadata.is_file() {
+        return Err(HostError::new(Class::Invalid, format!("{shown} is no file"))
+            .with_hint("a folder that holds a package is dir:PATH"));
+    }
+    let total = metadata.len();
     let outer = Outer::of(&mut file).map_err(fail)?;
     let told = Told { inner: file, so_far: 0, told: &mut |bytes| progress(bytes, total) };
     let mut unpacking = Unpacking::new(folder, Limits::NORMAL);

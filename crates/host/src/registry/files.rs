@@ -32,6 +32,12 @@ pub(crate) const CONTENT_DIGEST: &str = "io.deis.oras.content.digest";
 /// For which machines an artifact is, as `linux/amd64`. Without it, for all.
 pub(crate) const PLATFORM: &str = "dev.cofferdam.platform";
 
+/// What the package is once it is unpacked, as whoever packed it says: the digest of its files, their bytes, how many
+/// entries. Enough for a plan; an installation finds out by itself.
+pub(crate) const PACKAGE: &str = "dev.cofferdam.package";
+pub(crate) const BYTES: &str = "dev.cofferdam.package.bytes";
+pub(crate) const ENTRIES: &str = "dev.cofferdam.package.entries";
+
 const UNPACK: &str = "io.deis.oras.content.unpack";
 
 /// Makes a plain file a program: `oras` sends no modes.
@@ -47,6 +53,32 @@ pub(super) fn check_platform(manifest: &Manifest, own: &Platform, what: &str) ->
             Err(RegistryError::Platform { what: what.to_owned(), wanted, found: found.clone() })
         }
         _ => Ok(()),
+    }
+}
+
+/// What an artifact says of its package, before any of it is unpacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Described {
+    /// The text of its descriptor.
+    pub(crate) descriptor: String,
+    /// The digest of its files.
+    pub(crate) digest: Digest,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// How many files, links and folders there are.
+    pub(crate) entries: u64,
+}
+
+impl Described {
+    /// What `manifest` says, whose configuration is `descriptor`. None: it does not.
+    pub(super) fn of(manifest: &Manifest, descriptor: Vec<u8>) -> Option<Self> {
+        let says = |key: &str| manifest.annotations.get(key);
+        Some(Self {
+            descriptor: String::from_utf8(descriptor).ok()?,
+            digest: Digest::try_from(says(PACKAGE)?.clone()).ok()?,
+            bytes: says(BYTES)?.parse().ok()?,
+            entries: says(ENTRIES)?.parse().ok()?,
+        })
     }
 }
 

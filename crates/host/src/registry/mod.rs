@@ -54,4 +54,4 @@ pub use mirror::HostSettings;
 pub(crate) use origin::Origin;
 pub use push::push;
 pub(crate) use tarred::{Tarred, is_image_archive};
-pub(crate) use unpack::unpack;
+pub(crate) use unpack::{described, unpack};

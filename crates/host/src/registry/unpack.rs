@@ -1,7 +1,7 @@
 //! An image to a folder, each byte checked against the digest that names it.
 
 use super::error::of_archive;
-use super::files::{self, DESCRIPTOR_TYPE, Layer};
+use super::files::{self, DESCRIPTOR_TYPE, Described, Layer};
 use super::manifest::{Blob, Config, Document, MOST_CONFIG, Manifest, Platform};
 use super::{Origin, RegistryError};
 use crate::archive::{Limits, Measuring, Unpacking, decompress};
@@ -39,6 +39,10 @@ pub(crate) fn unpack(
         let reason = format!("its layers have {total} bytes (the limit is {})", limits.bytes);
         return Err(RegistryError::Manifest { what, reason }.into());
     }
+    let descriptor = match manifest.config.media_type.as_str() {
+        DESCRIPTOR_TYPE => Some(small_blob(origin, &manifest.config, &format!("the descriptor of {what}"))?),
+        _ => None,
+    };
     let mut unpacking = Unpacking::new(folder, limits);
     let mut done = 0;
     for (index, (blob, diff)) in manifest.layers.iter().zip(diffs).enumerate() {
@@ -49,13 +53,26 @@ pub(crate) fn unpack(
         layer(origin, (blob, kind), diff, &mut unpacking, &what, &mut told)?;
         done += blob.size;
     }
-    if manifest.config.media_type == DESCRIPTOR_TYPE {
+    if let Some(text) = descriptor {
         let what = format!("the descriptor of {what}");
-        let text = small_blob(origin, &manifest.config, &what)?;
         let archive = files::as_archive(DESCRIPTOR, text.len() as u64, false, text.as_slice());
         unpacking.layer(archive).map_err(|error| of_archive(&what, error))?;
     }
     Ok(())
+}
+
+/// What the image with the digest `image` says of its package, from its manifest and its descriptor alone. None: it does not,
+/// and has to be unpacked.
+pub(crate) fn described(origin: &dyn Origin, image: Digest) -> Result<Option<Described>> {
+    let own = Platform::own();
+    let what = origin.name();
+    let manifest = manifest(origin, image, &own)?;
+    files::check_platform(&manifest, &own, &what)?;
+    if manifest.config.media_type != DESCRIPTOR_TYPE {
+        return Ok(None);
+    }
+    let text = small_blob(origin, &manifest.config, &format!("the descriptor of {what}"))?;
+    Ok(Described::of(&manifest, text))
 }
 
 /// The manifest for this machine.

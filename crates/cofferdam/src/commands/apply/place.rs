@@ -60,7 +60,10 @@ impl<'a> Place<'a> {
                         let root = args.node.open_root()?;
                         let ledger = Store::new(&root)?.ledger()?;
                         let installed = ledger.as_ref().map(|ledger| (&root, ledger));
-                        let package = &room.open(source, installed, &mut |_, _| {})?.package;
+                        let package = &match args.dry_run {
+                            true => room.look(source, installed, &mut |_, _| {})?,
+                            false => room.open(source, installed, &mut |_, _| {})?.package,
+                        };
                         // A tag may move until the worker asks for it.
                         source.place = source.place.clone().pinned(package.image);
                         named(&package.descriptor.name)?;
