@@ -14,6 +14,13 @@ const KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
     ouvr3LmgBwlL2Kl8e3Qhj1pQPZfUYZ4aAdULYyZRr0qBQnuG4V6D4pPZ5Q==\n\
     -----END PUBLIC KEY-----\n";
 
+const P521: &str = "-----BEGIN PUBLIC KEY-----\n\
+    MIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQBsHoCZEVO6B5WzArCeFQ+NM08Xsjt\n\
+    G2AuTCRoVTwUDcx2bRp7T7OMVB1EvvhYv8t1fgrf0BXeXrmR4CrDB9Pc5K0BSTpc\n\
+    VkqYJyRipzcCzaH0lo3TzAZI1oIVwRLyG5iBSc6du6ixxXSqNuvrjromyJKZbzoM\n\
+    BfLI8DSGPKARO1EAnmA=\n\
+    -----END PUBLIC KEY-----\n";
+
 /// A trust root with the authorities and logs that its reading needs, and no more.
 fn root() -> String {
     std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/trust/trusted_root.json"))
@@ -26,10 +33,7 @@ fn files(name: &str) -> Result<String, String> {
         name if name.ends_with(".pub") => Ok(KEY.to_owned()),
         "cosign.key" => Ok("-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\n".to_owned()),
         "two.pem" => Ok(KEY.repeat(2)),
-        "p521.pem" => {
-            Ok("-----BEGIN PUBLIC KEY-----\nMIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQ=\n-----END PUBLIC KEY-----\n"
-                .to_owned())
-        }
+        "p521.pem" => Ok(P521.to_owned()),
         "text" => Ok("hello".to_owned()),
         _ => Err("No such file or directory".to_owned()),
     }

@@ -176,7 +176,7 @@ fn what_is_not_what_was_named_is_not_installed() {
         }
         answer
     });
-    refused(fetch_from(&config, ":1.0", quick()), Class::Invalid, &["configuration", "asked for"]);
+    refused(fetch_from(&config, ":1.0", quick()), Class::Invalid, &["descriptor", "asked for"]);
 }
 
 #[test]

@@ -54,20 +54,16 @@ impl Scope {
         if text.contains(['*', '@', '?']) {
             return Err(format!("`{text}`: a place is a plain prefix: what is beneath it is meant, too"));
         }
-        let is_host = !text.contains('/');
-        let whole = if is_host { format!("{text}/x") } else { text.clone() };
-        let reference = Reference::new(whole).map_err(|error| error.to_string())?;
-        let canonical = match is_host {
-            true => reference.registry().to_owned(),
-            false => format!("{}/{}", reference.registry(), reference.repository()),
-        };
-        if is_host && reference.repository() != "x" {
-            return Err(format!("`{text}` names no registry; write its host first, e.g. `docker.io/{text}`"));
+        if text.split_once('/').is_some_and(|(_, path)| path.contains(':')) {
+            return Err(format!("`{text}`: a place has no tag: all that is beneath it is meant"));
         }
+        // What lies two names beneath it: a reference whose path no rule of Docker's changes.
+        let beneath = Reference::new(format!("{text}/x/x"))
+            .map_err(|error| format!("`{text}` is no place: {}", error.reason))?;
+        let canonical = format!("{}/{}", beneath.registry(), beneath.repository());
+        let canonical = canonical.strip_suffix("/x/x").unwrap_or_default().to_owned();
         if canonical != text {
-            return Err(format!(
-                "write `{canonical}`: the registry's host, then the repository, without a tag"
-            ));
+            return Err(format!("write `{canonical}`: the registry's host comes first"));
         }
         Ok(Self(canonical))
     }
@@ -144,6 +140,7 @@ mod tests {
             ("ghcr.io:5000", "ghcr.io:5000/acme/kata", true),
             ("ghcr.io/acme/kata", "ghcr.io/acme", false),
             ("docker.io/library", "kata", true),
+            ("ghcr.io/x/x", "ghcr.io/x/x/y:1", true),
         ] {
             let reference = reference.replace("sha256:", &format!("sha256:{}", "0".repeat(64)));
             let reference = Reference::new(reference).unwrap();
@@ -169,13 +166,13 @@ mod tests {
         for (text, words) in [
             ("acme/kata", "write `docker.io/acme/kata`"),
             ("kata", "docker.io/kata"),
-            ("ghcr.io/acme:v1", "write `ghcr.io/acme`"),
+            ("ghcr.io/acme:v1", "no tag"),
             ("ghcr.io/acme/*", "plain prefix"),
-            ("ghcr.io/acme/", "reference"),
+            ("ghcr.io/acme/", "is no place"),
             ("https://ghcr.io/acme", "scheme"),
             ("dir:srv", "absolute"),
             ("dir:/srv/../etc", "absolute"),
-            ("", "reference"),
+            ("", "is no place"),
         ] {
             let error = Scope::new(text).unwrap_err();
             assert!(error.contains(words), "{text:?}: {error}");

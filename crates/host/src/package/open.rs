@@ -186,6 +186,7 @@ impl Source {
         installed: Option<(&HostRoot, &Ledger)>,
     ) -> Result<(Digest, Option<Verified>, Option<Described>)> {
         let image = origin.resolve()?;
+        // What would be refused is not planned either.
         let verified = self.verify(origin, image, installed.map(|(_, ledger)| ledger))?;
         // What is installed already is looked at where it is.
         let is_there = installed
