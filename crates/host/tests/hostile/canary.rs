@@ -31,7 +31,7 @@ impl Canary {
             fs::set_permissions(top.join(file), fs::Permissions::from_mode(0o600)).unwrap();
         }
         symlink("../outside", top.join("above/link")).unwrap();
-        let before = around(top);
+        let before = around(top, None);
         let canary = Self { folder, before, own: None };
         canary.clear();
         canary
@@ -64,8 +64,7 @@ impl Canary {
         if fs::symlink_metadata(ABSOLUTE).is_ok() {
             return Some(ABSOLUTE.to_owned());
         }
-        let mut now = around(self.folder.path());
-        now.retain(|name, _| !self.own.as_ref().is_some_and(|own| name.starts_with(own)));
+        let now = around(self.folder.path(), self.own.as_deref());
         (now != self.before).then(|| format!("{:#?} became {now:#?}", self.before))
     }
 
@@ -86,6 +85,7 @@ impl Canary {
                 };
                 format!("{name} {:o} {content}", kind.mode() & 0o7777)
             });
+            true
         });
         shown
     }
@@ -103,6 +103,7 @@ impl Canary {
                 let digest = Digest::of(&fs::read(path).unwrap());
                 format!("{name} {} {digest} {}", kind.len(), kind.mode() & 0o111 != 0)
             });
+            true
         });
         shown.sort();
         shown
@@ -122,11 +123,15 @@ pub fn of_items(items: &BTreeMap<PackagePath, Item>) -> Vec<String> {
 }
 
 /// All that is around the inner folder: what it is, whose, how many names it has, when it changed.
-fn around(top: &Path) -> BTreeMap<String, String> {
+fn around(top: &Path, own: Option<&str>) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     walk(top, "", &mut |name, path| {
-        if name.starts_with("above/stage") || name == "above" {
-            return;
+        // What is unpacked into changes all the time, and so does what holds it.
+        if name == "above/stage" || own == Some(name) {
+            return false;
+        }
+        if name == "above" {
+            return true;
         }
         let data = fs::symlink_metadata(path).unwrap();
         let content = match data.is_file() {
@@ -146,19 +151,20 @@ fn around(top: &Path) -> BTreeMap<String, String> {
             data.ctime_nsec()
         );
         found.insert(name.to_owned(), what);
+        true
     });
     found
 }
 
-fn walk(folder: &Path, prefix: &str, tell: &mut dyn FnMut(&str, &Path)) {
+/// Tells of each path, and goes into the folders for which the answer is yes.
+fn walk(folder: &Path, prefix: &str, tell: &mut dyn FnMut(&str, &Path) -> bool) {
     let mut names: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
     for file in names {
         let path = folder.join(&file);
         let name = format!("{prefix}{}", file.to_string_lossy());
-        tell(&name, &path);
         // A symlink to a folder is not gone into.
-        if fs::symlink_metadata(&path).unwrap().is_dir() {
+        if tell(&name, &path) && fs::symlink_metadata(&path).unwrap().is_dir() {
             walk(&path, &format!("{name}/"), tell);
         }
     }

@@ -68,6 +68,15 @@ fn swap(stage: &Path, aside: &Path, stop: &AtomicBool) {
     }
 }
 
+/// Ends the other thread.
+struct Stop<'s>(&'s AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Ends its child.
 struct Ended(Child);
 
@@ -86,9 +95,9 @@ fn by_a_thread(lookup: Lookup) {
     let stop = AtomicBool::new(false);
     let hits = std::thread::scope(|scope| {
         scope.spawn(|| swap(&canary.path(), aside.path(), &stop));
-        let hits = unpack_again_and_again(&canary, lookup, 100);
-        stop.store(true, Ordering::Relaxed);
-        hits
+        // Also if this panics.
+        let _stop = Stop(&stop);
+        unpack_again_and_again(&canary, lookup, 100)
     });
     assert!(hits > 0, "{lookup:?}: nothing was ever swapped in time, so nothing was proven");
 }
