@@ -188,6 +188,7 @@ fn a_node_cannot_be_looked_at(fleet: &Fleet) {
 
 /// With a container it deletes all files that are named like its log: with a log that has no name, that is `/bin`.
 fn the_kubelets_cleared_a_probe_away(fleet: &Fleet) {
+    assert!(fleet.cluster.node("n2").unwrap().read(FAULT).is_err(), "a probe was left");
     for node in fleet.cluster.nodes() {
         let left = node.pods().unwrap().into_iter().filter(|pod| pod.namespace == "cofferdam-probe").count();
         assert_eq!(left, 0, "of a probe");

@@ -137,10 +137,7 @@ pub fn take(root: &HostRoot, options: &SurveyOptions, depth: Depth) -> Result<Re
 /// Those of [`take`], or if it cannot be written.
 pub fn write(root: &HostRoot, options: &SurveyOptions, depth: Depth, path: &Path) -> Result<()> {
     let taken = take(root, options, depth);
-    let answer = match &taken {
-        Ok(report) => Told::Report(Box::new(report.clone())),
-        Err(error) => Told::Failed { class: error.class(), message: error.chain(), hint: error.hint() },
-    };
+    let answer: Told<&Report> = taken.as_ref().map_err(Failed::of);
     let bytes =
         serde_json::to_vec(&answer).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
     let fail = |error| HostError::std_io("write", path.display(), error);
@@ -151,32 +148,36 @@ pub fn write(root: &HostRoot, options: &SurveyOptions, depth: Depth, path: &Path
 }
 
 /// What stands in the file.
+type Told<R> = std::result::Result<R, Failed>;
+
+/// An error as far as whoever reads it needs it.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Told {
-    Report(Box<Report>),
-    Failed {
-        class: Class,
-        message: String,
-        #[serde(default)]
-        hint: Option<String>,
-    },
+struct Failed {
+    class: Class,
+    message: String,
+    hint: Option<String>,
 }
 
-impl Told {
-    fn read(bytes: &[u8], path: &Path) -> Result<Report> {
-        match serde_json::from_slice(bytes) {
-            Ok(Self::Report(report)) => Ok(*report),
-            Ok(Self::Failed { class, message, hint }) => {
-                let error = HostError::new(class, message);
-                Err(match hint {
-                    Some(hint) => error.with_hint(hint),
-                    None => error,
-                })
-            }
-            Err(error) => Err(HostError::new(Class::Internal, format!("{}: {error}", path.display()))),
+impl Failed {
+    fn of(error: &HostError) -> Self {
+        Self { class: error.class(), message: error.chain(), hint: error.hint() }
+    }
+}
+
+impl From<Failed> for HostError {
+    fn from(failed: Failed) -> Self {
+        let error = Self::new(failed.class, failed.message);
+        match failed.hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
         }
     }
+}
+
+fn told(bytes: &[u8], path: &Path) -> Result<Report> {
+    let told: Told<Report> = serde_json::from_slice(bytes)
+        .map_err(|error| HostError::new(Class::Internal, format!("{}: {error}", path.display())))?;
+    told.map_err(HostError::from)
 }
 
 fn engine_error(look: &Look, cri: &CriObservation) -> Option<String> {
@@ -285,7 +286,7 @@ fn wait(manager: &mut Manager, path: &Path) -> Result<Report> {
     let (mut ended, mut checked) = (false, Instant::now());
     loop {
         if let Ok(bytes) = std::fs::read(path) {
-            return Told::read(&bytes, path);
+            return told(&bytes, path);
         }
         if ended || Instant::now() > deadline {
             let what = if ended { "the report ended without a result" } else { "the report takes too long" };

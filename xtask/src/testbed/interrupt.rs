@@ -20,3 +20,8 @@ pub fn watch() {
 pub(crate) fn take() -> bool {
     INTERRUPTED.get().is_some_and(|flag| flag.swap(false, Ordering::SeqCst))
 }
+
+/// Whether a signal has come that nobody took.
+pub(crate) fn is_due() -> bool {
+    INTERRUPTED.get().is_some_and(|flag| flag.load(Ordering::SeqCst))
+}

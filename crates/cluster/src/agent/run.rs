@@ -41,11 +41,11 @@ const SHOWN_AFTER: Duration = Duration::from_secs(20);
 /// The wait between two tries of a write.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// How often a look that failed is tried again, before the node counts as one that cannot be looked at.
-const LOOKS: u32 = 2;
-
 /// The longest of these waits.
 const RETRY_MOST: Duration = Duration::from_secs(30);
+
+/// After so many looks that failed in a row the node counts as one that cannot be looked at.
+const LOOKS: u32 = 3;
 
 /// How the agent is to work.
 #[derive(Clone, Debug)]
@@ -228,21 +228,17 @@ impl<H: Host> Agent<H> {
 
     /// Looks at the host. What cannot be looked at is not vouched for.
     async fn look(&mut self) -> Result<(), AgentError> {
-        let mut error = match self.look_once().await? {
-            Ok(()) => return Ok(()),
-            Err(error) => error,
-        };
-        for _ in 0..LOOKS {
+        for failed in 1.. {
+            let Err(error) = self.look_once().await? else { break };
+            if failed == LOOKS {
+                tracing::error!(error = error.chain(), "the node cannot be looked at");
+                self.known.see_no_more(&error.chain(), &now());
+                self.unseen = Some(error.chain());
+                break;
+            }
             tracing::warn!(error = error.chain(), "looking at the node");
             sleep(RETRY).await;
-            match self.look_once().await? {
-                Ok(()) => return Ok(()),
-                Err(again) => error = again,
-            }
         }
-        tracing::error!(error = error.chain(), "the node cannot be looked at");
-        self.known.see_no_more(&error.chain(), &now());
-        self.unseen = Some(error.chain());
         Ok(())
     }
 

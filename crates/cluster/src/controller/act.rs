@@ -68,6 +68,9 @@ impl Pass<'_> {
         view: &View,
         decision: &Decision,
     ) {
+        if decision.actions.is_empty() {
+            return;
+        }
         let views = match &view.fleet {
             Fleet::Nodes(views) if runtime.metadata.deletion_timestamp.is_none() => views.as_slice(),
             _ => &[],
@@ -128,15 +131,9 @@ impl Pass<'_> {
     }
 
     async fn withdraw(&self, order: &Order<'_>, touched: &mut Touched) -> bool {
-        let (runtime, handlers) = (order.runtime, order.claims.handlers(&order.runtime.name_any()));
+        let handlers = order.claims.handlers(&order.runtime.name_any());
         let mut marks = Marks::default();
-        if order.staying.contains(&touched.name) {
-            marks.add(runtime, handlers, Label::Take);
-        } else {
-            // One that is to lose it is not waited for.
-            marks.add_labels(runtime, handlers, Label::Take);
-            marks.release(runtime);
-        }
+        marks.add(order.runtime, handlers, Label::Take, order.staying.contains(&touched.name));
         // Another runtime may stand for them; the round's end knows.
         if order.shares_compatibility {
             marks.keep_compatibility();

@@ -32,14 +32,7 @@ impl Pass<'_> {
             };
             let marks = self.marks.entry(report.name.to_string()).or_default();
             marks.take_handlers(&others);
-            let handlers = &proven;
-            if view.matches && !leaving {
-                marks.add(runtime, handlers, report.announcement.label);
-            } else {
-                // A node that is to lose it must not wait behind its taint for ever.
-                marks.add_labels(runtime, handlers, report.announcement.label);
-                marks.release(runtime);
-            }
+            marks.add(runtime, &proven, report.announcement.label, view.matches && !leaving);
         }
     }
 

@@ -18,14 +18,23 @@ pub(super) struct Rival {
 /// What each SandboxRuntime may call its own.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    handlers: BTreeMap<String, Vec<KnownHandler>>,
-    rivals: BTreeMap<String, Rival>,
-    /// The runtimes' own names.
-    runtimes: BTreeMap<String, String>,
-    /// Handlers, as far as their names, from before.
-    remembered: BTreeMap<String, Vec<KnownHandler>>,
+    by_name: BTreeMap<String, Claim>,
     /// Who has which handler, RuntimeClass or runtime.
     taken: BTreeMap<String, String>,
+}
+
+/// What is known of one SandboxRuntime.
+#[derive(Debug)]
+struct Claim {
+    /// Its own name on nodes; empty if nobody knows it.
+    runtime: String,
+    /// By its spec, its package or its nodes.
+    handlers: Vec<KnownHandler>,
+    /// As far as their names, from before.
+    remembered: Vec<KnownHandler>,
+    /// Those that its agents report.
+    reported: Vec<String>,
+    rival: Option<Rival>,
 }
 
 impl Claims {
@@ -37,63 +46,65 @@ impl Claims {
     ) -> Self {
         let mut reported = reported(sandbox_nodes);
         let mut claims = Self::default();
-        let mut taken: BTreeMap<String, String> = BTreeMap::new();
         for name in unreadable.keys() {
             let (states, installed) = reported.remove(name).unwrap_or_default();
             let handlers = states.iter().map(|state| format!("handler {}", state.name));
             let names = installed.iter().map(|runtime| format!("runtime {runtime}"));
-            taken.extend(handlers.chain(names).map(|what| (what, name.clone())));
+            claims.taken.extend(handlers.chain(names).map(|what| (what, name.clone())));
         }
         for runtime in runtimes {
-            let name = runtime.name_any();
-            let (states, installed) = reported.remove(&name).unwrap_or_default();
-            let handlers = runtime_class::handlers(&runtime.spec, &states);
-            let wants = handlers
-                .iter()
-                .flat_map(|h| [format!("handler {}", h.name), format!("RuntimeClass {}", h.class)])
-                .chain(
-                    runtime
-                        .spec
-                        .package
-                        .preset
-                        .iter()
-                        .chain(&installed)
-                        .map(|name| format!("runtime {name}")),
-                )
-                .collect::<BTreeSet<_>>();
-            let rival = wants.iter().find_map(|what| {
-                let owner = taken.get(what)?.clone();
-                Some(Rival { what: what.clone(), owner })
-            });
-            let remembered = || runtime.status.as_ref().map(|status| status.runtime.clone());
-            let own = runtime_class::runtime_name(&runtime.spec.package)
-                .or_else(|| installed.first().cloned())
-                .or_else(remembered);
-            claims.runtimes.insert(name.clone(), own.unwrap_or_default());
-            claims.handlers.insert(name.clone(), handlers);
-            claims.remembered.insert(name.clone(), remembered_handlers(runtime));
-            match rival {
-                Some(rival) => {
-                    claims.rivals.insert(name, rival);
-                }
-                None => taken.extend(wants.into_iter().map(|what| (what, name.clone()))),
-            }
+            let (states, installed) = reported.remove(&runtime.name_any()).unwrap_or_default();
+            claims.add(runtime, &states, &installed);
         }
-        claims.taken = taken;
         claims
+    }
+
+    fn add(&mut self, runtime: &SandboxRuntime, states: &[HandlerState], installed: &BTreeSet<String>) {
+        let name = runtime.name_any();
+        let package = &runtime.spec.package;
+        let handlers = runtime_class::handlers(&runtime.spec, states);
+        let own = handlers
+            .iter()
+            .flat_map(|h| [format!("handler {}", h.name), format!("RuntimeClass {}", h.class)]);
+        let names = package.preset.iter().chain(installed).map(|name| format!("runtime {name}"));
+        let wants: BTreeSet<_> = own.chain(names).collect();
+        let rival = wants.iter().find_map(|what| {
+            let owner = self.taken.get(what)?.clone();
+            Some(Rival { what: what.clone(), owner })
+        });
+        if rival.is_none() {
+            self.taken.extend(wants.into_iter().map(|what| (what, name.clone())));
+        }
+        let remembered = || runtime.status.as_ref().map(|status| status.runtime.clone());
+        let claim = Claim {
+            runtime: runtime_class::runtime_name(package)
+                .or_else(|| installed.first().cloned())
+                .or_else(remembered)
+                .unwrap_or_default(),
+            handlers,
+            remembered: remembered_handlers(runtime),
+            reported: states.iter().map(|state| state.name.clone()).collect(),
+            rival,
+        };
+        self.by_name.insert(name, claim);
     }
 
     /// Its handlers; those that its status remembers, if nobody tells of any.
     pub(super) fn handlers(&self, name: &str) -> &[KnownHandler] {
         match self.told(name) {
-            [] => self.remembered.get(name).map_or(&[], Vec::as_slice),
+            [] => self.by_name.get(name).map_or(&[], |claim| &claim.remembered),
             told => told,
         }
     }
 
     /// Its handlers by its spec, its package or its nodes.
     pub(super) fn told(&self, name: &str) -> &[KnownHandler] {
-        self.handlers.get(name).map_or(&[], Vec::as_slice)
+        self.by_name.get(name).map_or(&[], |claim| &claim.handlers)
+    }
+
+    /// The handlers that agents say it has.
+    pub(super) fn reported(&self, name: &str) -> &[String] {
+        self.by_name.get(name).map_or(&[], |claim| &claim.reported)
     }
 
     /// Those of its handlers that no older one has.
@@ -106,18 +117,19 @@ impl Claims {
 
     /// Its own name on nodes; empty if nobody knows it.
     pub(super) fn runtime(&self, name: &str) -> &str {
-        self.runtimes.get(name).map_or("", String::as_str)
+        self.by_name.get(name).map_or("", |claim| &claim.runtime)
     }
 
-    /// Whether a handler is somebody's; nobody can tell while those of one are not known.
+    /// Whether a handler is nobody's; nobody can tell while those of one are not known.
     pub(super) fn is_free(&self, handler: &str) -> bool {
-        let known = !self.handlers.is_empty() && self.handlers.values().all(|handlers| !handlers.is_empty());
-        known && !self.handlers.values().flatten().any(|known| known.name == handler)
+        let mut claims = self.by_name.values().map(|claim| &claim.handlers);
+        let known = !self.by_name.is_empty() && claims.all(|handlers| !handlers.is_empty());
+        known && !self.by_name.values().flat_map(|claim| &claim.handlers).any(|known| known.name == handler)
     }
 
     /// Who stands in its way.
     pub(super) fn rival(&self, name: &str) -> Option<&Rival> {
-        self.rivals.get(name)
+        self.by_name.get(name)?.rival.as_ref()
     }
 }
 

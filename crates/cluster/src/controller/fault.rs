@@ -1,9 +1,9 @@
 //! What of a SandboxRuntime's spec cannot be carried out, whatever its rollout does.
 
-use super::pass::Pass;
 use crate::api::{RuntimeClasses, SandboxRuntime, names};
 use crate::runtime_class::{self, KnownHandler};
-use cofferdam_core::rollout::{Decision, Phase};
+use cofferdam_core::rollout::Phase;
+use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::ResourceExt;
 
 /// One such thing. It makes the SandboxRuntime Degraded.
@@ -59,57 +59,48 @@ pub(super) fn offered(handlers: &[KnownHandler], faults: &[Fault]) -> Vec<KnownH
     handlers.iter().filter(|handler| !unknown(&handler.name)).cloned().collect()
 }
 
-impl Pass<'_> {
-    /// All of a SandboxRuntime's.
-    pub(super) fn faults(
-        &self,
-        runtime: &SandboxRuntime,
-        handlers: &[KnownHandler],
-        decision: &Decision,
-    ) -> Vec<Fault> {
-        if runtime.metadata.deletion_timestamp.is_some() {
-            return Vec::new();
-        }
-        let overhead = runtime_class::bad_overhead(handlers).map(Fault::InvalidOverhead);
-        let unknown = self.unknown_handlers(runtime, decision);
-        overhead.into_iter().chain(unknown).chain(self.taken_classes(runtime, handlers)).collect()
-    }
+/// All of a SandboxRuntime's that stays. `reported`: the handlers that agents say it has; `classes`: those of the cluster.
+pub(super) fn faults<'a>(
+    runtime: &SandboxRuntime,
+    handlers: &[KnownHandler],
+    reported: &[String],
+    phase: Phase,
+    classes: impl Iterator<Item = &'a RuntimeClass>,
+) -> Vec<Fault> {
+    let overhead = runtime_class::bad_overhead(handlers).map(Fault::InvalidOverhead);
+    let unknown = unknown_handlers(runtime, reported, phase);
+    overhead.into_iter().chain(unknown).chain(taken_classes(runtime, handlers, classes)).collect()
+}
 
-    fn unknown_handlers(&self, runtime: &SandboxRuntime, decision: &Decision) -> Vec<Fault> {
-        let known = match runtime_class::packaged(&runtime.spec.package) {
-            Some(packaged) => packaged.into_iter().map(|(name, _)| name).collect(),
-            // What nodes have may be another revision until they all have this one.
-            None if decision.phase == Phase::Complete => self.reported_handlers(&runtime.name_any()),
-            None => Vec::new(),
-        };
-        if known.is_empty() {
-            return Vec::new();
-        }
-        let listed = runtime.spec.handlers.iter().map(|handler| &handler.name);
-        let unknown = listed.filter(|name| !known.contains(name));
-        unknown.map(|name| Fault::UnknownHandler { handler: name.clone(), known: known.clone() }).collect()
+fn unknown_handlers(runtime: &SandboxRuntime, reported: &[String], phase: Phase) -> Vec<Fault> {
+    let mut known: Vec<String> = match runtime_class::packaged(&runtime.spec.package) {
+        Some(packaged) => packaged.into_iter().map(|(name, _)| name).collect(),
+        // What nodes have may be another revision until they all have this one.
+        None if phase == Phase::Complete => reported.to_vec(),
+        None => Vec::new(),
+    };
+    if known.is_empty() {
+        return Vec::new();
     }
+    known.sort();
+    let listed = runtime.spec.handlers.iter().map(|handler| &handler.name);
+    let unknown = listed.filter(|name| !known.contains(name));
+    unknown.map(|name| Fault::UnknownHandler { handler: name.clone(), known: known.clone() }).collect()
+}
 
-    /// The handlers that agents say this SandboxRuntime has.
-    fn reported_handlers(&self, name: &str) -> Vec<String> {
-        let statuses = self.snapshot.sandbox_nodes.values().filter_map(|own| own.status.as_ref());
-        let states = statuses.flat_map(|status| &status.runtimes).filter(|state| state.name == name);
-        let mut names: Vec<String> = states.flat_map(|s| &s.handlers).map(|h| h.name.clone()).collect();
-        names.sort();
-        names.dedup();
-        names
+fn taken_classes<'a>(
+    runtime: &SandboxRuntime,
+    handlers: &[KnownHandler],
+    classes: impl Iterator<Item = &'a RuntimeClass>,
+) -> Vec<Fault> {
+    if runtime.spec.runtime_classes == RuntimeClasses::Unmanaged {
+        return Vec::new();
     }
-
-    fn taken_classes(&self, runtime: &SandboxRuntime, handlers: &[KnownHandler]) -> Vec<Fault> {
-        if runtime.spec.runtime_classes == RuntimeClasses::Unmanaged {
-            return Vec::new();
-        }
-        let name = runtime.name_any();
-        let others = self.snapshot.classes.iter().filter(|class| {
-            let class_name = class.name_any();
-            handlers.iter().any(|handler| handler.class == class_name)
-                && class.labels().get(names::OWNER_LABEL) != Some(&name)
-        });
-        others.map(|class| Fault::RuntimeClassTaken(class.name_any())).collect()
-    }
+    let name = runtime.name_any();
+    let others = classes.filter(|class| {
+        let class_name = class.name_any();
+        handlers.iter().any(|handler| handler.class == class_name)
+            && class.labels().get(names::OWNER_LABEL) != Some(&name)
+    });
+    others.map(|class| Fault::RuntimeClassTaken(class.name_any())).collect()
 }

@@ -35,9 +35,19 @@ const COMPATIBILITY: [(&str, &str); 3] = [
 ];
 
 impl Marks {
-    /// Adds what one SandboxRuntime's announcement asks for.
-    pub(super) fn add(&mut self, runtime: &SandboxRuntime, handlers: &[KnownHandler], label: Label) {
+    /// Adds what one SandboxRuntime's announcement asks for. `stays`: the node is to have it; one that is to lose it does
+    /// not wait behind its taint.
+    pub(super) fn add(
+        &mut self,
+        runtime: &SandboxRuntime,
+        handlers: &[KnownHandler],
+        label: Label,
+        stays: bool,
+    ) {
         self.add_labels(runtime, handlers, label);
+        if !stays {
+            return self.release(runtime);
+        }
         let announced = match label {
             Label::Put => true,
             Label::Take => false,
@@ -57,8 +67,7 @@ impl Marks {
         }
     }
 
-    /// The same without its taint.
-    pub(super) fn add_labels(&mut self, runtime: &SandboxRuntime, handlers: &[KnownHandler], label: Label) {
+    fn add_labels(&mut self, runtime: &SandboxRuntime, handlers: &[KnownHandler], label: Label) {
         let wish = |value: &str| match label {
             Label::Put => Wish::Put(value.to_owned()),
             Label::Take => Wish::Take,
@@ -91,8 +100,7 @@ impl Marks {
         }
     }
 
-    /// Lifts a runtime's taint although it is not there (any more): it is not to be waited for.
-    pub(super) fn release(&mut self, runtime: &SandboxRuntime) {
+    fn release(&mut self, runtime: &SandboxRuntime) {
         if let Some(taint) = &runtime.spec.scheduling.startup_taint {
             self.taints.entry(taint.clone()).or_default();
         }
@@ -192,7 +200,7 @@ mod tests {
     #[test]
     fn a_proven_handler_gets_its_label_and_loses_the_taint() {
         let mut marks = Marks::default();
-        marks.add(&runtime(Some("cofferdam.dev/gv"), false), &handlers(), Label::Put);
+        marks.add(&runtime(Some("cofferdam.dev/gv"), false), &handlers(), Label::Put, true);
         let patch = marks.patch(&node(&[("other", "x")], &["theirs", "cofferdam.dev/gv"])).unwrap();
         assert_eq!(patch["metadata"]["labels"], json!({ LABEL: "true" }));
         assert_eq!(patch["spec"]["taints"], json!([{ "key": "theirs", "effect": "NoSchedule" }]));
@@ -203,7 +211,7 @@ mod tests {
     #[test]
     fn a_lost_proof_takes_the_label_and_brings_the_taint() {
         let mut marks = Marks::default();
-        marks.add(&runtime(Some("cofferdam.dev/gv"), false), &handlers(), Label::Take);
+        marks.add(&runtime(Some("cofferdam.dev/gv"), false), &handlers(), Label::Take, true);
         let patch = marks.patch(&node(&[(LABEL, "true")], &[])).unwrap();
         assert_eq!(patch["metadata"]["labels"], json!({ LABEL: null }));
         assert_eq!(patch["spec"]["taints"][0]["key"], "cofferdam.dev/gv");
@@ -212,7 +220,7 @@ mod tests {
     #[test]
     fn what_nobody_can_tell_stays() {
         let mut marks = Marks::default();
-        marks.add(&runtime(Some("cofferdam.dev/gv"), true), &handlers(), Label::Keep);
+        marks.add(&runtime(Some("cofferdam.dev/gv"), true), &handlers(), Label::Keep, true);
         let there = [(LABEL, "true"), (names::KATA_RUNTIME_LABEL, "true")];
         assert_eq!(marks.patch(&node(&there, &["cofferdam.dev/gv"])), None);
         assert_eq!(marks.patch(&node(&[], &[])), None);
@@ -249,8 +257,8 @@ mod tests {
     fn a_shared_taint_and_a_shared_label_wait_for_nobody_and_for_all() {
         let (one, other) = (runtime(Some("cofferdam.dev/t"), true), runtime(Some("cofferdam.dev/t"), true));
         let mut marks = Marks::default();
-        marks.add(&one, &handlers(), Label::Put);
-        marks.add(&other, &[], Label::Take);
+        marks.add(&one, &handlers(), Label::Put, true);
+        marks.add(&other, &[], Label::Take, true);
         let patch = marks.patch(&node(&[], &[])).unwrap();
         assert_eq!(patch["metadata"]["labels"][names::KATA_RUNTIME_LABEL], "true");
         assert_eq!(patch["spec"]["taints"][0]["key"], "cofferdam.dev/t");

@@ -9,7 +9,7 @@ use super::view::View;
 use super::write::Writer;
 use crate::api::{PackageRevision, SandboxRuntime, SandboxRuntimeStatus, names};
 use crate::metrics::ControllerMetrics;
-use cofferdam_core::rollout::{Fleet, Phase, Time, decide};
+use cofferdam_core::rollout::{Phase, Time, decide};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Resource, ResourceExt};
@@ -129,13 +129,18 @@ impl<'a> Pass<'a> {
             view.policy.paused = true;
             let decision = decide(&view.request(self.snapshot.moment));
             self.announce(&runtime, &claims.undisputed(&name), &view.fleet, &decision);
-            return matches!(view.fleet, Fleet::Nodes(_) | Fleet::ConfirmedEmpty);
+            return view.is_heard();
         }
         let decision = decide(&view.request(self.snapshot.moment));
         self.metrics.decided(begun.elapsed().as_secs_f64());
         let record = decision.remember.as_ref().unwrap_or(&view.record);
         let target = PackageRevision::of(&runtime.spec.package, &runtime.spec.skip_checks).revision;
-        let faults = self.faults(&runtime, handlers, &decision);
+        let faults = if leaving {
+            Vec::new()
+        } else {
+            let classes = self.snapshot.classes.iter().map(AsRef::as_ref);
+            fault::faults(&runtime, handlers, claims.reported(&name), decision.phase, classes)
+        };
         let known = truth::Known {
             target: &target,
             packages: &view.packages,
@@ -161,11 +166,11 @@ impl<'a> Pass<'a> {
         if decision.phase == Phase::Removed && leaving {
             self.removed.push(Arc::clone(&runtime));
         }
-        matches!(view.fleet, Fleet::Nodes(_) | Fleet::ConfirmedEmpty)
+        view.is_heard()
     }
 
     /// The SandboxRuntime with our finalizer on it; none if it could not be written, or has gone without one.
-    async fn guarded(&mut self, runtime: &Arc<SandboxRuntime>, leaving: bool) -> Option<Arc<SandboxRuntime>> {
+    async fn guarded(&self, runtime: &Arc<SandboxRuntime>, leaving: bool) -> Option<Arc<SandboxRuntime>> {
         let has = runtime.finalizers().iter().any(|finalizer| finalizer == names::FINALIZER);
         match (has, leaving) {
             (true, _) => Some(Arc::clone(runtime)),
@@ -222,7 +227,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    pub(super) async fn event(
+    async fn event(
         &self,
         reference: &ObjectReference,
         secondary: Option<ObjectReference>,
@@ -243,7 +248,7 @@ impl<'a> Pass<'a> {
     }
 
     /// The last node is done: the SandboxRuntime may go.
-    async fn finish(&mut self, runtime: &SandboxRuntime) {
+    async fn finish(&self, runtime: &SandboxRuntime) {
         let mut finalizers = runtime.finalizers().to_vec();
         finalizers.retain(|finalizer| finalizer != names::FINALIZER);
         let written = self.writer.finalizers(runtime, &finalizers).await;

@@ -61,6 +61,11 @@ impl View {
         }
     }
 
+    /// Whether anybody told which nodes there are.
+    pub(super) const fn is_heard(&self) -> bool {
+        matches!(self.fleet, Fleet::Nodes(_) | Fleet::ConfirmedEmpty)
+    }
+
     pub(super) const fn request(&self, moment: rollout::Moment) -> rollout::Request<'_> {
         rollout::Request {
             moment,
@@ -155,14 +160,12 @@ fn fleet(runtime: &SandboxRuntime, handlers: &[KnownHandler], own_name: &str, sn
 /// What a node has that its SandboxNode tells nothing. One that is older than the SandboxRuntime would tell; one that was
 /// made later may have taken the place of another, and only the agent knows.
 fn remains(runtime: &SandboxRuntime, own_name: &str, own: Option<&SandboxNode>) -> Remains {
-    let Some(own) = own else {
-        return if was_assigned(runtime) { Remains::Unheard } else { Remains::Nothing };
-    };
-    if own.creation_timestamp().map(|time| time.0) < runtime.creation_timestamp().map(|time| time.0) {
-        return Remains::Nothing;
-    }
     // Before anything was assigned to anybody, what is there is somebody else's.
     if !was_assigned(runtime) {
+        return Remains::Nothing;
+    }
+    let Some(own) = own else { return Remains::Unheard };
+    if own.creation_timestamp().map(|time| time.0) < runtime.creation_timestamp().map(|time| time.0) {
         return Remains::Nothing;
     }
     let name = runtime.name_any();

@@ -33,7 +33,7 @@ pub struct LogPlace {
 
 impl LogPlace {
     /// The name of a container's file.
-    pub(super) fn file(&self, container: &str) -> String {
+    fn file(&self, container: &str) -> String {
         format!("{}-{container}.log", self.prefix)
     }
 }

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The namespace of every probe pod. No Kubernetes object is behind it.
@@ -131,8 +130,8 @@ fn try_once(
     has_kubelet: bool,
     deadline: Instant,
 ) -> (ProbeOutcome, bool) {
-    // A worker's folder is there; whoever else asks for a probe makes it.
-    let _ = DirBuilder::new().recursive(true).mode(0o700).create(RUN);
+    // Engines do not make it; what hinders us is said by the engine.
+    let _ = DirBuilder::new().recursive(true).mode(0o700).create(log().folder);
     let pod = match prepare(cri, handler, image, seed) {
         Ok(pod) => pod,
         Err(outcome) => return (outcome, false),
@@ -166,15 +165,15 @@ fn is_taken(cri: &Cri, pod: &PodSpec) -> bool {
     }
 }
 
-/// The same for all of them: there is one probe at a time.
+/// The same for all of them: there is one probe at a time. Shims write into this folder as well (gVisor's does), so it is
+/// the probe's own.
 fn log() -> LogPlace {
-    LogPlace { folder: RUN.to_owned(), prefix: "log-of".to_owned() }
+    LogPlace { folder: format!("{RUN}/probe"), prefix: "log-of".to_owned() }
 }
 
-/// Deletes what an engine wrote there.
+/// Deletes what was written there.
 fn delete_log() {
-    let LogPlace { folder, .. } = log();
-    let _ = std::fs::remove_file(Path::new(&folder).join(log().file(CONTAINER)));
+    let _ = std::fs::remove_dir_all(log().folder);
 }
 
 /// Removes every probe pod, e.g. of a worker that was killed. Returns how many it found.

@@ -2,6 +2,7 @@
 
 use super::super::screen::{Screen, time};
 use super::programs::Program;
+use crate::testbed::interrupt;
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::sync::Mutex;
@@ -43,7 +44,10 @@ impl Pool<'_> {
                 scope.spawn(|| self.work(&board, screen));
             }
         });
-        let board = board.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut board = board.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !board.waiting.is_empty() {
+            board.failures.push(format!("interrupted: {} tests were not begun", board.waiting.len()));
+        }
         (board.passed, board.failures)
     }
 
@@ -58,7 +62,7 @@ impl Pool<'_> {
 
     fn work(&self, board: &Mutex<Board<'_>>, screen: &Screen) {
         let lock = || board.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        loop {
+        while !interrupt::is_due() {
             // Its own statement: the guard must not live for the whole test.
             let next = lock().waiting.pop();
             let Some((program, test)) = next else { return };
