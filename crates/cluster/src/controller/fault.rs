@@ -64,7 +64,7 @@ pub(super) fn faults<'a>(
     runtime: &SandboxRuntime,
     handlers: &[KnownHandler],
     reported: &[String],
-    phase: Phase,
+    phase: &Phase,
     classes: impl Iterator<Item = &'a RuntimeClass>,
 ) -> Vec<Fault> {
     let overhead = runtime_class::bad_overhead(handlers).map(Fault::InvalidOverhead);
@@ -72,11 +72,11 @@ pub(super) fn faults<'a>(
     overhead.into_iter().chain(unknown).chain(taken_classes(runtime, handlers, classes)).collect()
 }
 
-fn unknown_handlers(runtime: &SandboxRuntime, reported: &[String], phase: Phase) -> Vec<Fault> {
+fn unknown_handlers(runtime: &SandboxRuntime, reported: &[String], phase: &Phase) -> Vec<Fault> {
     let mut known: Vec<String> = match runtime_class::packaged(&runtime.spec.package) {
         Some(packaged) => packaged.into_iter().map(|(name, _)| name).collect(),
         // What nodes have may be another revision until they all have this one.
-        None if phase == Phase::Complete => reported.to_vec(),
+        None if *phase == Phase::Complete => reported.to_vec(),
         None => Vec::new(),
     };
     if known.is_empty() {

@@ -139,7 +139,7 @@ impl<'a> Pass<'a> {
             Vec::new()
         } else {
             let classes = self.snapshot.classes.iter().map(AsRef::as_ref);
-            fault::faults(&runtime, handlers, claims.reported(&name), decision.phase, classes)
+            fault::faults(&runtime, handlers, claims.reported(&name), &decision.phase, classes)
         };
         let known = truth::Known {
             target: &target,
