@@ -26,12 +26,13 @@ pub(crate) fn source(
             return Err(HostError::new(Class::Invalid, text));
         }
     };
+    let source = Source::plain(place);
     Ok(Source {
-        place,
         preset: package.preset.clone(),
         version: package.version.clone(),
         descriptor: package.descriptor.clone(),
         policy: package.verify.as_ref().map(policy).transpose()?,
+        ..source
     })
 }
 
@@ -48,7 +49,7 @@ fn remote(oci: &OciSource, pull_secret: impl FnOnce(&str) -> Result<String>) -> 
 }
 
 /// The policy that a SandboxRuntime has for its own package.
-fn policy(verify: &VerifySpec) -> Result<Policy> {
+pub(crate) fn policy(verify: &VerifySpec) -> Result<Policy> {
     let invalid = |field: String, reason: String| {
         HostError::new(Class::Invalid, format!("package.verify.{field}: {reason}"))
     };

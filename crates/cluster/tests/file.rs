@@ -76,6 +76,39 @@ fn each_mistake_is_told_with_its_place() {
             "`spec.package.source.oci` lacks the key",
         ),
         (but("      oci:\n", "      directory: /x\n      oci:\n"), "exactly one of `oci` and `directory`"),
+        (
+            but("    preset: gvisor", "    verify: {keys: [\"no key\"]}\n    preset: gvisor"),
+            "12:13: spec.package.verify.keys[0]: ",
+        ),
+        (
+            but("    preset: gvisor", "    verify: {keys: []}\n    preset: gvisor"),
+            "12:20: `spec.package.verify.keys` is empty",
+        ),
+        (
+            but("    preset: gvisor", "    verify: {}\n    preset: gvisor"),
+            "12:13: spec.package.verify: give exactly one of keys and keyless",
+        ),
+        (
+            but(
+                "    preset: gvisor",
+                "    verify: {keyless: {signers: [], trustRoot: x}}\n    preset: gvisor",
+            ),
+            "`spec.package.verify.keyless.signers` is empty",
+        ),
+        (
+            but(
+                "    preset: gvisor",
+                "    verify: {keyless: {signers: [{identity: a, issuer: b}], trustRoot: x}}\n    preset: gvisor",
+            ),
+            "spec.package.verify.keyless.trustRoot: ",
+        ),
+        (
+            but(
+                "      oci:\n        reference: registry.example/gvisor:1\n        pullSecret: login\n",
+                "      directory: /x\n    verify: {keys: [x]}\n",
+            ),
+            "`spec.package.verify` goes with `source.oci`",
+        ),
         (but("pool: sandboxes", "pool: true"), "15:11: `spec.nodeSelector.pool` takes a text"),
         (format!("{GOOD}---\n{GOOD}"), "20:1: the SandboxRuntime `gvisor` stands here and in line 1"),
         ("a: [1, 2\n".to_owned(), "this is not YAML"),

@@ -2,6 +2,7 @@
 
 mod help;
 mod kubectl;
+mod limits;
 mod node;
 mod store;
 mod trust;
@@ -11,10 +12,11 @@ pub(crate) use kubectl::{
     ClusterArgs, ConnectArgs, DoctorArgs as KubectlDoctorArgs, ExplainArgs, Kubectl, KubectlCommand,
     ListArgs, NodesArgs, RenderArgs, RetryArgs, RuntimeArgs, SteerArgs,
 };
+pub(crate) use limits::LimitArgs;
 pub(crate) use node::NodeArgs;
 pub(crate) use store::{StoreArgs, StoreCommand};
 pub(crate) use trust::TrustArgs;
-pub(crate) use values::{AccessArgs, PlaceArg, proxies};
+pub(crate) use values::{AccessArgs, CompressionArg, PlaceArg, proxies};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cofferdam_core::doctor::Skip;
@@ -92,6 +94,9 @@ pub(crate) enum Command {
     /// Install a runtime, prove that it starts sandboxes, or take everything back
     #[command(after_help = help::INSTALL)]
     Install(InstallArgs),
+    /// Bring a runtime's files here, for an installation to come; registers nothing
+    #[command(after_help = help::PULL)]
+    Pull(PullArgs),
     /// Install another version beside the present one; running sandboxes keep theirs
     #[command(after_help = help::UPGRADE)]
     Upgrade(InstallArgs),
@@ -183,6 +188,7 @@ impl Command {
             Self::Doctor(args) => args.node.json,
             Self::Status(args) | Self::Verify(args) => args.json,
             Self::Plan(args) | Self::Install(args) | Self::Upgrade(args) => args.node.json,
+            Self::Pull(args) => args.node.json,
             Self::Apply(args) => args.node.json,
             Self::Cluster(args) => args.command.json(),
             Self::Rollback(args) => args.node.json,
@@ -234,6 +240,12 @@ pub(crate) struct DoctorArgs {
     #[arg(value_name = "PRESET")]
     pub(crate) runtimes: Vec<String>,
     #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
     pub(crate) node: NodeArgs,
 }
 
@@ -254,6 +266,25 @@ pub(crate) struct InstallArgs {
     pub(crate) access: AccessArgs,
     #[command(flatten)]
     pub(crate) trust: TrustArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// The package: dir:PATH, tar:FILE, layout:PATH (an image here) or oci:REFERENCE (in a registry)
+    #[arg(value_name = "SOURCE", value_parser = source)]
+    pub(crate) source: PlaceArg,
+    #[command(flatten)]
+    pub(crate) described: DescribedArgs,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }
@@ -304,8 +335,13 @@ pub(crate) struct PackArgs {
     /// Write the image to a new folder, in the OCI layout
     #[arg(short, long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// How layers are compressed: gzip (every tool reads it, and it is smaller) or zstd (unpacks faster)
+    #[arg(long, value_name = "gzip|zstd", value_enum, default_value_t, hide_possible_values = true)]
+    pub(crate) compression: CompressionArg,
     #[command(flatten)]
     pub(crate) access: AccessArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     /// Print JSON (docs/json.md)
     #[arg(long, help_heading = OUTPUT)]
     pub(crate) json: bool,
@@ -341,6 +377,10 @@ pub(crate) struct ApplyArgs {
     /// Do not start the engine on the new configuration in isolation first
     #[arg(long)]
     pub(crate) skip_rehearsal: bool,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }
@@ -391,6 +431,10 @@ pub(crate) struct RepairArgs {
     pub(crate) skip_rehearsal: bool,
     #[command(flatten)]
     pub(crate) access: AccessArgs,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }

@@ -27,6 +27,7 @@ pub fn run() -> ExitCode {
         Command::Status(args) => commands::status::run(&args),
         Command::Plan(args) => commands::install::plan(&args),
         Command::Install(args) => commands::install::run(&args),
+        Command::Pull(args) => commands::pull::run(&args),
         Command::Upgrade(args) => commands::install::upgrade(&args),
         Command::Apply(args) => commands::apply::run(&args),
         Command::Cluster(args) => commands::kubectl::run(&args.command),

@@ -375,9 +375,9 @@ fn images_in_archives_are_read_where_they_lie() {
         let folder = bench.beside(name);
         put(&folder.join("c.json"), config.to_string(), 0o644);
         put(&folder.join(link.unwrap_or(layer_path)), layer, 0o644);
-        if link.is_some() {
+        if let Some(link) = link {
             fs::create_dir_all(folder.join(layer_path).parent().unwrap()).unwrap();
-            symlink(format!("../{}", link.unwrap()), folder.join(layer_path)).unwrap();
+            symlink(format!("../{link}"), folder.join(layer_path)).unwrap();
         }
         let manifest = json!([{"Config": "c.json", "RepoTags": ["toy:1"], "Layers": [layer_path]}]);
         put(&folder.join("manifest.json"), manifest.to_string(), 0o644);
@@ -423,6 +423,48 @@ fn an_image_that_holds_a_runtime_somewhere() {
         .run(&["install", odd.to_str().unwrap(), "--preset", "kata", "--runtime-version", "9"])
         .expect(2);
     assert!(refused.err.contains("leaves the package") || refused.err.contains("no file"), "{refused}");
+}
+
+/// What an upper layer replaced was in the lower one all the same, and comes with it in another image.
+#[test]
+fn a_layer_of_which_another_hid_something_is_fetched_again() {
+    let bench = Bench::new("containerd@2.4");
+    let package = bench.package("toy");
+    let folder = Path::new(package.strip_prefix("dir:").unwrap());
+    put(&folder.join("share/replaced"), "lower", 0o644);
+    put(&folder.join("share/exchanged"), "lower", 0o644);
+    put(&folder.join("share/deleted"), "lower", 0o644);
+    let lower = tar_of(folder);
+    let over = bench.beside("over");
+    put(&over.join("share/replaced"), "upper", 0o644);
+    put(&over.join("share/exchanged/inside"), "upper", 0o644);
+    put(&over.join("share/.wh.deleted"), "", 0o644);
+    let upper = tar_of(&over);
+    let image = |name: &str, layers: &[&Vec<u8>]| {
+        let diffs: Vec<Digest> = layers.iter().map(|layer| Digest::of(layer)).collect();
+        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        let config = json!({"architecture": architecture, "os": "linux", "rootfs": {"type": "layers", "diff_ids": diffs}});
+        let layers: Vec<_> = layers.iter().map(|layer| (TAR, (*layer).clone(), Value::Null)).collect();
+        let config = config.to_string();
+        let at = bench.beside(name);
+        layout(&at, ("application/vnd.oci.image.config.v1+json", config.as_bytes()), &layers, &json!({}));
+        at.to_str().unwrap().to_owned()
+    };
+    let (both, one) = (image("both", &[&lower, &upper]), image("one", &[&lower]));
+    bench.run(&["install", &both]).expect(0);
+    let at = |file: &str| {
+        let runtimes = fs::read_dir(bench.at("/opt/cofferdam/runtimes/toy")).unwrap();
+        let mut found: Vec<String> =
+            runtimes.filter_map(|tree| fs::read_to_string(tree.unwrap().path().join(file)).ok()).collect();
+        found.sort();
+        found
+    };
+    assert_eq!(at("share/replaced"), ["upper"]);
+    bench.run(&["pull", &one]).expect(0);
+    assert_eq!(at("share/replaced"), ["lower", "upper"]);
+    assert_eq!(at("share/exchanged"), ["lower"]);
+    assert_eq!(at("share/deleted"), ["lower"]);
+    bench.run(&["store", "verify"]).expect(0);
 }
 
 #[test]

@@ -5,10 +5,12 @@
 // The image is for this architecture.
 #![cfg(target_arch = "x86_64")]
 
+mod registry;
 mod support;
 
+use registry::{Manner, Registry};
 use std::path::{Path, PathBuf};
-use support::{Bench, assert_same};
+use support::{Bench, Ran, assert_same};
 
 /// An image that cosign signed.
 fn signed() -> PathBuf {
@@ -69,4 +71,99 @@ fn what_is_refused_leaves_no_trace() {
     std::fs::write(&policy, "schema = 1\n[[rules]]\n").unwrap();
     bench.run(&["install", &image, "--policy", &policy]).expect(2).says("policy.toml:2:3: unknown key");
     assert_same(&before, &bench.snapshot(), "refused");
+}
+
+/// The public key of that name, as a policy's file.
+fn other_key(name: &str) -> String {
+    signed().join(name).display().to_string()
+}
+
+/// Applies a SandboxRuntime with the image of `registry`, which asks for a signature with this key.
+fn apply(bench: &Bench, registry: &Registry, key: Option<&str>, args: &[&str]) -> Ran {
+    let verify = key.map_or_else(String::new, |key| {
+        let text = std::fs::read_to_string(signed().join(key)).unwrap();
+        let text: String = text.lines().map(|line| format!("        {line}\n")).collect();
+        format!("    verify:\n      keys:\n      - |\n{text}")
+    });
+    let file = bench.beside("runtimes.yaml");
+    let reference = registry.reference();
+    let text = format!(
+        "apiVersion: cofferdam.dev/v1alpha1\nkind: SandboxRuntime\nmetadata:\n  name: toy\nspec:\n  package:\n    source:\n      \
+         oci:\n        reference: {reference}\n        plainHttp: true\n{verify}"
+    );
+    std::fs::write(&file, text).unwrap();
+    bench.run(&[&["apply", "-f", file.to_str().unwrap()], args].concat())
+}
+
+#[test]
+fn a_file_that_asks_for_a_signature_is_obeyed() {
+    let bench = Bench::new("containerd@2.4").with_config("version = 3\n");
+    let folder = tempfile::tempdir().unwrap();
+    unsigned(folder.path());
+    let (good, bad) =
+        (Registry::serve(&signed(), Manner::Open), Registry::serve(folder.path(), Manner::Open));
+    let before = bench.snapshot();
+    for args in [&["--dry-run"][..], &[]] {
+        apply(&bench, &bad, Some("p256.pub"), args).expect(2).says("is not signed");
+        apply(&bench, &good, Some("ed25519.pub"), args).expect(2).says("package.verify");
+    }
+    assert_same(&before, &bench.snapshot(), "refused");
+    apply(&bench, &good, Some("p256.pub"), &["--dry-run"]).expect(0).says("install toy 1.0:");
+    apply(&bench, &good, Some("p256.pub"), &[]).expect(0).says("install toy 1.0: done");
+    bench.run(&["status"]).expect(0).says("signed with the key keys[0]");
+    // A file that asks for another key is newer than what is installed.
+    apply(&bench, &good, Some("ed25519.pub"), &[]).expect(2);
+    apply(&bench, &good, Some("p384.pub"), &[]).expect(0).says("nothing to do");
+}
+
+#[test]
+fn whoever_applies_a_file_asks_for_more_never_for_less() {
+    let bench = Bench::new("containerd@2.4").with_config("version = 3\n");
+    let folder = tempfile::tempdir().unwrap();
+    unsigned(folder.path());
+    let (good, bad) =
+        (Registry::serve(&signed(), Manner::Open), Registry::serve(folder.path(), Manner::Open));
+    let policy = folder.path().join("policy.toml");
+    let policy_of = |place: &str| {
+        let text = format!("schema = 1\n[[rule]]\nmatch = \"{place}\"\naccept = \"anything\"\n");
+        std::fs::write(&policy, text).unwrap();
+        policy.display().to_string()
+    };
+    let before = bench.snapshot();
+    // The file asks for nothing, or for what is fulfilled.
+    apply(&bench, &bad, None, &["--verify-key", &key()]).expect(2).says("is not signed");
+    let ed25519 = other_key("ed25519.pub");
+    apply(&bench, &good, Some("p256.pub"), &["--verify-key", &ed25519]).expect(2).says("--verify-key");
+    apply(&bench, &good, Some("p256.pub"), &["--policy", &policy_of("ghcr.io")]).expect(2).says("no rule of");
+    apply(&bench, &good, None, &["--verify-key", "absent.pub"]).expect(2).says("absent.pub");
+    // The machine asks for nothing.
+    apply(&bench, &bad, Some("p256.pub"), &["--policy", &policy_of("*")]).expect(2).says("is not signed");
+    assert_same(&before, &bench.snapshot(), "refused");
+    let p384 = other_key("p384.pub");
+    apply(&bench, &good, Some("p256.pub"), &["--verify-key", &p384]).expect(0).says("toy 1.0: done");
+    bench.run(&["status"]).expect(0).says("keys[0]");
+}
+
+#[test]
+fn doctor_and_repair_ask_the_policy() {
+    let bench = Bench::new("containerd@2.4").with_config("version = 3\n");
+    let folder = tempfile::tempdir().unwrap();
+    let (good, bad) = (format!("layout:{}", signed().display()), unsigned(folder.path()));
+    bench.run(&["doctor", &bad, "--verify-key", &key()]).expect(2).says("is not signed");
+    bench.run(&["doctor", &good, "--verify-key", &key()]).expect_one_of(&[0, 3]).says(&good);
+
+    bench.run(&["install", &bad]).expect(0);
+    let status = bench.run(&["status", "--json"]).expect(0).json();
+    let tree = bench.at(status["runtimes"][0]["tree"].as_str().unwrap());
+    let manifest = std::fs::read(tree.join(".cofferdam.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let is_file = |(_, item): &(&String, &serde_json::Value)| item["type"] == "file";
+    let (path, _) = manifest["items"].as_object().unwrap().iter().find(is_file).unwrap();
+    std::fs::write(tree.join(path), "something else").unwrap();
+    let damaged = bench.snapshot();
+    bench.run(&["repair", "toy", "--verify-key", &key()]).expect(2).says("is not signed");
+    bench.run(&["repair", "toy", "--from", &bad, "--verify-key", &key()]).expect(2).says("is not signed");
+    assert_same(&damaged, &bench.snapshot(), "refused");
+    bench.run(&["repair", "toy", "--from", &good, "--verify-key", &key()]).expect(0);
+    bench.run(&["verify"]).expect(0);
 }

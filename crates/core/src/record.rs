@@ -50,7 +50,10 @@ pub struct Ledger {
     /// Earlier versions whose trees are still there, the oldest first: sandboxes of before run from them, and the
     /// last one of a runtime can be rolled back to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub retired: Vec<Retired>,
+    pub retired: Vec<Unregistered>,
+    /// Versions whose trees are there before anything is registered: an installation finds them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pulled: Vec<Unregistered>,
     /// Files that we created or changed, by their real path.
     pub files: BTreeMap<HostPath, OwnedFile>,
     /// Links that we made, with their targets.
@@ -68,6 +71,7 @@ impl Ledger {
             prefix,
             runtimes: BTreeMap::new(),
             retired: Vec::new(),
+            pulled: Vec::new(),
             files: BTreeMap::new(),
             links: BTreeMap::new(),
             folders: Vec::new(),
@@ -94,8 +98,13 @@ impl Ledger {
 
     /// Every tree that it names, with the runtime and the version that it holds.
     pub fn trees(&self) -> impl Iterator<Item = (&RuntimeName, &Installed)> {
-        let retired = self.retired.iter().map(|retired| (&retired.name, &retired.installed));
-        self.runtimes.iter().chain(retired)
+        let others = self.retired.iter().chain(&self.pulled);
+        self.runtimes.iter().chain(others.map(|other| (&other.name, &other.installed)))
+    }
+
+    /// Whether nothing is on the host by our hand, and nothing is to be.
+    pub fn is_empty(&self) -> bool {
+        self.runtimes.is_empty() && self.pulled.is_empty()
     }
 
     /// The version that `rollback` brings back: the one that was registered last before the present one.
@@ -105,11 +114,13 @@ impl Ledger {
 
     /// Puts `installed` in the place of what is registered as `name`, whose tree stays as the newest retired one.
     pub fn replace(&mut self, name: &RuntimeName, installed: Installed) {
-        self.retired.retain(|retired| retired.installed.tree != installed.tree);
+        for others in [&mut self.retired, &mut self.pulled] {
+            others.retain(|other| other.installed.tree != installed.tree);
+        }
         if let Some(old) = self.runtimes.insert(name.clone(), installed)
             && self.runtimes.get(name).is_some_and(|new| new.tree != old.tree)
         {
-            self.retired.push(Retired { name: name.clone(), installed: old });
+            self.retired.push(Unregistered { name: name.clone(), installed: old });
         }
     }
 
@@ -155,13 +166,13 @@ pub struct Installed {
     pub declared: bool,
 }
 
-/// A version that is registered no more, but whose tree is still there.
+/// A version that is not registered (any more, or yet), but whose tree is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Retired {
+pub struct Unregistered {
     /// The runtime.
     pub name: RuntimeName,
-    /// What it was.
+    /// What it was, or will be.
     pub installed: Installed,
 }
 
@@ -288,6 +299,13 @@ pub enum Change {
         /// The version that comes back.
         to: Version,
     },
+    /// Bring a version's files to the host, and register nothing.
+    Pull {
+        /// Of which runtime.
+        name: RuntimeName,
+        /// The version.
+        version: Version,
+    },
     /// Remove a runtime.
     Remove {
         /// Which.
@@ -313,6 +331,7 @@ impl Change {
             Self::Install { name, .. }
             | Self::Upgrade { name, .. }
             | Self::Rollback { name, .. }
+            | Self::Pull { name, .. }
             | Self::Remove { name }
             | Self::RepairTree { name, .. } => Some(name),
             Self::Repair | Self::Collect => None,
@@ -326,6 +345,7 @@ impl std::fmt::Display for Change {
             Self::Install { name, version } => write!(f, "install {name} {version}"),
             Self::Upgrade { name, from, to } => write!(f, "upgrade {name} {from} to {to}"),
             Self::Rollback { name, from, to } => write!(f, "roll {name} back from {from} to {to}"),
+            Self::Pull { name, version } => write!(f, "pull {name} {version}"),
             Self::Remove { name } => write!(f, "remove {name}"),
             Self::RepairTree { name, version } => write!(f, "repair the files of {name} {version}"),
             Self::Repair => f.write_str("repair registrations and units"),

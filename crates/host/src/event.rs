@@ -4,10 +4,11 @@ use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::Descriptor;
 use cofferdam_core::doctor::Overridden;
 pub use cofferdam_core::history::Ending;
+use cofferdam_core::name::Digest;
 use cofferdam_core::record::{StepKind, Verdict};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,12 +24,7 @@ pub enum Event {
         steps: usize,
     },
     /// Bytes of the package came from where it is.
-    Fetched {
-        /// So far.
-        bytes: u64,
-        /// Of how many.
-        total: u64,
-    },
+    Fetched(Transfer),
     /// The package was read.
     Read {
         /// What it says of itself.
@@ -62,6 +58,57 @@ pub enum Event {
     },
     /// It ended. Always the last event.
     Finished(Outcome),
+}
+
+/// How far a package is on its way here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transfer {
+    /// Bytes that came so far.
+    pub bytes: u64,
+    /// How many come in all. Layers that are here already are not among them.
+    pub total: u64,
+    /// The layer that came last; none if the package comes in one piece.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer: Option<LayerTransfer>,
+}
+
+/// How far one layer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerTransfer {
+    /// Which one, from 1.
+    pub index: usize,
+    /// Of how many.
+    pub of: usize,
+    /// Its name.
+    pub digest: Digest,
+    /// Bytes of it that came so far; all of them only once they are known to be the right ones.
+    pub bytes: u64,
+    /// How many it has.
+    pub size: u64,
+    /// It is not fetched, since it is here.
+    pub held: bool,
+}
+
+impl LayerTransfer {
+    /// Whether nothing more of it will come.
+    pub const fn is_over(&self) -> bool {
+        self.held || self.bytes >= self.size
+    }
+}
+
+impl Transfer {
+    /// So much of a package that comes in one piece.
+    pub const fn whole(bytes: u64, total: u64) -> Self {
+        Self { bytes, total, layer: None }
+    }
+
+    /// Whether this is the end of a layer, or of everything.
+    pub const fn ends_something(&self) -> bool {
+        match &self.layer {
+            Some(layer) => layer.is_over(),
+            None => self.bytes >= self.total,
+        }
+    }
 }
 
 /// How a transaction ended.
@@ -140,6 +187,32 @@ pub trait Sink {
 impl<F: FnMut(Event)> Sink for F {
     fn take(&mut self, event: Event) {
         self(event);
+    }
+}
+
+/// Lets through what is worth telling of a transfer: not each read of a few bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    told: Option<(Instant, u64)>,
+}
+
+/// How much may come, and how long it may take, between two reports.
+const TELL_BYTES: u64 = 4 << 20;
+const TELL_TIME: Duration = Duration::from_millis(250);
+
+impl Pace {
+    /// Whether it is to be told. The end of a layer always is.
+    pub(crate) fn lets(&mut self, transfer: &Transfer) -> bool {
+        let is_due = self.told.is_none_or(|(at, bytes)| {
+            at.elapsed() >= TELL_TIME || transfer.bytes >= bytes.saturating_add(TELL_BYTES)
+        });
+        // At its end, an archive is read several times for nothing.
+        let is_again = transfer.layer.is_none() && self.told.is_some_and(|(_, told)| told == transfer.bytes);
+        let tells = (is_due || transfer.ends_something()) && !is_again;
+        if tells {
+            self.told = Some((Instant::now(), transfer.bytes));
+        }
+        tells
     }
 }
 

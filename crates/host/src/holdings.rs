@@ -24,7 +24,7 @@ pub struct Holding {
     pub image: Option<Digest>,
     /// Where it is.
     pub tree: HostPath,
-    /// Whether the engine knows it; else it is an earlier version.
+    /// Whether the engine knows it; else it is an earlier version, or waits to be installed.
     pub registered: bool,
     /// What it takes up.
     #[serde(flatten)]
@@ -50,7 +50,8 @@ pub struct Size {
 /// All trees of a host.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Holdings {
-    /// Those that the ledger names: each runtime's registered one, then the earlier ones, the oldest first.
+    /// Those that the ledger names: each runtime's registered one, then the earlier ones, the oldest first,
+    /// then what was pulled.
     pub trees: Vec<Holding>,
     /// Bytes on disk of all of them.
     pub disk: u64,
@@ -74,10 +75,11 @@ impl Holdings {
     /// If a tree cannot be looked at; one that is missing has nothing in it.
     pub fn of(root: &HostRoot, ledger: &Ledger) -> Result<Self> {
         let registered = ledger.runtimes.iter().map(|(name, installed)| (name, installed, true));
-        let earlier = ledger.retired.iter().map(|retired| (&retired.name, &retired.installed, false));
+        let others = ledger.retired.iter().chain(&ledger.pulled);
+        let others = others.map(|other| (&other.name, &other.installed, false));
         let mut disks: BTreeMap<Inode, Disk> = BTreeMap::new();
         let mut walked = Vec::new();
-        for (name, installed, registered) in registered.chain(earlier) {
+        for (name, installed, registered) in registered.chain(others) {
             let mut walk = Walk { root, size: Size::default(), files: BTreeMap::new() };
             walk.folder(&installed.tree)?;
             for (inode, bytes) in &walk.files {

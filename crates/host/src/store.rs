@@ -5,6 +5,7 @@ use crate::error::{HostError, Result};
 use crate::root::HostRoot;
 use cofferdam_core::class::Class;
 use cofferdam_core::name::{Digest, HostPath};
+use cofferdam_core::observation::PathState;
 use cofferdam_core::record::{Journal, Ledger, SCHEMA, STATE};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
@@ -18,6 +19,18 @@ use std::os::fd::OwnedFd;
 pub struct Store<'a> {
     root: &'a HostRoot,
     folder: HostPath,
+}
+
+/// What a package is fetched to, in `tmp`; what else begins so is about it.
+const FETCHED: &str = "package";
+
+/// What of temporary files stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing.
+    Nothing,
+    /// What was fetched of a package: whoever fetches it next takes what is whole from there.
+    Fetched,
 }
 
 /// Held while a transaction is under way; the kernel lets go of it when the process ends.
@@ -40,6 +53,16 @@ impl<'a> Store<'a> {
     /// The root that it lies beneath.
     pub const fn root(&self) -> &'a HostRoot {
         self.root
+    }
+
+    /// Where a package is fetched to.
+    pub(crate) fn fetched(&self) -> Result<HostPath> {
+        self.path(&format!("tmp/{FETCHED}"))
+    }
+
+    /// Whether something of a package was fetched.
+    pub(crate) fn has_fetched(&self) -> Result<bool> {
+        Ok(self.root.state(&self.fetched()?)? == PathState::Folder)
     }
 
     pub(crate) fn path(&self, name: &str) -> Result<HostPath> {
@@ -239,12 +262,15 @@ impl<'a> Store<'a> {
         Ok(())
     }
 
-    /// Deletes what a killed process left in `tmp`.
+    /// Deletes what a killed process left in `tmp`, but what is to be kept.
     ///
     /// # Errors
     /// If something cannot be deleted.
-    pub fn sweep(&self) -> Result<()> {
+    pub fn sweep(&self, keep: Keep) -> Result<()> {
         for entry in self.root.list(&self.path("tmp")?)? {
+            if keep == Keep::Fetched && entry.name.starts_with(FETCHED) {
+                continue;
+            }
             self.root.delete_all(&self.path(&format!("tmp/{}", entry.name))?)?;
         }
         Ok(())

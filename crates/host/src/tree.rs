@@ -23,7 +23,7 @@ pub(crate) fn check(root: &HostRoot, tree: &HostPath, manifest: Option<&Digest>)
             return Ok(damaged(vec![damage("", DamageKind::Changed)]));
         }
     }
-    let Some(mut items) = recorded(root, tree, manifest)? else {
+    let Some(Manifest { mut items, .. }) = recorded(root, tree, manifest)? else {
         return Ok(damaged(vec![damage(MANIFEST, DamageKind::Unrecorded)]));
     };
     let mut found = Vec::new();
@@ -49,16 +49,16 @@ pub(crate) fn recorded(
     root: &HostRoot,
     tree: &HostPath,
     manifest: Option<&Digest>,
-) -> Result<Option<BTreeMap<PackagePath, Item>>> {
+) -> Result<Option<Manifest>> {
     let path = tree.join(MANIFEST).map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
     let Some(manifest) = manifest else { return Ok(None) };
     let bytes = match root.state(&path)? {
         PathState::File { digest, .. } if digest == *manifest => root.read(&path)?.unwrap_or_default(),
         _ => return Ok(None),
     };
-    let parsed: Manifest = serde_json::from_slice(&bytes)
-        .map_err(|error| HostError::new(Class::Internal, format!("{path}: {error}")))?;
-    Ok(Some(parsed.items))
+    serde_json::from_slice(&bytes)
+        .map(Some)
+        .map_err(|error| HostError::new(Class::Internal, format!("{path}: {error}")))
 }
 
 /// Takes what is as recorded out of `items`, and puts what is not into `found`.
@@ -95,19 +95,29 @@ fn in_tree(tree: &HostPath, path: &str) -> Result<HostPath> {
 }
 
 fn is_as(root: &HostRoot, path: &HostPath, item: &Item) -> Result<bool> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     Ok(match item {
         Item::Folder => root.state(path)? == PathState::Folder,
         Item::Link { target } => root.state(path)? == PathState::Link { target: target.clone() },
-        Item::File { size, digest, executable } => {
-            let Ok(fd) = root.open_at(path, flags, Mode::empty()) else { return Ok(false) };
-            let stat = rustix::fs::fstat(&fd).map_err(|errno| HostError::io("look at", path, errno))?;
-            let mode = if *executable { 0o755 } else { 0o644 };
-            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
-                && stat.st_mode & 0o7777 == mode
-                && stat.st_size.unsigned_abs() == *size
-                && digest_of(File::from(fd)).map_err(|error| HostError::std_io("read", path, error))?
-                    == *digest
-        }
+        Item::File { .. } => open_as(root, path, item)?.is_some(),
     })
+}
+
+/// The file at `path`, if it is what `item` says.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn open_as(root: &HostRoot, path: &HostPath, item: &Item) -> Result<Option<File>> {
+    let Item::File { size, digest, .. } = item else { return Ok(None) };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let Ok(fd) = root.open_at(path, flags, Mode::empty()) else { return Ok(None) };
+    let stat = rustix::fs::fstat(&fd).map_err(|errno| HostError::io("look at", path, errno))?;
+    let fits = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+        && stat.st_mode & 0o7777 == item.mode()
+        && stat.st_size.unsigned_abs() == *size;
+    if !fits {
+        return Ok(None);
+    }
+    let file = File::from(fd);
+    let found = digest_of(&file).map_err(|error| HostError::std_io("read", path, error))?;
+    Ok((found == *digest).then_some(file))
 }

@@ -49,6 +49,11 @@ pub enum Wish {
         /// Whether some version must be installed already.
         expect: Expect,
     },
+    /// Bring the package's files to the host, and register nothing.
+    Pull {
+        /// Where it is.
+        source: Source,
+    },
     /// Register the version of before again.
     Rollback {
         /// Of which runtime.
@@ -78,6 +83,7 @@ impl std::fmt::Display for Wish {
         match self {
             Self::Install { source, expect: Expect::Anything } => write!(f, "install {}", source.place),
             Self::Install { source, expect: Expect::Installed } => write!(f, "upgrade {}", source.place),
+            Self::Pull { source } => write!(f, "pull {}", source.place),
             Self::Rollback { name } => write!(f, "rollback {name}"),
             Self::Collect { .. } => f.write_str("gc"),
             Self::Repair(Mend { name: Some(name), .. }) => write!(f, "repair {name}"),
@@ -116,6 +122,7 @@ pub fn perform(job: &Job, root: &HostRoot, sink: &mut dyn Sink) -> Outcome {
     let host = Host { root, survey: &job.survey, engine, scribe: &scribe, sink };
     let outcome = match &job.wish {
         Wish::Install { source, expect } => transact::install(host, source, *expect, job.options),
+        Wish::Pull { source } => transact::pull(host, source),
         Wish::Rollback { name } => transact::rollback(host, name, job.options),
         Wish::Collect { scope } => transact::collect(host, *scope),
         Wish::Repair(mend) => transact::repair(host, mend, job.options),

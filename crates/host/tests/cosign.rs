@@ -33,7 +33,7 @@ fn layout(keep: &[&str]) -> tempfile::TempDir {
 fn open(folder: &Path, policy: Policy) -> Result<Verified, HostError> {
     let source = Source { policy: Some(policy), ..Source::plain(Place::Layout(folder.to_owned())) };
     let room = TemporaryRoom::default();
-    Ok(room.open(&source, None, &mut |_, _| {})?.package.verified.unwrap())
+    Ok(room.open(&source, None, &mut |_| {})?.package.verified.unwrap())
 }
 
 #[test]

@@ -22,7 +22,7 @@ fn by_tag_by_digest_and_from_a_folder_it_is_the_same_package() {
     assert_eq!(fetch_from(&fake, &pinned, quick()).unwrap(), by_tag);
     assert_eq!(fetch(Place::Layout(bench.image())).unwrap(), by_tag);
     let folder = Source::plain(Place::Dir(bench.folder.path().join("package")));
-    let local = TemporaryRoom::default().open(&folder, None, &mut |_, _| {}).unwrap();
+    let local = TemporaryRoom::default().open(&folder, None, &mut |_| {}).unwrap();
     assert_eq!(local.package.digest, by_tag.0, "packing changes nothing");
     let again = pack(&bench.folder.path().join("package"), &bench.folder.path().join("again"));
     assert_eq!(again.digest(), bench.digest, "the same package, the same image");
@@ -35,7 +35,7 @@ fn a_plan_needs_the_manifest_and_the_descriptor_alone() {
     let whole = fetch_from(&fake, ":1.0", Access::default()).unwrap();
     let before = fake.requests().len();
     let source = Source::plain(Place::Oci(remote(&fake, ":1.0", Access::default())));
-    let looked = TemporaryRoom::default().look(&source, None, &mut |_, _| {}).unwrap();
+    let looked = TemporaryRoom::default().look(&source, None, &mut |_| {}).unwrap();
     assert_eq!((looked.digest, looked.image.unwrap()), whole, "what it says is what it is");
     let blobs = fake.requests().split_off(before).iter().filter(|r| r.path.contains("/blobs/")).count();
     assert_eq!(blobs, 1, "no layer");
@@ -44,7 +44,7 @@ fn a_plan_needs_the_manifest_and_the_descriptor_alone() {
 }
 
 fn fetch_package(source: &Source) -> (u64, u64, cofferdam_core::descriptor::Descriptor) {
-    let package = TemporaryRoom::default().open(source, None, &mut |_, _| {}).unwrap().package;
+    let package = TemporaryRoom::default().open(source, None, &mut |_| {}).unwrap().package;
     (package.bytes, package.entries, package.descriptor)
 }
 

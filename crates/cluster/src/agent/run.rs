@@ -321,6 +321,8 @@ impl<H: Host> Agent<H> {
                         name: self.known.runtime_of(assigned),
                         from: Some(source.place),
                         overwrite: Overwrite::No,
+                        policy: source.policy,
+                        limits: source.limits,
                     }),
                     false => Wish::Install { source, expect: Expect::Anything },
                 }

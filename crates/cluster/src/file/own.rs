@@ -5,6 +5,7 @@ use super::schema::{self, there_are};
 use super::tree::{Kind, Tree};
 use super::{Declared, twice};
 use crate::api::{GROUP, SandboxRuntime, SandboxRuntimeSpec, VERSION};
+use crate::source::policy;
 use cofferdam_core::descriptor;
 use cofferdam_core::name::{HandlerName, RuntimeName};
 use cofferdam_core::preset;
@@ -136,6 +137,16 @@ fn rules(spec: &SandboxRuntimeSpec, tree: &Tree, findings: &mut Vec<Finding>) {
     if package.version.is_some() && package.preset.is_none() {
         let what = "`spec.package.version` goes with a preset".to_owned();
         wrong(&["package", "version"], what, Some("a descriptor has its own version".to_owned()));
+    }
+    if let Some(verify) = &package.verify {
+        if package.source.directory.is_some() {
+            let what =
+                "`spec.package.verify` goes with `source.oci`: a directory has no signature".to_owned();
+            wrong(&["package", "verify"], what, None);
+        }
+        if let Err(error) = policy(verify) {
+            wrong(&["package", "verify"], format!("spec.{error}"), None);
+        }
     }
     if let Some(Err(error)) = package.preset.as_deref().map(preset::find) {
         wrong(&["package", "preset"], format!("`spec.package.preset`: {error}"), error.hint());

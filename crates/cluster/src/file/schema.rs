@@ -32,6 +32,9 @@ pub(super) fn check(tree: &Tree, schema: &JSONSchemaProps, path: &str, findings:
                     check(item, of, &format!("{path}[{index}]"), findings);
                 }
             }
+            if items.is_empty() && schema.min_items.is_some_and(|least| least > 0) {
+                findings.push(Finding::new(tree.at, format!("`{path}` is empty")));
+            }
             let most = schema.max_items.unwrap_or(i64::MAX);
             if i64::try_from(items.len()).is_ok_and(|count| count > most) {
                 findings.push(Finding::new(tree.at, format!("`{path}` has more than {most} items")));

@@ -61,6 +61,15 @@ Examples:
   cofferdam rollback kata                   back again
   cofferdam gc                              delete versions that nothing runs from";
 
+pub(super) const PULL: &str = "\
+Examples:
+  cofferdam pull oci:registry.example.com/kata:3.27   its files come here, verified
+  cofferdam install oci:registry.example.com/kata:3.27
+                                            finds them, and fetches nothing
+  cofferdam gc --all                        delete what was pulled and never installed
+
+Layers that an installed version has as well are not fetched.";
+
 pub(super) const APPLY: &str = "\
 Examples:
   cofferdam apply -f runtimes.yaml --dry-run

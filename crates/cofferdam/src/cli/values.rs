@@ -1,11 +1,13 @@
 //! How arguments' values are read.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use cofferdam_core::class::Class;
 use cofferdam_core::reference::Reference;
+use cofferdam_host::archive::Encoding;
 use cofferdam_host::error::{HostError, Result};
-use cofferdam_host::net::Proxies;
-use cofferdam_host::package::{Access, Place, Remote};
+use cofferdam_host::net::{Patience, Proxies};
+use cofferdam_host::package::{Access, AccessFiles, Place, Remote};
+use cofferdam_host::registry::HelperHost;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -76,6 +78,23 @@ pub(super) fn image(text: &str) -> std::result::Result<Reference, String> {
     Reference::new(text.strip_prefix("oci:").unwrap_or(text)).map_err(|error| error.to_string())
 }
 
+/// How layers are compressed.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum CompressionArg {
+    #[default]
+    Gzip,
+    Zstd,
+}
+
+impl From<CompressionArg> for Encoding {
+    fn from(arg: CompressionArg) -> Self {
+        match arg {
+            CompressionArg::Gzip => Self::Gzip,
+            CompressionArg::Zstd => Self::Zstd,
+        }
+    }
+}
+
 /// How a registry is reached.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Registry")]
@@ -86,18 +105,51 @@ pub(crate) struct AccessArgs {
     /// Certificates (PEM) of authorities to trust beside the public ones
     #[arg(long, value_name = "FILE")]
     pub(crate) ca_file: Option<PathBuf>,
+    /// Run the credential helper that the file with credentials names for the registry
+    #[arg(long, requires = "auth_file")]
+    credential_helpers: bool,
+    /// A certificate (PEM) of ours, for registries that ask for one
+    #[arg(long, value_name = "FILE")]
+    client_cert: Option<PathBuf>,
+    /// Its key (PEM) [default: in the same file]
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    client_key: Option<PathBuf>,
     /// Speak plain http: whoever is on the way can change what is installed by a tag
     #[arg(long)]
     pub(crate) plain_http: bool,
+    /// How often the registry is asked before it counts as unavailable [default: 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    tries: Option<u32>,
+    /// How long it may send nothing, e.g. 90s, 5m [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = patience)]
+    stall_limit: Option<Duration>,
 }
 
 impl AccessArgs {
     /// The image, and all that is needed to reach it.
     pub(crate) fn remote(&self, reference: Reference) -> Result<Remote> {
-        let (auth, ca) = (self.auth_file.as_deref(), self.ca_file.as_deref());
-        let access = Access::of_files(&reference, auth, ca, self.plain_http)?;
-        let access = Access { proxies: proxies(), ..access };
+        let helpers =
+            self.credential_helpers.then(|| HelperHost::of_variables(|name| std::env::var(name).ok()));
+        let files = AccessFiles {
+            auth: self.auth_file.as_deref(),
+            helpers: helpers.as_ref(),
+            ca: self.ca_file.as_deref(),
+            certificate: self.client_cert.as_deref().map(|file| (file, self.client_key.as_deref())),
+            plain_http: self.plain_http,
+        };
+        let access = Access::of(&reference, &files)?;
+        let access = Access { proxies: proxies(), patience: self.patience(), ..access };
         Ok(Remote { reference, access })
+    }
+
+    fn patience(&self) -> Patience {
+        let usual = Patience::default();
+        Patience {
+            tries: self.tries.unwrap_or(usual.tries),
+            answer: self.stall_limit.unwrap_or(usual.answer),
+            silence: self.stall_limit.unwrap_or(usual.silence),
+            ..usual
+        }
     }
 
     /// A package's place. The worker has another working directory, so folders are made absolute.
@@ -146,6 +198,12 @@ pub(super) fn duration(text: &str) -> std::result::Result<Duration, String> {
         Some(seconds) if seconds <= LONGEST => Ok(Duration::from_secs(seconds)),
         _ => Err("a duration is at most a year".to_owned()),
     }
+}
+
+/// How long something is waited for: not nothing.
+fn patience(text: &str) -> std::result::Result<Duration, String> {
+    let duration = duration(text)?;
+    if duration.is_zero() { Err("it is at least a second".to_owned()) } else { Ok(duration) }
 }
 
 /// An address to listen on: `IP:PORT`, or `:PORT` for every address.

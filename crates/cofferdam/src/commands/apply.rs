@@ -10,8 +10,10 @@ use cofferdam_core::class::Class;
 use cofferdam_core::doctor::Skip;
 use cofferdam_core::name::RuntimeName;
 use cofferdam_core::plan::Expect;
+use cofferdam_core::trust::Policy;
 use cofferdam_host::error::{HostError, Result};
 use cofferdam_host::event::{Ending, Outcome};
+use cofferdam_host::package::Source;
 use cofferdam_host::survey::SurveyOptions;
 use cofferdam_host::transact::Options;
 use cofferdam_host::worker::Wish;
@@ -25,12 +27,13 @@ use std::process::ExitCode;
 pub(crate) fn run(args: &ApplyArgs) -> Result<ExitCode> {
     let file = read(&args.file)?;
     args.node.require_root()?;
+    let policy = args.trust.policy()?;
     let mut place = Place::of(args)?;
     let mut results = Results::new(args.node.json);
     let mut wanted = BTreeSet::new();
     for declared in selected(&file, args) {
         show_name(&declared.name, args);
-        let applied = one(declared, file.form, args, &mut place, &mut wanted);
+        let applied = one(declared, file.form, (args, policy.as_ref()), &mut place, &mut wanted);
         let goes_on = applied.outcome.as_ref().is_none_or(goes_on);
         results.add(applied);
         if !goes_on {
@@ -97,7 +100,7 @@ const fn goes_on(outcome: &Outcome) -> bool {
 fn one(
     declared: &Declared,
     form: Form,
-    args: &ApplyArgs,
+    args: (&ApplyArgs, Option<&Policy>),
     place: &mut Place<'_>,
     wanted: &mut BTreeSet<RuntimeName>,
 ) -> Applied {
@@ -114,7 +117,7 @@ fn one(
 
 fn install(
     declared: &Declared,
-    args: &ApplyArgs,
+    (args, policy): (&ApplyArgs, Option<&Policy>),
     place: &mut Place<'_>,
     wanted: &BTreeSet<RuntimeName>,
     runtime: &mut Option<RuntimeName>,
@@ -128,10 +131,10 @@ fn install(
         })
         .collect::<Result<Vec<_>>>()?;
     let survey = SurveyOptions { skip_checks, ..args.node.survey() };
-    let wish = Wish::Install {
-        source: file::source(&declared.spec.package, &args.pull_secrets)?.through(&proxies()),
-        expect: Expect::Anything,
-    };
+    let source = file::source(&declared.spec.package, &args.pull_secrets)?.through(&proxies());
+    // Who applies a file asks for more than what the file asks for itself, never for less.
+    let source = Source { limits: args.limits.limits(), ..source.and_policy(policy.cloned()) };
+    let wish = Wish::Install { source, expect: Expect::Anything };
     place.carry_out(wish, options(args), survey, &mut |name| {
         if wanted.contains(name) {
             let text = format!("the runtime {name} stands in the file twice, with different packages");

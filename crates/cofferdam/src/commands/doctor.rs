@@ -1,6 +1,6 @@
 //! `cofferdam doctor`.
 
-use crate::cli::{AccessArgs, DoctorArgs, PlaceArg};
+use crate::cli::{DoctorArgs, PlaceArg};
 use crate::show;
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::{Descriptor, Requirement};
@@ -40,8 +40,7 @@ struct Judged {
 
 pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
     args.node.require_root()?;
-    let wanted: Vec<(String, Descriptor)> =
-        args.runtimes.iter().map(|name| Ok((name.clone(), descriptor(name)?))).collect::<Result<_>>()?;
+    let wanted = wanted(args)?;
     let checkup = Checkup::take(&args.node.open_root()?, &args.node.survey())?;
     let report = report(&checkup, &wanted)?;
     let bad = if wanted.is_empty() {
@@ -64,12 +63,25 @@ pub(crate) fn document(root: &HostRoot, options: &SurveyOptions) -> Result<serde
         .map_err(|error| HostError::new(Class::Internal, error.to_string()))
 }
 
-/// The descriptor of a preset, or of the package in `dir:PATH` or another place that everyone may read.
-fn descriptor(name: &str) -> Result<Descriptor> {
-    if let Some(place) = PlaceArg::find(name)? {
-        let source = Source::plain(AccessArgs::default().place(&place)?);
-        return Ok(TemporaryRoom::default().open(&source, None, &mut |_, _| {})?.package.descriptor);
+/// The descriptors of what is asked about: presets, or packages in `dir:PATH` and other places.
+fn wanted(args: &DoctorArgs) -> Result<Vec<(String, Descriptor)>> {
+    let policy = args.trust.policy()?;
+    let mut wanted = Vec::new();
+    for name in &args.runtimes {
+        let descriptor = match PlaceArg::find(name)? {
+            Some(place) => {
+                let source = Source::plain(args.access.place(&place)?);
+                let source = Source { policy: policy.clone(), limits: args.limits.limits(), ..source };
+                TemporaryRoom::default().look(&source, None, &mut |_| {})?.descriptor
+            }
+            None => of_preset(name)?,
+        };
+        wanted.push((name.clone(), descriptor));
     }
+    Ok(wanted)
+}
+
+fn of_preset(name: &str) -> Result<Descriptor> {
     let internal = |error: String| HostError::new(Class::Internal, error);
     let preset = preset::find(name)?;
     let version = Version::new("0").map_err(|error| internal(error.to_string()))?;
@@ -89,7 +101,7 @@ fn report<'a>(checkup: &'a Checkup, wanted: &[(String, Descriptor)]) -> Result<R
         let (readiness, checks) = doctor::requirement_readiness(&checkup.case(None), requirement);
         Judged { name: requirement.to_string(), readiness, checks }
     });
-    let presets = preset::ALL.iter().map(|preset| Ok((preset.name.to_owned(), descriptor(preset.name)?)));
+    let presets = preset::ALL.iter().map(|preset| Ok((preset.name.to_owned(), of_preset(preset.name)?)));
     let (runtimes, requirements) = if wanted.is_empty() {
         let presets = presets.collect::<Result<Vec<_>>>()?;
         // An offline tree does not tell on which machine it will run.

@@ -5,6 +5,7 @@ use crate::cli::InstallArgs;
 use crate::show;
 use cofferdam_core::plan::{self, Expect};
 use cofferdam_host::error::Result;
+use cofferdam_host::event::Transfer;
 use cofferdam_host::package::{Place, Source, TemporaryRoom};
 use cofferdam_host::store::Store;
 use cofferdam_host::transact::Options;
@@ -29,7 +30,7 @@ pub(crate) fn upgrade(args: &InstallArgs) -> Result<ExitCode> {
 fn install(args: &InstallArgs, expect: Expect, dry_run: bool) -> Result<ExitCode> {
     args.node.require_root()?;
     let source = args.described.source(args.access.place(&args.source)?)?;
-    let source = Source { policy: args.trust.policy()?, ..source };
+    let source = Source { policy: args.trust.policy()?, limits: args.limits.limits(), ..source };
     let options = Options { skip_rehearsal: args.skip_rehearsal, force: false };
     let wish = Wish::Install { source: source.clone(), expect };
     // What has to be fetched is fetched once, by whoever installs it; that the same is there already is found there.
@@ -41,18 +42,19 @@ fn install(args: &InstallArgs, expect: Expect, dry_run: bool) -> Result<ExitCode
     let ledger = Store::new(&root)?.ledger()?;
     let mut progress = show::Progress::new(args.node.json);
     let installed = ledger.as_ref().map(|ledger| (&root, ledger));
-    let mut told = |bytes, total| {
+    let mut told = |transfer: Transfer| {
         // JSON shows the plan alone.
         if !args.node.json {
-            progress.fetched(bytes, total);
+            progress.fetched(&transfer);
         }
     };
     // Files are not needed to plan, where the package says enough of itself.
     let package = match dry_run {
-        true => room.look(&source, installed, &mut told)?,
-        false => room.open(&source, installed, &mut told)?.package,
+        true => room.look(&source, installed, &mut told),
+        false => room.open(&source, installed, &mut told).map(|dir| dir.package),
     };
     progress.finish();
+    let package = package?;
     preview_or_carry_out(&args.node, args.survey(), dry_run, (wish, options), |survey| {
         let plan = survey.plan(|world| plan::install(world, &package, expect, !args.skip_rehearsal))?;
         Ok((plan, survey.overridden(&package.descriptor)))

@@ -12,6 +12,7 @@ pub(crate) mod kubectl;
 pub(crate) mod log;
 pub(crate) mod pack;
 pub(crate) mod pause;
+pub(crate) mod pull;
 pub(crate) mod recover;
 pub(crate) mod remove;
 pub(crate) mod repair;

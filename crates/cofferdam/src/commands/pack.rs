@@ -5,7 +5,7 @@ use crate::show;
 use cofferdam_core::name::Digest;
 use cofferdam_core::reference::Reference;
 use cofferdam_host::error::Result;
-use cofferdam_host::package::{Place, TemporaryRoom};
+use cofferdam_host::package::{Place, Source, TemporaryRoom};
 use cofferdam_host::registry::{self, Registry};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -32,12 +32,14 @@ pub(crate) fn run(args: &PackArgs) -> Result<ExitCode> {
         _ => None,
     };
     let source = args.described.source(args.access.place(&args.source)?)?;
-    let package = room.open(&source, None, &mut |_, _| {})?;
+    let source = Source { limits: args.limits.limits(), ..source };
+    let package = room.open(&source, None, &mut |_| {})?;
     let folder = match &args.out {
         Some(folder) => folder.clone(),
         None => room.path()?.join("image"),
     };
-    let layout = package.pack(&folder, args.tag.as_ref().and_then(Reference::tag))?;
+    let tag = args.tag.as_ref().and_then(Reference::tag);
+    let layout = package.pack_as(&folder, tag, args.compression.into())?;
     let digest = match &remote {
         Some(remote) => registry::push(&layout, &Registry::to_push(remote)?)?,
         None => layout.digest(),

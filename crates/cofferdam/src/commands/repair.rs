@@ -14,7 +14,8 @@ pub(crate) fn run(args: &RepairArgs) -> Result<ExitCode> {
     args.node.require_root()?;
     let overwrite = if args.overwrite { Overwrite::Yes } else { Overwrite::No };
     let from = args.from.as_ref().map(|place| args.access.place(place)).transpose()?;
-    let wish = Wish::Repair(Mend { name: args.name.clone(), from, overwrite });
+    let (policy, limits) = (args.trust.policy()?, args.limits.limits());
+    let wish = Wish::Repair(Mend { name: args.name.clone(), from, overwrite, policy, limits });
     let options = Options { skip_rehearsal: args.skip_rehearsal, force: false };
     if args.dry_run {
         show_damaged_trees(args)?;

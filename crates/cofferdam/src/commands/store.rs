@@ -45,6 +45,8 @@ enum Kept {
     InUse,
     /// A rollback would bring it back.
     Rollback,
+    /// It waits to be installed.
+    Pulled,
     /// Nothing needs it: it goes with the next change, or with gc.
     Spare,
 }
@@ -72,6 +74,7 @@ fn list(node: &NodeArgs) -> Result<ExitCode> {
             Kept::Registered => "registered",
             Kept::InUse => "in use",
             Kept::Rollback => "rollback brings it back",
+            Kept::Pulled => "pulled",
             Kept::Spare => "spare",
         };
         show::line(&format!("{} {}  {kept}", holding.name, holding.version));
@@ -90,10 +93,12 @@ fn list(node: &NodeArgs) -> Result<ExitCode> {
 fn listed<'a>(holding: &'a Holding, ledger: Option<&Ledger>, look: &Look) -> Listed<'a> {
     let users = plan::tree_users(&look.cri(), &look.uses, &holding.tree);
     let target = ledger.and_then(|ledger| ledger.rollback_target(&holding.name));
+    let mut pulled = ledger.into_iter().flat_map(|ledger| &ledger.pulled);
     let kept = match holding {
         Holding { registered: true, .. } => Kept::Registered,
         _ if !users.is_empty() => Kept::InUse,
         _ if target.is_some_and(|target| target.tree == holding.tree) => Kept::Rollback,
+        _ if pulled.any(|pulled| pulled.installed.tree == holding.tree) => Kept::Pulled,
         _ => Kept::Spare,
     };
     Listed { holding, kept, users }

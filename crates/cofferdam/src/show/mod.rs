@@ -1,6 +1,7 @@
 //! How results are shown: to people on standard output and error, to programs as JSON on standard output.
 
 mod error;
+mod fetch;
 mod look;
 mod progress;
 

@@ -1,8 +1,9 @@
 //! Events as they come: lines and a progress bar for people, JSON lines for programs.
 
+use super::fetch::Fetching;
 use super::look::{FADED, Volume, volume};
 use super::{line, note, say};
-use cofferdam_host::event::{Event, Sink};
+use cofferdam_host::event::{Event, Sink, Transfer};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -14,44 +15,25 @@ const TELL_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Progress {
     json: bool,
     steps: usize,
-    staging: Staging,
-    way: Way,
+    moving: Moving,
     /// When the step that was shown last began.
     step: Option<Instant>,
 }
 
 /// Which way the bytes of a package go.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// From where it is.
-    Fetch,
-    /// To where it will be.
-    Stage,
-}
-
-impl Way {
-    /// While it happens, and after it.
-    const fn words(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Fetch => ("fetching", "fetched"),
-            Self::Stage => ("staging", "staged"),
-        }
-    }
-}
-
-/// How the copy of a package is shown.
-enum Staging {
-    /// Not begun.
+enum Moving {
+    /// None do.
     Idle,
-    /// As a bar, on a terminal.
+    /// From where it is.
+    Here(Fetching),
+    /// To where it will be, as a bar, on a terminal.
     Bar(ProgressBar),
-    /// As lines.
+    /// The same as lines.
     Lines(Copying),
 }
 
 /// How far a copy is.
 struct Copying {
-    way: Way,
     begun: Instant,
     /// When a line was printed last.
     told: Instant,
@@ -68,15 +50,18 @@ pub(super) fn event(event: &Event) {
 
 impl Progress {
     pub(crate) const fn new(json: bool) -> Self {
-        Self { json, steps: 0, staging: Staging::Idle, way: Way::Stage, step: None }
+        Self { json, steps: 0, moving: Moving::Idle, step: None }
     }
 
-    /// Ends what was shown last: the copy's bar or line, and the last step.
+    /// Ends what was shown last: a bar or its line, and the last step.
     pub(crate) fn finish(&mut self) {
-        match std::mem::replace(&mut self.staging, Staging::Idle) {
-            Staging::Idle => {}
-            Staging::Bar(bar) => bar.finish_and_clear(),
-            Staging::Lines(copying) => copying.tell_end(),
+        match std::mem::replace(&mut self.moving, Moving::Idle) {
+            Moving::Idle => {}
+            Moving::Here(fetching) => {
+                fetching.end(volume() == Volume::Verbose).iter().for_each(|text| line(text));
+            }
+            Moving::Bar(bar) => bar.finish_and_clear(),
+            Moving::Lines(copying) => copying.tell_end(),
         }
         if let Some(begun) = self.step.take()
             && volume() == Volume::Verbose
@@ -86,25 +71,31 @@ impl Progress {
     }
 
     /// So much of the package was fetched.
-    pub(crate) fn fetched(&mut self, bytes: u64, total: u64) {
-        self.moved(Way::Fetch, bytes, total);
-    }
-
-    fn moved(&mut self, way: Way, bytes: u64, total: u64) {
+    pub(crate) fn fetched(&mut self, transfer: &Transfer) {
         if volume() == Volume::Quiet {
             return;
         }
-        if self.way != way {
+        if !matches!(self.moving, Moving::Here(_)) {
             self.finish();
-            self.way = way;
+            self.moving = Moving::Here(Fetching::begin());
         }
-        if matches!(self.staging, Staging::Idle) {
-            self.staging = Staging::begin(way, total);
+        if let Moving::Here(fetching) = &mut self.moving {
+            fetching.reach(transfer).iter().for_each(|text| line(text));
         }
-        match &mut self.staging {
-            Staging::Idle => {}
-            Staging::Bar(bar) => bar.set_position(bytes),
-            Staging::Lines(copying) => copying.reach(bytes),
+    }
+
+    fn staged(&mut self, bytes: u64, total: u64) {
+        if volume() == Volume::Quiet {
+            return;
+        }
+        if !matches!(self.moving, Moving::Bar(_) | Moving::Lines(_)) {
+            self.finish();
+            self.moving = Moving::stage(total);
+        }
+        match &mut self.moving {
+            Moving::Idle | Moving::Here(_) => {}
+            Moving::Bar(bar) => bar.set_position(bytes),
+            Moving::Lines(copying) => copying.reach(bytes),
         }
     }
 }
@@ -115,14 +106,13 @@ impl Copying {
         if self.told.elapsed() >= TELL_EVERY {
             let rate = bytes as f64 / self.begun.elapsed().as_secs_f64();
             let (bytes, total) = (HumanBytes(bytes), HumanBytes(self.total));
-            let (doing, _) = self.way.words();
-            line(&format!("  {doing}: {bytes} of {total}, {}/s", HumanBytes(rate as u64)));
+            line(&format!("  staging: {bytes} of {total}, {}/s", HumanBytes(rate as u64)));
             self.told = Instant::now();
         }
     }
 
     fn tell_end(self) {
-        let mut text = format!("  {} {}", self.way.words().1, HumanBytes(self.bytes));
+        let mut text = format!("  staged {}", HumanBytes(self.bytes));
         if volume() == Volume::Verbose {
             text.push_str(&format!(" in {} ms", self.begun.elapsed().as_millis()));
         }
@@ -130,16 +120,14 @@ impl Copying {
     }
 }
 
-impl Staging {
-    fn begin(way: Way, total: u64) -> Self {
+impl Moving {
+    fn stage(total: u64) -> Self {
         if !std::io::stderr().is_terminal() {
             let now = Instant::now();
-            return Self::Lines(Copying { way, begun: now, told: now, bytes: 0, total });
+            return Self::Lines(Copying { begun: now, told: now, bytes: 0, total });
         }
-        let style = ProgressStyle::with_template(&format!(
-            "  {} [{{bar:32}}] {{bytes}}/{{total_bytes}} {{bytes_per_sec}} {{eta}}",
-            way.words().0
-        ));
+        let style =
+            ProgressStyle::with_template("  staging [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec} {eta}");
         Self::Bar(ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
     }
 }
@@ -159,8 +147,8 @@ impl Sink for Progress {
                 say(&format!("  {FADED}[{index}/{}]{FADED:#} {text}", self.steps));
                 self.step = Some(Instant::now());
             }
-            Event::Fetched { bytes, total } => self.fetched(bytes, total),
-            Event::Staged { bytes, total } => self.moved(Way::Stage, bytes, total),
+            Event::Fetched(transfer) => self.fetched(&transfer),
+            Event::Staged { bytes, total } => self.staged(bytes, total),
             Event::Note { text } => say(&format!("  note: {text}")),
             Event::RollingBack { reason } => {
                 self.finish();

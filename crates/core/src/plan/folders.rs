@@ -45,7 +45,7 @@ pub(super) fn ensure(
 /// Takes the folders that hold nothing of ours any more out of the ledger and adds the steps that delete them.
 pub(super) fn release(after: &mut Ledger, steps: &mut Vec<Step>) {
     // Our records stay until the last runtime goes, and so do the folders made for them.
-    let records = HostPath::new(STATE).ok().filter(|_| !after.runtimes.is_empty());
+    let records = HostPath::new(STATE).ok().filter(|_| !after.is_empty());
     let needed = |folder: &HostPath| {
         let trees = after.trees().map(|(_, installed)| &installed.tree).chain(&records);
         trees.chain(after.files.keys()).chain(after.links.keys()).any(|path| path.is_within(folder))

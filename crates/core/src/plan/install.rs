@@ -2,6 +2,7 @@
 
 use super::register::{Placing, Wanted, ledger, register};
 use super::{Package, Plan, PlanError, World};
+use crate::descriptor::Descriptor;
 use crate::doctor::Gate;
 use crate::engine::containerd;
 use crate::name::HostPath;
@@ -54,28 +55,48 @@ fn draft(world: &World<'_>, package: &Package, expect: Expect, rehearse: bool) -
         return Err(PlanError::NotInstalled(name.clone()));
     }
     let installed = installed(&before, package)?;
-    // The base's files are in a tree that is there, so that it needs the base no more.
-    let is_there = before.trees().any(|(_, known)| known.tree == installed.tree);
-    let base = descriptor.base.as_ref().filter(|base| !is_there && !before.runtimes.contains_key(*base));
-    if let Some(base) = base {
-        return Err(PlanError::BaseMissing { name: name.clone(), base: base.clone() });
-    }
+    refuse_missing_base(&before, package, &installed.tree)?;
     let change = match present {
         Some(old) if old.tree != installed.tree => {
             Change::Upgrade { name: name.clone(), from: old.version.clone(), to: installed.version.clone() }
         }
         _ => Change::Install { name: name.clone(), version: installed.version.clone() },
     };
-    let placing = match world.tree(&installed.tree, installed.manifest)? {
-        TreeState::Sound => Placing::There,
-        TreeState::Absent => Placing::New(package),
-        TreeState::Damaged { .. } => Placing::Instead(package),
-    };
+    let placing = placing(world, package, &installed)?;
     register(world, before.clone(), Wanted { name, installed, change, placing, rehearse })
 }
 
+/// How the tree of `package` comes to its place.
+pub(super) fn placing<'p>(
+    world: &World<'_>,
+    package: &'p Package,
+    installed: &Installed,
+) -> Result<Placing<'p>, PlanError> {
+    Ok(match world.tree(&installed.tree, installed.manifest)? {
+        TreeState::Sound => Placing::There,
+        TreeState::Absent => Placing::New(package),
+        TreeState::Damaged { .. } => Placing::Instead(package),
+    })
+}
+
+/// The base's files are in a tree that is there, so that it needs the base no more.
+pub(super) fn refuse_missing_base(
+    before: &Ledger,
+    package: &Package,
+    tree: &HostPath,
+) -> Result<(), PlanError> {
+    let Descriptor { name, base, .. } = &package.descriptor;
+    let is_there = before.trees().any(|(_, known)| known.tree == *tree);
+    match base {
+        Some(base) if !is_there && !before.runtimes.contains_key(base) => {
+            Err(PlanError::BaseMissing { name: name.clone(), base: base.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What the ledger would say of `package`.
-fn installed(before: &Ledger, package: &Package) -> Result<Installed, PlanError> {
+pub(super) fn installed(before: &Ledger, package: &Package) -> Result<Installed, PlanError> {
     let Package { descriptor, digest, .. } = package;
     let tree = tree_path(&before.prefix, package)?;
     let runtime_root = HostPath::new(RUNTIME_ROOT).map_err(|error| PlanError::Internal(error.to_string()))?;

@@ -48,19 +48,20 @@ pub fn remove(
     }
     plan.steps.push(Step::Commit);
 
-    plan.after.retired.retain(|retired| retired.name != *name);
+    for others in [&mut plan.after.retired, &mut plan.after.pulled] {
+        others.retain(|other| other.name != *name);
+    }
     for (_, version) in before.trees().filter(|(owner, _)| *owner == name) {
         if !matches!(world.state(&version.tree)?, PathState::Absent) {
             plan.steps.push(Step::RemoveTree { tree: version.tree.clone() });
         }
     }
     collect::release(world, &mut plan, Scope::Spare);
-    let last = plan.after.runtimes.is_empty();
-    if last {
+    if plan.after.runtimes.is_empty() {
         units::release(&mut plan)?;
     }
     folders::release(&mut plan.after, &mut plan.steps);
-    if last {
+    if plan.after.is_empty() {
         plan.steps.push(Step::Forget);
     }
     Ok(plan)

@@ -55,6 +55,9 @@ fn rules(reader: &mut Reader<'_>, top: &Section<'_>, files: &mut Files<'_>) -> V
     rules
 }
 
+/// Reads what goes with a way to accept.
+type ReadAccept = fn(&mut Reader<'_>, &Section<'_>, &mut Files<'_>) -> Option<Accept>;
+
 /// None only if there is a finding.
 fn rule(reader: &mut Reader<'_>, section: &Section<'_>, files: &mut Files<'_>) -> Option<Rule> {
     reader.only(section, RULE, |key| {
@@ -66,18 +69,17 @@ fn rule(reader: &mut Reader<'_>, section: &Section<'_>, files: &mut Files<'_>) -
         Scope::new(text.value).map_err(|error| bad(reader, &text.span, "match", &error)).ok()
     });
     let accept = required(reader, section, "accept", "accept = \"key\"").and_then(|text| {
-        let (needed, read): (&[&str], fn(&mut Reader<'_>, &Section<'_>, &mut Files<'_>) -> Option<Accept>) =
-            match text.value {
-                "anything" => (&[], |_, _, _| Some(Accept::Anything)),
-                "digest" => (&[], |_, _, _| Some(Accept::Digest)),
-                "key" => (&["keys"], keys),
-                "keyless" => (&["signers", "trust-root"], keyless),
-                other => {
-                    let message = format!("`{other}` is nothing that can be accepted");
-                    reader.report(FindingKind::BadValue, &text.span, &message, Some(ACCEPT.to_owned()));
-                    return None;
-                }
-            };
+        let (needed, read): (&[&str], ReadAccept) = match text.value {
+            "anything" => (&[], |_, _, _| Some(Accept::Anything)),
+            "digest" => (&[], |_, _, _| Some(Accept::Digest)),
+            "key" => (&["keys"], keys),
+            "keyless" => (&["signers", "trust-root"], keyless),
+            other => {
+                let message = format!("`{other}` is nothing that can be accepted");
+                reader.report(FindingKind::BadValue, &text.span, &message, Some(ACCEPT.to_owned()));
+                return None;
+            }
+        };
         for key in ["keys", "signers", "trust-root"] {
             if section.has(key) && !needed.contains(&key) {
                 let message = format!("`{key}` has no meaning with `accept = \"{}\"`", text.value);

@@ -18,6 +18,9 @@ pub struct Identity {
 #[serde(try_from = "String", into = "String")]
 pub struct Pattern(String);
 
+/// Which characters a star stands for.
+type Allows = fn(char) -> bool;
+
 impl Pattern {
     /// Checks `text`.
     ///
@@ -47,7 +50,7 @@ impl Pattern {
         }
         let mut rest = self.0.as_str();
         while let Some(c) = rest.chars().next() {
-            let (run, used): (Option<fn(char) -> bool>, usize) = if rest.starts_with("**") {
+            let (run, used): (Option<Allows>, usize) = if rest.starts_with("**") {
                 (Some(|_| true), 2)
             } else if c == '*' {
                 (Some(|c| !matches!(c, '/' | '@')), 1)

@@ -103,14 +103,25 @@ impl<R: BufRead> Read for Zstd<R> {
     }
 }
 
+/// A frame that asks for more memory than it gets.
+#[derive(Debug, thiserror::Error)]
+#[error("a zstd frame asks for a window of {requested} bytes (the limit is {most})")]
+pub(super) struct TooWide {
+    requested: u64,
+    most: u64,
+}
+
 fn broken(error: FrameDecoderError) -> Error {
+    if let FrameDecoderError::WindowSizeTooBig { requested, max: most } = error {
+        return Error::new(ErrorKind::InvalidData, TooWide { requested, most });
+    }
     // Its own words do not tell a short stream from a wrong one.
     let mut at: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(found) = at {
-        if let Some(cause) = found.downcast_ref::<Error>() {
-            if cause.get_ref().is_none() {
-                return Error::new(cause.kind(), error.to_string());
-            }
+        if let Some(cause) = found.downcast_ref::<Error>()
+            && cause.get_ref().is_none()
+        {
+            return Error::new(cause.kind(), error.to_string());
         }
         at = found.source();
     }

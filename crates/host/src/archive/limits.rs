@@ -1,10 +1,12 @@
 //! How much may be unpacked, and what is taken over only where somebody asked for it.
 
 use cofferdam_core::name::PackagePath;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 /// How much may be unpacked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Bytes of all files, those that a later layer replaces and the holes of sparse ones included.
     pub bytes: u64,
@@ -27,6 +29,13 @@ impl Limits {
     /// More than any runtime that we know of needs, and less than fills a node's disk with nothing.
     pub const NORMAL: Self =
         Self { bytes: 8 << 30, entries: 200_000, names: 16 << 20, depth: 64, ratio: 200, window: 8 << 20 };
+
+    /// The same with so many entries, and with their names.
+    #[must_use]
+    pub fn with_entries(self, entries: u64) -> Self {
+        let usual = Self::NORMAL.names / Self::NORMAL.entries;
+        Self { entries, names: self.names.max(entries.saturating_mul(usual)), ..self }
+    }
 
     /// Whether `content` bytes are too many to come from `archive` bytes.
     pub(super) const fn is_bomb(&self, content: u64, archive: u64) -> bool {

@@ -3,12 +3,12 @@
 //! ```text
 //! limits       how much, and what only where it is asked for
 //! measure      digests and sizes of what streams by
-//! compression  gzip, zstd or none
+//! compression  gzip, zstd or none, as we read it;  compress: as we write it
 //! header, pax, sparse, reader
 //!              tar headers to entries; what is not plain is refused
 //! names        what an entry may be called
 //! present      what is there, by our own list;  beneath: the folder, and nowhere else;  label: SELinux
-//! unpack       entries to files;  pipeline: over two cores
+//! unpack       entries to files;  pipeline: over two cores;  writing: one file's content
 //! pack         files to a layer, the same bytes each time
 //! ```
 //!
@@ -16,6 +16,7 @@
 //! deleted if the digest turns out to be another one.
 
 mod beneath;
+mod compress;
 mod compression;
 mod header;
 mod label;
@@ -31,12 +32,18 @@ mod sparse;
 #[cfg(test)]
 mod tests;
 mod unpack;
+mod writing;
 
+pub(crate) use compress::Compressing;
+pub use compress::Encoding;
 pub use compression::Compression;
 pub use limits::{Limits, Lookup, Options};
 pub(crate) use measure::Measuring;
 pub(crate) use pack::Packer;
 pub use unpack::Unpacking;
+
+/// What to do where one of the limits stands in the way.
+pub(crate) const LIMITS_HINT: &str = "docs/archives.md names the limits, and the options that change them";
 
 /// Why an archive was not unpacked.
 #[derive(Debug, thiserror::Error)]

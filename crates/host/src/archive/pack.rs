@@ -15,20 +15,14 @@ impl<W: Write> Packer<W> {
     }
 
     /// Adds a folder.
-    pub(crate) fn folder(&mut self, path: &str) -> Result<()> {
-        let mut header = header(EntryType::Directory, 0o755);
+    pub(crate) fn folder(&mut self, path: &str, mode: u32) -> Result<()> {
+        let mut header = header(EntryType::Directory, mode);
         self.builder.append_data(&mut header, format!("{path}/"), std::io::empty())
     }
 
     /// Adds a file of `size` bytes.
-    pub(crate) fn file(
-        &mut self,
-        path: &str,
-        size: u64,
-        executable: bool,
-        content: &mut dyn Read,
-    ) -> Result<()> {
-        let mut header = header(EntryType::Regular, if executable { 0o755 } else { 0o644 });
+    pub(crate) fn file(&mut self, path: &str, size: u64, mode: u32, content: &mut dyn Read) -> Result<()> {
+        let mut header = header(EntryType::Regular, mode);
         header.set_size(size);
         let mut content = content.take(size);
         self.builder.append_data(&mut header, path, &mut content)?;

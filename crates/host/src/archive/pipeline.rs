@@ -6,7 +6,7 @@
 //!
 //! A few buffers go round. Neither side ever holds more than them, however large the layer or a file in it is.
 
-use super::compression::{Compression, decompress};
+use super::compression::{Compression, TooWide, decompress};
 use super::limits::Limits;
 use super::{ArchiveError, Unpacking};
 use cofferdam_core::name::Digest;
@@ -117,6 +117,9 @@ fn inflate_parts(
 
 /// What an error of a decompressor means.
 fn broken(error: Error, how: Compression) -> ArchiveError {
+    if let Some(wide) = error.get_ref().and_then(|inner| inner.downcast_ref::<TooWide>()) {
+        return ArchiveError::TooLarge(wide.to_string());
+    }
     ArchiveError::Read(match error.kind() {
         ErrorKind::UnexpectedEof => Error::new(ErrorKind::UnexpectedEof, "it ends in the middle"),
         ErrorKind::InvalidData | ErrorKind::InvalidInput => {

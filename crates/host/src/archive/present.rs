@@ -15,6 +15,16 @@ pub(super) enum Node {
     Link { target: Box<str> },
 }
 
+impl From<Node> for Item {
+    fn from(node: Node) -> Self {
+        match node {
+            Node::Folder => Self::Folder,
+            Node::File { size, digest, executable } => Self::File { size, digest, executable },
+            Node::Link { target } => Self::Link { target: target.into() },
+        }
+    }
+}
+
 struct Place {
     node: Node,
     /// How the path is written, if not as its key.
@@ -100,14 +110,9 @@ impl Present {
 
     /// All of it.
     pub(super) fn items(self) -> BTreeMap<PackagePath, Item> {
-        let item = |node| match node {
-            Node::Folder => Item::Folder,
-            Node::File { size, digest, executable } => Item::File { size, digest, executable },
-            Node::Link { target } => Item::Link { target: target.into() },
-        };
         let places = self.places.into_iter().filter_map(|(path, place)| {
             let path = PackagePath::new(place.written.unwrap_or(path)).ok()?;
-            Some((path, item(place.node)))
+            Some((path, place.node.into()))
         });
         places.collect()
     }

@@ -54,7 +54,7 @@ impl Keys {
             "numblocks" => once(&mut self.count, value),
             "offset" | "numbytes" => {
                 // Always in turn.
-                let expected = if self.numbers.len() % 2 == 0 { "offset" } else { "numbytes" };
+                let expected = if self.numbers.len().is_multiple_of(2) { "offset" } else { "numbytes" };
                 if key != expected {
                     return Err(broken());
                 }
@@ -155,7 +155,7 @@ pub(super) fn checked(
 }
 
 fn pairs(numbers: &[u64]) -> Result<Vec<Segment>, ArchiveError> {
-    if numbers.len() % 2 != 0 {
+    if !numbers.len().is_multiple_of(2) {
         return Err(broken());
     }
     let pair = |pair: &[u64]| match pair {

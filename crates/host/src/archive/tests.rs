@@ -7,10 +7,10 @@ fn what_is_packed_comes_out_again() {
     let long = format!("{}/{}", "n".repeat(90), "m".repeat(150));
     let pack = || {
         let mut packer = Packer::new(Vec::new());
-        packer.folder("bin").unwrap();
-        packer.file("bin/tool", 4, true, &mut &b"tool"[..]).unwrap();
+        packer.folder("bin", 0o755).unwrap();
+        packer.file("bin/tool", 4, 0o755, &mut &b"tool"[..]).unwrap();
         packer.link("bin/link", "tool").unwrap();
-        packer.file(&long, 4, false, &mut &b"long"[..]).unwrap();
+        packer.file(&long, 4, 0o644, &mut &b"long"[..]).unwrap();
         packer.finish().unwrap()
     };
     let folder = tempfile::tempdir().unwrap();
@@ -20,6 +20,6 @@ fn what_is_packed_comes_out_again() {
     assert_eq!((read("bin/tool"), read(&long)), ("tool".to_owned(), "long".to_owned()));
     assert_eq!(std::fs::read_link(folder.path().join("bin/link")).unwrap().to_str(), Some("tool"));
     assert_eq!(pack(), pack(), "the same bytes each time");
-    let short = Packer::new(Vec::new()).file("a", 5, false, &mut &b"1234"[..]);
+    let short = Packer::new(Vec::new()).file("a", 5, 0o644, &mut &b"1234"[..]);
     assert!(short.unwrap_err().to_string().contains("shorter"));
 }

@@ -11,12 +11,11 @@ use super::limits::Options;
 use super::names;
 use super::present::{Node, Present};
 use super::reader::{Content, Entry, Kind, Reader};
+use super::writing::Writing;
 use crate::package::Item;
-use cofferdam_core::name::{Digest, PackagePath, inner_target};
-use sha2::{Digest as _, Sha256};
+use cofferdam_core::name::{PackagePath, inner_target};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{BufRead, Seek, SeekFrom, Write};
+use std::io::BufRead;
 use std::os::fd::OwnedFd;
 
 /// Names that begin so delete what a layer below has.
@@ -31,14 +30,13 @@ const CAPABILITIES: &str = "security.capability";
 /// The longest target of a symbolic link.
 const MOST_TARGET: usize = 4095;
 
-/// What is in a hole.
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-
 /// A folder into which layers are unpacked, the lowest first.
 pub struct Unpacking {
     folder: Beneath,
     options: Options,
     present: Present,
+    /// What the present layer has.
+    paths: Vec<PackagePath>,
     /// What the present layer hides.
     marks: BTreeSet<String>,
     /// Bytes of all that was ever hidden.
@@ -62,8 +60,8 @@ impl Unpacking {
     pub fn new(folder: OwnedFd, options: impl Into<Options>) -> Self {
         let options = options.into();
         let folder = Beneath::new(folder, options.lookup);
-        let (present, marks) = (Present::default(), BTreeSet::new());
-        Self { folder, options, present, marks, marked: 0, bytes: 0, came: 0, entries: 0 }
+        let (present, paths, marks) = (Present::default(), Vec::new(), BTreeSet::new());
+        Self { folder, options, present, paths, marks, marked: 0, bytes: 0, came: 0, entries: 0 }
     }
 
     /// How to unpack.
@@ -77,14 +75,75 @@ impl Unpacking {
     /// If it is no archive, holds what is not allowed, or cannot be written. What is in the folder is then worth nothing.
     pub fn layer(&mut self, archive: impl BufRead) -> Result<(), ArchiveError> {
         let _label = Label::of_new_files(self.options.label.as_deref())?;
-        self.present.next_layer();
-        self.marks.clear();
+        self.next_layer();
         let mut reader = Reader::new(archive, &self.options.limits);
         while let Some(entry) = reader.next()? {
             self.entry(entry, &mut reader)?;
         }
         self.came = self.came.saturating_add(reader.came());
         Ok(())
+    }
+
+    /// The same for a layer that was unpacked elsewhere and had these entries; `put` makes a file of it. False: one could not
+    /// be had, and the layer is to be unpacked after all.
+    ///
+    /// # Errors
+    /// If something cannot be written.
+    pub(crate) fn known_layer(
+        &mut self,
+        entries: &[(PackagePath, Item)],
+        put: impl Fn(&PackagePath, &Item) -> bool,
+    ) -> Result<bool, ArchiveError> {
+        let _label = Label::of_new_files(self.options.label.as_deref())?;
+        self.next_layer();
+        for (path, item) in entries {
+            let is_folder = *item == Item::Folder;
+            let is_plain = names::path(path.as_str(), is_folder, self.options.limits.depth)?.is_some();
+            if !is_plain || path.as_str().split('/').any(|part| part.starts_with(WHITEOUT)) {
+                return Ok(false);
+            }
+            self.count_entry()?;
+            self.make_parents(path.as_str())?;
+            if !self.make_room(path.as_str(), is_folder)? {
+                self.paths.push(path.clone());
+                continue;
+            }
+            let node = match item {
+                Item::Folder => {
+                    self.folder.make_folder(path.as_str())?;
+                    Node::Folder
+                }
+                Item::Link { target } => self.make_link(path, target)?,
+                Item::File { size, digest, executable } => {
+                    self.count_bytes(path.as_str(), *size)?;
+                    if *size == 0 {
+                        let file = self.folder.make_file(path.as_str())?;
+                        beneath::finish(&file, path.as_str(), item.mode(), &[])?;
+                    } else if !put(path, item) {
+                        return Ok(false);
+                    }
+                    Node::File { size: *size, digest: *digest, executable: *executable }
+                }
+            };
+            self.put(path, node)?;
+        }
+        Ok(true)
+    }
+
+    /// What the last layer had, in its order. None: it hid something of those below it.
+    pub(crate) fn entries_of_layer(&mut self) -> Option<Vec<(PackagePath, Item)>> {
+        let paths = std::mem::take(&mut self.paths);
+        let entry = |path: PackagePath| {
+            let node = self.present.get(path.as_str()).ok()??.clone();
+            Some((path, node.into()))
+        };
+        if self.marks.is_empty() { paths.into_iter().map(entry).collect() } else { None }
+    }
+
+    fn next_layer(&mut self) {
+        self.present.next_layer();
+        self.paths.clear();
+        self.marks.clear();
     }
 
     /// Makes what was unpacked durable.
@@ -126,6 +185,7 @@ impl Unpacking {
         }
         self.make_parents(path.as_str())?;
         if !self.make_room(path.as_str(), is_folder)? {
+            self.paths.push(path);
             return Ok(());
         }
         let node = match entry.kind {
@@ -142,7 +202,12 @@ impl Unpacking {
             Kind::HardLink { target } => self.make_hard_link(path.as_str(), &target)?,
             Kind::Special(what) => return Err(ArchiveError::refused(format!("{path} is {what}"))),
         };
+        self.put(&path, node)
+    }
+
+    fn put(&mut self, path: &PackagePath, node: Node) -> Result<(), ArchiveError> {
         self.present.put(path.as_str(), node);
+        self.paths.push(path.clone());
         self.count_names()
     }
 
@@ -289,7 +354,7 @@ impl Unpacking {
             return Err(ArchiveError::TooLarge(format!("{path} has holes of more bytes than is believable")));
         }
         let file = self.folder.make_file(path)?;
-        let mut writing = Writing { path, file, hash: Sha256::new(), at: 0 };
+        let mut writing = Writing::new(path, file);
         match &content.segments {
             None => writing.copy(size, reader)?,
             Some(segments) => {
@@ -298,11 +363,10 @@ impl Unpacking {
                     writing.copy(segment.length, reader)?;
                 }
                 writing.hole(size)?;
-                writing.file.set_len(size).map_err(|error| writing.failed(error))?;
             }
         }
-        beneath::finish(&writing.file, path, mode, xattrs)?;
-        let digest = Digest::from_bytes(writing.hash.finalize().into());
+        let (file, digest) = writing.finish(size)?;
+        beneath::finish(&file, path, mode, xattrs)?;
         Ok(Node::File { size, digest, executable: mode & 0o111 != 0 })
     }
 
@@ -330,47 +394,5 @@ impl Unpacking {
         self.count_bytes(path, size)?;
         self.folder.make_hard_link(path, wanted)?;
         Ok(node)
-    }
-}
-
-/// A file that is being written.
-struct Writing<'p> {
-    path: &'p str,
-    file: File,
-    hash: Sha256,
-    at: u64,
-}
-
-impl Writing<'_> {
-    fn copy(&mut self, length: u64, reader: &mut Reader<impl BufRead>) -> Result<(), ArchiveError> {
-        let mut left = length;
-        while left > 0 {
-            let n = reader.content(left, |bytes| {
-                self.hash.update(bytes);
-                self.file.write_all(bytes).map_err(|error| self.failed(error))
-            })?;
-            if n == 0 {
-                return Err(ArchiveError::refused(format!("{} is shorter than it says", self.path)));
-            }
-            left -= n;
-            self.at += n;
-        }
-        Ok(())
-    }
-
-    /// Nothing is written up to `to`; it reads as zeros.
-    fn hole(&mut self, to: u64) -> Result<(), ArchiveError> {
-        let mut left = to.saturating_sub(self.at);
-        while left > 0 {
-            let n = left.min(ZEROS.len() as u64);
-            self.hash.update(ZEROS.get(..usize::try_from(n).unwrap_or_default()).unwrap_or_default());
-            left -= n;
-        }
-        self.at = to;
-        self.file.seek(SeekFrom::Start(to)).map(drop).map_err(|error| self.failed(error))
-    }
-
-    fn failed(&self, source: std::io::Error) -> ArchiveError {
-        ArchiveError::Write { action: "write", path: self.path.to_owned(), source }
     }
 }

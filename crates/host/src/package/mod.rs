@@ -7,6 +7,7 @@
 //! read     a folder to a package
 //! base     the files of another runtime that a package needs
 //! share    what installed trees hold already
+//! held     layers that need not be fetched, since trees hold them
 //! tarball  an archive to a folder
 //! stage    a package to a tree, as it will be installed
 //! layers   which files go into which layer
@@ -14,6 +15,7 @@
 //! ```
 
 mod base;
+mod held;
 mod layers;
 mod open;
 mod pack;
@@ -24,8 +26,9 @@ mod stage;
 mod tarball;
 mod trust;
 
+pub(crate) use held::Held;
 pub use open::{Room, TemporaryRoom};
-pub(crate) use share::Shared;
+pub(crate) use share::{Entries, Shared};
 pub use source::{Access, AccessFiles, ClientCertificate, Place, Remote, Source};
 
 use crate::error::HostError;
@@ -71,10 +74,12 @@ pub struct PackageDir {
     /// What the planner needs to know.
     pub package: Package,
     items: BTreeMap<PackagePath, Item>,
+    /// The layers that it came in.
+    layers: Layers,
 }
 
 /// One entry of a package. Permissions are normal: 0755 for folders and executables, 0644 for other files.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum Item {
     /// A folder.
@@ -102,6 +107,15 @@ impl Item {
             Self::Folder | Self::Link { .. } => 0,
         }
     }
+
+    /// Its permissions; a link has none.
+    pub(crate) const fn mode(&self) -> u32 {
+        match self {
+            Self::Folder | Self::File { executable: true, .. } => 0o755,
+            Self::File { executable: false, .. } => 0o644,
+            Self::Link { .. } => 0o777,
+        }
+    }
 }
 
 /// What an installed tree holds: written into it, read by later checks.
@@ -116,10 +130,25 @@ pub struct Manifest {
     /// What the package had instead of those files that were changed for their new place.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub relocated: BTreeMap<PackagePath, Original>,
+    /// By the digests of layers that came whole, what was in them: a version that has them as well does not fetch them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub layers: Layers,
     /// The tree of another runtime whose files are in it, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<HostPath>,
 }
+
+/// What was unpacked, for whoever reads the package in it.
+#[derive(Debug, Default)]
+pub struct Unpacked {
+    /// Each entry, as it is now.
+    pub items: BTreeMap<PackagePath, Item>,
+    /// The layers of which it has all.
+    pub layers: Layers,
+}
+
+/// By the digests of compressed layers, what was in each, in the order in which it can be made.
+pub type Layers = BTreeMap<Digest, Vec<PackagePath>>;
 
 /// A file as the package has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

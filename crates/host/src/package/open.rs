@@ -1,8 +1,8 @@
 //! A source to a package: what is elsewhere is fetched first.
 
-use super::{Manifest, PackageDir, Place, Source, tarball};
-use crate::archive::Limits;
+use super::{Held, Layers, Manifest, PackageDir, Place, Source, Unpacked, tarball};
 use crate::error::{HostError, Result};
+use crate::event::Transfer;
 use crate::package::{Item, MANIFEST};
 use crate::registry::files::Described;
 use crate::registry::{self, Attached, Layout};
@@ -17,6 +17,7 @@ use cofferdam_core::record::{Installed, Ledger};
 use cofferdam_core::trust::Verified;
 use rustix::fs::{Mode, OFlags};
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -30,8 +31,8 @@ pub struct Room<'a> {
     pub folder: HostPath,
     /// A host with installed packages: what they hold is not fetched again.
     pub installed: Option<(&'a HostRoot, &'a Ledger)>,
-    /// Gets the bytes fetched so far, and of how many.
-    pub progress: &'a mut dyn FnMut(u64, u64),
+    /// Gets how far the package is on its way here.
+    pub progress: &'a mut dyn FnMut(Transfer),
 }
 
 /// A room of one's own, in memory or wherever temporary files go: made when something is put in, deleted in the end.
@@ -61,7 +62,7 @@ impl TemporaryRoom {
         &self,
         source: &Source,
         installed: Option<(&HostRoot, &Ledger)>,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: &mut dyn FnMut(Transfer),
     ) -> Result<PackageDir> {
         // What lies here is read where it lies: there may be no room for temporary files.
         if let Place::Dir(folder) = &source.place {
@@ -79,7 +80,7 @@ impl TemporaryRoom {
         &self,
         source: &Source,
         installed: Option<(&HostRoot, &Ledger)>,
-        progress: &mut dyn FnMut(u64, u64),
+        progress: &mut dyn FnMut(Transfer),
     ) -> Result<Package> {
         match source.described(installed)? {
             Some(package) => Ok(package),
@@ -132,8 +133,9 @@ impl Source {
         };
         let mut dir = match fetched {
             Fetched::Installed(dir) => *dir,
-            Fetched::Folder(folder) => {
-                let dir = PackageDir::read(folder, &self.place.to_string(), self.using()?, room.installed)?;
+            Fetched::Folder(folder, unpacked) => {
+                let shown = self.place.to_string();
+                let dir = PackageDir::read(folder, &shown, self.using()?, room.installed, Some(unpacked))?;
                 PackageDir { movable: true, ..dir }
             }
         };
@@ -146,7 +148,7 @@ impl Source {
     fn read_dir(&self, folder: &Path, installed: Option<(&HostRoot, &Ledger)>) -> Result<PackageDir> {
         let verified = self.verify_files()?;
         let shown = folder.display().to_string();
-        let mut dir = PackageDir::read(open_folder(folder)?, &shown, self.using()?, installed)?;
+        let mut dir = PackageDir::read(open_folder(folder)?, &shown, self.using()?, installed, None)?;
         dir.package.verified = verified;
         Ok(dir)
     }
@@ -198,11 +200,11 @@ impl Source {
     fn unpack(&self, file: &Path, room: &mut Room<'_>) -> Result<PackageDir> {
         let verified = self.verify_files()?;
         let folder = empty(room)?;
-        if let Err(error) = tarball::unpack(file, folder()?, room.progress) {
+        let unpacked = tarball::unpack(file, folder()?, self.limits, room.progress).inspect_err(|_| {
             let _ = room.root.delete_all(&room.folder);
-            return Err(error);
-        }
-        let mut dir = PackageDir::read(folder()?, &self.place.to_string(), self.using()?, room.installed)?;
+        })?;
+        let shown = self.place.to_string();
+        let mut dir = PackageDir::read(folder()?, &shown, self.using()?, room.installed, Some(unpacked))?;
         dir.movable = true;
         dir.package.source = self.place.to_string();
         dir.package.verified = verified;
@@ -221,13 +223,14 @@ impl Source {
         if let Some(dir) = self.present(image, room)? {
             return Ok((image, verified, Fetched::Installed(Box::new(dir))));
         }
+        let held = Held::of(room)?;
         let open = empty(room)?;
-        let unpacked = registry::unpack(origin, image, open()?, Limits::NORMAL, room.progress);
-        if let Err(error) = unpacked {
+        let unpacked = registry::unpack(origin, image, open()?, self.limits, &held, room.progress);
+        let unpacked = unpacked.inspect_err(|_| {
             let _ = room.root.delete_all(&room.folder);
-            return Err(error);
-        }
-        Ok((image, verified, Fetched::Folder(open()?)))
+        })?;
+        held.clear()?;
+        Ok((image, verified, Fetched::Folder(open()?, unpacked)))
     }
 
     /// The package of `image` as it is installed, if its tree is sound: then nothing has to be fetched.
@@ -278,10 +281,20 @@ impl Source {
         let folder = root
             .open_at(&installed.tree, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
             .map_err(|errno| HostError::io("open", &installed.tree, errno))?;
-        let (shown, added) = (installed.tree.to_string(), Default::default());
+        let (shown, added, layers) = (installed.tree.to_string(), BTreeMap::new(), Layers::new());
         // Nothing is packed from here: an installed tree is no package.
         let descriptor = String::new();
-        Ok(Some(PackageDir { folder, shown, movable: false, added, base: None, descriptor, package, items }))
+        Ok(Some(PackageDir {
+            folder,
+            shown,
+            movable: false,
+            added,
+            base: None,
+            descriptor,
+            package,
+            items,
+            layers,
+        }))
     }
 }
 
@@ -300,7 +313,7 @@ enum Fetched {
     /// It is installed already.
     Installed(Box<PackageDir>),
     /// Its files lie here.
-    Folder(OwnedFd),
+    Folder(OwnedFd, Unpacked),
 }
 
 fn open_folder(folder: &Path) -> Result<OwnedFd> {

@@ -5,17 +5,16 @@ use super::layers::layers;
 use super::read::digest;
 use super::stage::changed;
 use super::{Item, PackageDir};
-use crate::archive::{Measuring, Packer};
+use crate::archive::{Compressing, Encoding, Measuring, Packer};
 use crate::error::{HostError, Result};
 use crate::registry::files::{
     ARTIFACT_TYPE, BYTES, CONTENT_DIGEST, DESCRIPTOR_TYPE, ENTRIES, PACKAGE, PLATFORM, TITLE,
 };
-use crate::registry::manifest::{Blob, LAYER_GZIP, MANIFEST, Manifest, Platform};
+use crate::registry::manifest::{Blob, MANIFEST, Manifest, Platform};
 use crate::registry::{Layout, LayoutWriter};
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::Call;
 use cofferdam_core::name::PackagePath;
-use flate2::{Compression, GzBuilder};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -30,12 +29,20 @@ impl PackageDir {
     /// # Errors
     /// If a file changed since the package was read, or something cannot be written.
     pub fn pack(&self, folder: &Path, tag: Option<&str>) -> Result<Layout> {
+        self.pack_as(folder, tag, Encoding::default())
+    }
+
+    /// The same, compressed as `encoding` says.
+    ///
+    /// # Errors
+    /// As for [`Self::pack`].
+    pub fn pack_as(&self, folder: &Path, tag: Option<&str>, encoding: Encoding) -> Result<Layout> {
         let layout = LayoutWriter::create(folder)?;
         let own = self.items.iter().filter(|(path, _)| !self.is_lent(path));
         let own: BTreeMap<PackagePath, Item> = own.map(|(path, item)| (path.clone(), item.clone())).collect();
         let layers = layers(&own)
             .into_iter()
-            .map(|paths| self.layer(&layout, &paths))
+            .map(|paths| self.layer(&layout, &paths, encoding))
             .collect::<Result<Vec<Blob>>>()?;
         let config = layout.bytes(DESCRIPTOR_TYPE, self.descriptor.as_bytes())?;
         let descriptor = &self.package.descriptor;
@@ -66,11 +73,11 @@ impl PackageDir {
         layout.finish(manifest, platform, tag)
     }
 
-    fn layer(&self, layout: &LayoutWriter, paths: &[&PackagePath]) -> Result<Blob> {
+    fn layer(&self, layout: &LayoutWriter, paths: &[&PackagePath], encoding: Encoding) -> Result<Blob> {
         let mut plain_digest = None;
         let mut failed = None;
-        let layer = layout.stream(LAYER_GZIP, |file| {
-            let mut plain = Measuring::new(GzBuilder::new().write(file, Compression::default()));
+        let layer = layout.stream(encoding.media_type(), |file| {
+            let mut plain = Measuring::new(Compressing::new(file, encoding));
             let gauge = plain.gauge();
             if let Err(error) = self.write_layer(&mut plain, paths) {
                 let text = error.chain();
@@ -95,12 +102,12 @@ impl PackageDir {
         let mut packer = Packer::new(archive);
         for (path, item) in paths.iter().filter_map(|path| self.items.get_key_value(*path)) {
             match item {
-                Item::Folder => packer.folder(path.as_str()).map_err(fail)?,
+                Item::Folder => packer.folder(path.as_str(), item.mode()).map_err(fail)?,
                 Item::Link { target } => packer.link(path.as_str(), target).map_err(fail)?,
-                Item::File { size, digest, executable } => {
+                Item::File { size, digest, .. } => {
                     let mut content = Measuring::new(self.content(path)?);
                     let gauge = content.gauge();
-                    packer.file(path.as_str(), *size, *executable, &mut content).map_err(fail)?;
+                    packer.file(path.as_str(), *size, item.mode(), &mut content).map_err(fail)?;
                     if gauge.measured().digest != *digest {
                         return Err(changed(path).with_hint("pack again once nobody writes to the package"));
                     }

@@ -2,7 +2,7 @@
 
 use super::base::{Base, Installed, above};
 use super::pack::with_version;
-use super::{DESCRIPTOR, Item, MANIFEST, PackageDir, Using, invalid};
+use super::{DESCRIPTOR, Item, Layers, MANIFEST, PackageDir, Unpacked, Using, invalid};
 use crate::error::{HostError, Result};
 use crate::root::{digest_of, list_fd};
 use cofferdam_core::descriptor::{self, Descriptor, FileKind, Finding, Findings, PackageFiles};
@@ -19,7 +19,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 impl PackageDir {
     /// Reads the package in the folder `fd`, which is `folder` for people. A package without a descriptor of its own needs
-    /// one from outside. The files of a base are looked for among what is `installed`.
+    /// one from outside. The files of a base are looked for among what is `installed`. What was `unpacked` into the folder
+    /// is not looked at again.
     ///
     /// # Errors
     /// If it is not a package: no or a bad descriptor, missing files, links that leave it, special files.
@@ -28,15 +29,22 @@ impl PackageDir {
         folder: &str,
         using: Option<Using<'_>>,
         installed: Installed<'_>,
+        unpacked: Option<Unpacked>,
     ) -> Result<Self> {
         let asked = match using {
             Some(Using::Preset(preset, _)) => Some(preset.name.to_owned()),
             Some(Using::Text(_)) | None => None,
         };
         let Described { descriptor, name, text, preset, complete } = describe(&fd, folder, using)?;
-        let (fd, shown) = top(fd, folder, &descriptor.prefix)?;
-        let mut items = BTreeMap::new();
-        walk(fd.as_fd(), "", &mut items)?;
+        let (fd, shown, prefix) = top(fd, folder, &descriptor.prefix)?;
+        let (mut items, layers) = match unpacked {
+            Some(unpacked) => below(unpacked, prefix)?,
+            None => {
+                let mut items = BTreeMap::new();
+                walk(fd.as_fd(), "", &mut items)?;
+                (items, Layers::new())
+            }
+        };
         let base = match &descriptor.base {
             Some(base) => Base::find(installed, base)?,
             None => None,
@@ -77,7 +85,8 @@ impl PackageDir {
             descriptor,
         };
         let descriptor = complete.unwrap_or(text);
-        let mut dir = Self { folder: fd, shown, movable: false, added, base, descriptor, package, items };
+        let mut dir =
+            Self { folder: fd, shown, movable: false, added, base, descriptor, package, items, layers };
         dir.package.findings = dir.unmoved()?;
         Ok(dir)
     }
@@ -122,7 +131,7 @@ fn describe(fd: &OwnedFd, folder: &str, using: Option<Using<'_>>) -> Result<Desc
             let prefix = preset::descriptor(preset, &any)?.prefix;
             let copy = rustix::io::fcntl_dupfd_cloexec(fd, 0)
                 .map_err(|errno| HostError::io("open the package", folder, errno))?;
-            let (top, shown) = top(copy, folder, &prefix)?;
+            let (top, shown, _) = top(copy, folder, &prefix)?;
             let file = read_text(&top, preset::VERSION_FILE, &shown)?;
             let version = preset.version(version, file.as_deref())?;
             let descriptor = preset::descriptor(preset, &version)?;
@@ -135,7 +144,11 @@ fn describe(fd: &OwnedFd, folder: &str, using: Option<Using<'_>>) -> Result<Desc
 }
 
 /// The package's top: the first of the folders `prefix` that is there, or where it was found. And its name for people.
-fn top(fd: OwnedFd, folder: &str, prefix: &[PackagePath]) -> Result<(OwnedFd, String)> {
+fn top<'p>(
+    fd: OwnedFd,
+    folder: &str,
+    prefix: &'p [PackagePath],
+) -> Result<(OwnedFd, String, Option<&'p PackagePath>)> {
     for path in prefix {
         let shown = format!("{folder}/{path}");
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -145,12 +158,12 @@ fn top(fd: OwnedFd, folder: &str, prefix: &[PackagePath]) -> Result<(OwnedFd, St
             rustix::fs::openat(from, part, flags, Mode::empty()).map(Some)
         });
         match found {
-            Ok(Some(found)) => return Ok((found, shown)),
+            Ok(Some(found)) => return Ok((found, shown, Some(path))),
             Ok(None) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
             Err(errno) => return Err(HostError::io("open", shown, errno)),
         }
     }
-    Ok((fd, folder.to_owned()))
+    Ok((fd, folder.to_owned(), None))
 }
 
 pub(super) fn kinds(items: &BTreeMap<PackagePath, Item>) -> PackageFiles {
@@ -192,17 +205,26 @@ fn kind_of(item: &Item) -> FileKind {
     }
 }
 
+/// What [`walk`] would find in the folder `top` of what was unpacked.
+fn below(unpacked: Unpacked, top: Option<&PackagePath>) -> Result<(BTreeMap<PackagePath, Item>, Layers)> {
+    let mut items = BTreeMap::new();
+    for (path, item) in unpacked.items {
+        let inner = match top {
+            None => Some(path.as_str()),
+            Some(top) => path.as_str().strip_prefix(top.as_str()).and_then(|below| below.strip_prefix('/')),
+        };
+        if let Some(inner) = inner {
+            admit(inner, item, &mut items)?;
+        }
+    }
+    // Layers name paths from where they were unpacked.
+    Ok((items, if top.is_none() { unpacked.layers } else { Layers::new() }))
+}
+
 fn walk(folder: impl AsFd, prefix: &str, items: &mut BTreeMap<PackagePath, Item>) -> Result<()> {
     let shown = if prefix.is_empty() { "the package" } else { prefix };
     for entry in list_fd(&folder).map_err(|errno| HostError::io("list", shown, errno))? {
         let path = if prefix.is_empty() { entry.name.clone() } else { format!("{prefix}/{}", entry.name) };
-        if path == DESCRIPTOR || path == preset::VERSION_FILE {
-            continue;
-        }
-        if path == MANIFEST {
-            return Err(invalid(format!("{MANIFEST} is a name that Cofferdam writes itself"))
-                .with_hint("an installed tree is no package: install from the package it was made of"));
-        }
         let fail = |errno| HostError::io("read", &path, errno);
         let item = match entry.kind {
             FileType::Directory => {
@@ -216,13 +238,32 @@ fn walk(folder: impl AsFd, prefix: &str, items: &mut BTreeMap<PackagePath, Item>
             FileType::Symlink => {
                 let target =
                     rustix::fs::readlinkat(&folder, entry.name.as_str(), Vec::new()).map_err(fail)?;
-                Item::Link { target: inner_target(&path, &target.to_string_lossy())? }
+                Item::Link { target: target.to_string_lossy().into_owned() }
             }
             _ => return Err(invalid(format!("{path} is neither a file, a folder nor a link"))),
         };
-        let path = PackagePath::new(path).map_err(|error| invalid(error.to_string()))?;
-        items.insert(path, item);
+        admit(&path, item, items)?;
     }
+    Ok(())
+}
+
+/// Adds an entry that a package may have; what describes it is none.
+fn admit(path: &str, item: Item, items: &mut BTreeMap<PackagePath, Item>) -> Result<()> {
+    if path == DESCRIPTOR || path == preset::VERSION_FILE {
+        return Ok(());
+    }
+    if path == MANIFEST {
+        return Err(invalid(format!("{MANIFEST} is a name that Cofferdam writes itself"))
+            .with_hint("an installed tree is no package: install from the package it was made of"));
+    }
+    if let Item::Link { target } = &item
+        && !name::inner_target(path, target)
+    {
+        return Err(invalid(format!("the link {path} -> {target} leaves the package"))
+            .with_hint("make it relative, and end in the package"));
+    }
+    let path = PackagePath::new(path).map_err(|error| invalid(error.to_string()))?;
+    items.insert(path, item);
     Ok(())
 }
 
@@ -236,15 +277,6 @@ fn read_file(folder: impl AsFd, name: &str, path: &str) -> Result<Item> {
     }
     let digest = digest_of(File::from(fd)).map_err(|error| HostError::std_io("read", path, error))?;
     Ok(Item::File { size: stat.st_size.unsigned_abs(), digest, executable: stat.st_mode & 0o111 != 0 })
-}
-
-/// A link's target, if it stays in the package.
-fn inner_target(path: &str, target: &str) -> Result<String> {
-    if name::inner_target(path, target) {
-        return Ok(target.to_owned());
-    }
-    Err(invalid(format!("the link {path} -> {target} leaves the package"))
-        .with_hint("make it relative, and end in the package"))
 }
 
 /// The package's digest: over its descriptor and one line for each entry, sorted by path.

@@ -1,6 +1,7 @@
 //! Where packages are, and what opens the places that are not for everyone.
 
 use super::{Using, invalid, tarball};
+use crate::archive::Limits;
 use crate::error::Result;
 use crate::net::{Patience, Proxies};
 use crate::registry::{self, HelperHost, HostSettings, Keyring, Login};
@@ -30,6 +31,12 @@ pub struct Source {
     /// What is asked of it before it is unpacked. None: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
+    /// What somebody else asks of it besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub besides: Option<Policy>,
+    /// How much of it is unpacked.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: Limits,
 }
 
 /// Where a package is. Shown as users write it, without what opens it.
@@ -224,7 +231,17 @@ impl Place {
 impl Source {
     /// The package at `place`, which describes itself.
     pub const fn plain(place: Place) -> Self {
-        Self { place, preset: None, version: None, descriptor: None, policy: None }
+        let limits = Limits::NORMAL;
+        Self { place, preset: None, version: None, descriptor: None, policy: None, besides: None, limits }
+    }
+
+    /// The same, if this policy accepts it, too.
+    #[must_use]
+    pub fn and_policy(self, policy: Option<Policy>) -> Self {
+        match self.policy {
+            None => Self { policy, ..self },
+            Some(_) => Self { besides: policy, ..self },
+        }
     }
 
     /// The same through `proxies`, if it is in a registry.
@@ -248,8 +265,10 @@ impl Source {
             preset: installed.preset.clone(),
             version: installed.preset.as_ref().map(|_| installed.version.to_string()),
             descriptor: None,
-            // Pinned to the very bytes that were verified then, where a policy asked.
+            // It must be the very bytes that were verified then, where a policy asked.
             policy: None,
+            besides: None,
+            limits: Limits::NORMAL,
         }
     }
 

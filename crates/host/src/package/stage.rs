@@ -1,13 +1,13 @@
 //! A package to a tree, as it will be installed.
 
 use super::read::kinds;
-use super::share::{Content, Shared};
+use super::share::Shared;
 use super::{Item, MANIFEST, Manifest, Original, PackageDir, invalid};
 use crate::archive::Measuring;
 use crate::error::{HostError, Result};
 use crate::root::HostRoot;
 use cofferdam_core::class::Class;
-use cofferdam_core::descriptor::Relocate;
+use cofferdam_core::descriptor::{PackageFiles, Relocate};
 use cofferdam_core::name::{Digest, HostPath, PackagePath};
 use cofferdam_core::plan::Package;
 use rustix::fs::{Mode, OFlags};
@@ -43,55 +43,44 @@ impl PackageDir {
         let mut copied = 0;
         for (path, item) in &mut items {
             let target = staging.with(path);
-            match item {
-                Item::Folder => root.make_folder(&target, 0o755)?,
-                Item::Link { target: to } => root.make_link(&target, to)?,
-                Item::File { size, digest, executable }
-                    if self.relocate(path).is_none()
-                        && (shared.put(Content { digest: *digest, executable: *executable }, &target)?
-                            || self.is_moved(root, path, &target)?) =>
-                {
-                    copied += *size;
-                    progress(copied);
-                }
-                Item::File { size, digest, executable } => {
-                    let mode = if *executable { 0o755 } else { 0o644 };
-                    let mut told = |written| progress(copied + written);
-                    let changed = || {
-                        if self.is_lent(path) {
-                            lent_is_damaged(path)
-                        } else {
-                            changed(path).with_hint("install again once nobody writes to the package")
-                        }
-                    };
-                    if let Some(relocate) = self.relocate(path) {
-                        let text = self.text(path)?;
-                        if Digest::of(text.as_bytes()) != *digest {
-                            return Err(changed());
-                        }
-                        let name = format!("{}/{path}", self.shown);
-                        let text = relocate.apply(&name, &text, tree, &files);
-                        let text = text.map_err(|findings| invalid(findings.to_string()))?.text;
-                        let original = Original { size: *size, digest: *digest };
-                        *size = text.len() as u64;
-                        *digest = Digest::of(text.as_bytes());
-                        // One that was relocated is like the one that was relocated before.
-                        if !shared.put(Content { digest: *digest, executable: *executable }, &target)? {
-                            create(root, &target, &mut text.as_bytes(), mode, &mut told)?;
-                        }
-                        if *digest != original.digest || self.is_lent(path) {
-                            relocated.insert(path.clone(), original);
-                        }
-                    } else if create(root, &target, &mut self.content(path)?, mode, &mut told)? != *digest {
-                        return Err(changed());
+            let mut told = |written| progress(copied + written);
+            match (&*item, self.relocate(path)) {
+                (Item::Folder, _) => root.make_folder(&target, 0o755)?,
+                (Item::Link { target: to }, _) => root.make_link(&target, to)?,
+                (Item::File { size, digest, executable }, Some(relocate)) => {
+                    let (original, executable) = (Original { size: *size, digest: *digest }, *executable);
+                    let text = self.relocated(path, &original, relocate, (tree, &files))?;
+                    let (size, digest) = (text.len() as u64, Digest::of(text.as_bytes()));
+                    *item = Item::File { size, digest, executable };
+                    // One that was relocated is like the one that was relocated before.
+                    if !shared.put(item, root, &target)? {
+                        create(root, &target, &mut text.as_bytes(), item.mode(), &mut told)?;
                     }
-                    copied += *size;
+                    if digest != original.digest || self.is_lent(path) {
+                        relocated.insert(path.clone(), original);
+                    }
+                }
+                (Item::File { digest, .. }, None) => {
+                    let is_there = shared.put(item, root, &target)? || self.is_moved(root, path, &target)?;
+                    if !is_there
+                        && create(root, &target, &mut self.content(path)?, item.mode(), &mut told)? != *digest
+                    {
+                        return Err(self.is_other_now(path));
+                    }
                 }
             }
+            copied += item.size();
+            progress(copied);
         }
         let Package { digest, descriptor, .. } = self.package.clone();
         let base = self.base.as_ref().map(|base| base.tree.clone());
-        let manifest = Manifest { digest, descriptor, items, relocated, base };
+        // A layer can be had again from a tree that has all of it, unchanged.
+        let is_whole = |paths: &Vec<PackagePath>| {
+            paths.iter().all(|path| items.contains_key(path) && !relocated.contains_key(path))
+        };
+        let layers = self.layers.iter().filter(|(_, paths)| is_whole(paths));
+        let layers = layers.map(|(layer, paths)| (*layer, paths.clone())).collect();
+        let manifest = Manifest { digest, descriptor, items, relocated, layers, base };
         let text = serde_json::to_vec_pretty(&manifest)
             .map_err(|error| HostError::new(Class::Internal, error.to_string()))?;
         let path =
@@ -132,6 +121,31 @@ impl PackageDir {
         match &self.base {
             Some(base) if base.paths.contains(path) => base.relocate(path),
             _ => self.package.descriptor.relocate.as_ref().filter(|_| self.moves(path)),
+        }
+    }
+
+    /// The text of a file as it will be in `tree`, in which there will be `files`.
+    fn relocated(
+        &self,
+        path: &PackagePath,
+        original: &Original,
+        relocate: &Relocate,
+        (tree, files): (&HostPath, &PackageFiles),
+    ) -> Result<String> {
+        let text = self.text(path)?;
+        if Digest::of(text.as_bytes()) != original.digest {
+            return Err(self.is_other_now(path));
+        }
+        let name = format!("{}/{path}", self.shown);
+        let relocated = relocate.apply(&name, &text, tree, files);
+        relocated.map(|relocated| relocated.text).map_err(|findings| invalid(findings.to_string()))
+    }
+
+    /// A file that is not what it was when the package was read.
+    fn is_other_now(&self, path: &PackagePath) -> HostError {
+        match self.is_lent(path) {
+            true => lent_is_damaged(path),
+            false => changed(path).with_hint("install again once nobody writes to the package"),
         }
     }
 

@@ -1,7 +1,9 @@
 //! An archive to a folder: a runtime's release, as upstream publishes it.
 
-use crate::archive::{ArchiveError, Compression, Limits, Unpacking};
+use super::{Layers, Unpacked};
+use crate::archive::{ArchiveError, Compression, LIMITS_HINT, Limits, Unpacking};
 use crate::error::{HostError, Result};
+use crate::event::Transfer;
 use cofferdam_core::class::Class;
 use lzma_rust2::XzReader;
 use std::fs::File;
@@ -43,9 +45,14 @@ pub(super) fn is_compressed(path: &Path) -> Option<bool> {
     Some(outer != Outer::Known(Compression::None))
 }
 
-/// Unpacks the archive at `path` into `folder`, which is empty and nobody else's. `progress` gets the bytes read so far, and
-/// of how many. If it fails, what is in the folder is worth nothing.
-pub(super) fn unpack(path: &Path, folder: OwnedFd, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+/// Unpacks the archive at `path` into `folder`, which is empty and nobody else's. `progress` gets how much was read so
+/// far. If it fails, what is in the folder is worth nothing.
+pub(super) fn unpack(
+    path: &Path,
+    folder: OwnedFd,
+    limits: Limits,
+    progress: &mut dyn FnMut(Transfer),
+) -> Result<Unpacked> {
     let shown = path.display().to_string();
     let fail = |error| HostError::std_io("read", &shown, error);
     let mut file = File::open(path).map_err(fail)?;
@@ -56,8 +63,8 @@ pub(super) fn unpack(path: &Path, folder: OwnedFd, progress: &mut dyn FnMut(u64,
     }
     let total = metadata.len();
     let outer = Outer::of(&mut file).map_err(fail)?;
-    let told = Told { inner: file, so_far: 0, told: &mut |bytes| progress(bytes, total) };
-    let mut unpacking = Unpacking::new(folder, Limits::NORMAL);
+    let told = Told { inner: file, so_far: 0, told: &mut |bytes| progress(Transfer::whole(bytes, total)) };
+    let mut unpacking = Unpacking::new(folder, limits);
     let unpacked = match outer {
         Outer::Known(how) => unpacking.compressed_layer(told, how),
         Outer::Xz => {
@@ -65,15 +72,20 @@ pub(super) fn unpack(path: &Path, folder: OwnedFd, progress: &mut dyn FnMut(u64,
             unpacking.compressed_layer(XzReader::new_mem_limit(buffered, true, MOST_XZ), Compression::None)
         }
     };
-    unpacked.map(drop).map_err(|error| match error {
+    unpacked.map_err(|error| match error {
         ArchiveError::Write { source, action, path } => HostError::std_io(action, path, source),
         ArchiveError::Read(source) if source.raw_os_error().is_some() => fail(source),
         other => {
             let why =
                 std::error::Error::source(&other).map(|source| format!(": {source}")).unwrap_or_default();
-            HostError::new(Class::Invalid, format!("{shown} is not unpacked: {other}{why}"))
+            let refused = HostError::new(Class::Invalid, format!("{shown} is not unpacked: {other}{why}"));
+            match other {
+                ArchiveError::TooLarge(_) => refused.with_hint(LIMITS_HINT),
+                _ => refused,
+            }
         }
-    })
+    })?;
+    Ok(Unpacked { items: unpacking.finish(), layers: Layers::new() })
 }
 
 /// Tells how much was read.

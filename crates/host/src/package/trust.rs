@@ -6,7 +6,7 @@ use crate::registry::Attached;
 use crate::signature;
 use cofferdam_core::name::Digest;
 use cofferdam_core::record::Ledger;
-use cofferdam_core::trust::{Verified, Whence};
+use cofferdam_core::trust::{Policy, Verified, Whence};
 
 impl Source {
     /// Asks the policy about the image `image` of `origin`, which is this source's. What was verified of the very same
@@ -20,14 +20,13 @@ impl Source {
         image: Digest,
         ledger: Option<&Ledger>,
     ) -> Result<Option<Verified>> {
-        let Some(policy) = &self.policy else { return Ok(None) };
         let earlier: Vec<&Verified> = ledger
             .into_iter()
             .flat_map(Ledger::trees)
             .filter(|(_, installed)| installed.image == Some(image))
             .filter_map(|(_, installed)| installed.verified.as_ref())
             .collect();
-        self.at(|whence| signature::verify(policy, whence, origin, image, &earlier)).map(Some)
+        self.all(|policy, whence| signature::verify(policy, whence, origin, image, &earlier))
     }
 
     /// Asks the policy about files that are no image.
@@ -35,8 +34,17 @@ impl Source {
     /// # Errors
     /// If it does not accept them.
     pub(super) fn verify_files(&self) -> Result<Option<Verified>> {
-        let Some(policy) = &self.policy else { return Ok(None) };
-        self.at(|whence| signature::verify_files(policy, whence)).map(Some)
+        self.all(signature::verify_files)
+    }
+
+    /// Asks each policy. What its own one found is what is kept.
+    fn all(&self, ask: impl Fn(&Policy, Whence<'_>) -> Result<Verified>) -> Result<Option<Verified>> {
+        let mut verified = None;
+        for policy in self.policy.iter().chain(&self.besides) {
+            let found = self.at(|whence| ask(policy, whence))?;
+            verified.get_or_insert(found);
+        }
+        Ok(verified)
     }
 
     fn at<T>(&self, ask: impl FnOnce(Whence<'_>) -> Result<T>) -> Result<T> {

@@ -330,7 +330,8 @@ pub(crate) fn broken_stream(what: &str, error: std::io::Error) -> HostError {
 pub(super) fn of_archive(what: &str, error: ArchiveError) -> HostError {
     let layer = |reason: String| HostError::from(RegistryError::Layer { what: what.to_owned(), reason });
     match error {
-        ArchiveError::Refused(reason) | ArchiveError::TooLarge(reason) => layer(reason),
+        ArchiveError::Refused(reason) => layer(reason),
+        ArchiveError::TooLarge(reason) => layer(reason).with_hint(crate::archive::LIMITS_HINT),
         ArchiveError::Write { action, path, source } => {
             HostError::std_io(action, format!("{path} of {what}"), source)
         }

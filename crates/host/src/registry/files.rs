@@ -14,7 +14,8 @@
 use super::RegistryError;
 use super::manifest::{Blob, Manifest, Platform};
 use crate::archive::Compression;
-use cofferdam_core::name::Digest;
+use crate::package::Item;
+use cofferdam_core::name::{Digest, PackagePath};
 use std::io::{Cursor, Read};
 
 /// The media type of our artifacts' configuration: the text of `runtime.toml`.
@@ -121,6 +122,13 @@ impl Layer {
         Digest::try_from(written.clone()).ok()
     }
 
+    /// The one entry that the plain file `blob` makes, as long as nothing is wrong with its name. None: it is an archive.
+    pub(super) fn entry(&self, blob: &Blob) -> Option<(PackagePath, Item)> {
+        let Self::File { name, size, executable } = self else { return None };
+        let file = Item::File { size: *size, digest: blob.digest, executable: *executable };
+        Some((PackagePath::new(name.as_str()).ok()?, file))
+    }
+
     /// As an archive: how it is compressed, and its bytes.
     pub(super) fn open<'r>(self, content: impl Read + 'r) -> (Box<dyn Read + 'r>, Compression) {
         match self {
@@ -141,7 +149,10 @@ pub(crate) fn as_archive<'r>(
 ) -> impl Read + 'r {
     let mut head = record(b'L', name.len() as u64 + 1, 0o644, "././@LongLink");
     head.extend(name.as_bytes());
-    head.resize(head.len().next_multiple_of(BLOCK) + usize::from(name.len() % BLOCK == 0) * BLOCK, 0);
+    head.resize(
+        head.len().next_multiple_of(BLOCK) + usize::from(name.len().is_multiple_of(BLOCK)) * BLOCK,
+        0,
+    );
     head.extend(record(b'0', size, if executable { 0o755 } else { 0o644 }, "file"));
     let padding = size.next_multiple_of(BLOCK as u64) - size;
     // More than was announced is for whoever measures it: here it is not looked at.

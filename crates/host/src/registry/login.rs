@@ -289,7 +289,7 @@ mod tests {
             (r#"{"registrytoken": "tok"}"#, Login::Bearer { token: "tok".to_owned() }),
         ] {
             let text = format!(r#"{{"auths": {{"r.example": {entry}}}, "credsStore": "x"}}"#);
-            assert_eq!(find(&text, "r.example/a"), [login.clone()], "{entry}");
+            assert_eq!(find(&text, "r.example/a"), std::slice::from_ref(&login), "{entry}");
             let old = format!(r#"{{"https://r.example": {entry}}}"#);
             assert_eq!(find(&old, "r.example/a"), [login], "{entry}");
         }

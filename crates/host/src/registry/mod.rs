@@ -17,7 +17,7 @@
 //! layout     an image in a folder
 //! tarred     an image in an archive: a packed layout, or what `docker save` writes
 //! files      what a layer is: an archive, or a plain file
-//! unpack     an image to a folder, each byte checked against the digest that names it
+//! unpack     an image to a folder, each byte checked against the digest that names it;  tally: how far it is
 //! push       an image to a registry
 //! ```
 //!
@@ -39,6 +39,7 @@ mod origin;
 mod push;
 mod retry;
 mod site;
+mod tally;
 mod tarred;
 mod token;
 mod unpack;

@@ -3,28 +3,30 @@
 use super::error::of_archive;
 use super::files::{self, DESCRIPTOR_TYPE, Described, Layer};
 use super::manifest::{Blob, Config, Document, MOST_CONFIG, Manifest, Platform};
+use super::tally::Tally;
 use super::{Origin, Registry, RegistryError};
-use crate::archive::{Measuring, Options, Unpacking};
+use crate::archive::{LIMITS_HINT, Measuring, Options, Unpacking};
 use crate::error::{HostError, Result};
-use crate::package::{DESCRIPTOR, Item};
+use crate::event::Transfer;
+use crate::package::{DESCRIPTOR, Entries, Held, Item, Unpacked};
 use cofferdam_core::name::{Digest, PackagePath};
-use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 use std::os::fd::OwnedFd;
 
 /// How many indexes may name each other.
 const MOST_INDEXES: usize = 2;
 
-/// Unpacks the image with the digest `image` into `folder`, which is empty and nobody else's. `progress` gets the bytes
-/// fetched so far, and of how many. Returns what is in the folder, each file with its digest; nothing of it is durable
-/// before the file system was synced. If it fails, what is in the folder is worth nothing.
+/// Unpacks the image with the digest `image` into `folder`, which is empty and nobody else's. `progress` gets how far it is;
+/// layers that are `held` are not fetched. Returns what is in the folder, each file with its
+/// digest; nothing of it is durable before the file system was synced. If it fails, what is in the folder is worth nothing.
 pub(crate) fn unpack(
     origin: &dyn Origin,
     image: Digest,
     folder: OwnedFd,
     options: impl Into<Options>,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<BTreeMap<PackagePath, Item>> {
+    held: &Held<'_>,
+    progress: &mut dyn FnMut(Transfer),
+) -> Result<Unpacked> {
     let options = options.into();
     let limits = options.limits;
     let own = Platform::own();
@@ -41,28 +43,58 @@ pub(crate) fn unpack(
     let total = manifest.layers.iter().fold(0u64, |sum, layer| sum.saturating_add(layer.size));
     if total > limits.bytes {
         let reason = format!("its layers have {total} bytes (the limit is {})", limits.bytes);
-        return Err(RegistryError::Manifest { what, reason }.into());
+        return Err(HostError::from(RegistryError::Manifest { what, reason }).with_hint(LIMITS_HINT));
     }
     let descriptor = match manifest.config.media_type.as_str() {
         DESCRIPTOR_TYPE => Some(small_blob(origin, &manifest.config, &format!("the descriptor of {what}"))?),
         _ => None,
     };
     let mut unpacking = Unpacking::new(folder, options);
-    let mut done = 0;
+    let mut layers: Vec<(Digest, Entries)> = Vec::new();
+    let is_known = |blob: &Blob| held.layer(&blob.digest).is_some();
+    let mut tally = Tally::new(&manifest.layers, is_known, progress);
     for (index, (blob, diff)) in manifest.layers.iter().zip(diffs).enumerate() {
         let what = format!("layer {} of {what}", index + 1);
-        let mut told = |bytes: u64| progress(done + bytes, total);
         let kind = Layer::of(&manifest, blob, &what)?;
-        let diff = diff.or_else(|| kind.diff(blob));
-        layer(origin, (blob, kind), diff, &mut unpacking, &what, &mut told)?;
-        done += blob.size;
+        let is_archive = matches!(kind, Layer::Archive(_));
+        let entry = kind.entry(blob);
+        let entries = match &entry {
+            None if is_archive => held.layer(&blob.digest).map(Vec::as_slice),
+            entry => entry.as_ref().map(std::slice::from_ref),
+        };
+        let is_held = match entries {
+            Some(entries) => unpacking
+                .known_layer(entries, |path, item| held.put(path, item))
+                .map_err(|error| of_archive(&what, error))?,
+            None => false,
+        };
+        tally.corrected(blob, is_known(blob), is_held);
+        if is_held {
+            tally.held(index, blob);
+        } else {
+            let diff = diff.or_else(|| kind.diff(blob));
+            let mut told = |bytes| tally.came(index, blob, bytes);
+            layer(origin, (blob, kind), diff, &mut unpacking, &what, &mut told)?;
+            tally.whole(index, blob);
+        }
+        if let Some(entries) = unpacking.entries_of_layer() {
+            held.note(&blob.digest, &entries)?;
+            // A plain file has no layer: it is known by its content.
+            layers.extend(is_archive.then_some((blob.digest, entries)));
+        }
     }
     if let Some(text) = descriptor {
         let what = format!("the descriptor of {what}");
         let archive = files::as_archive(DESCRIPTOR, text.len() as u64, false, text.as_slice());
         unpacking.layer(BufReader::new(archive)).map_err(|error| of_archive(&what, error))?;
     }
-    Ok(unpacking.finish())
+    let items = unpacking.finish();
+    // What another layer changed or hid is not what this one had.
+    let is_there = |(path, item): &(PackagePath, Item)| items.get(path) == Some(item);
+    let whole = layers.into_iter().filter(|(_, entries)| entries.iter().all(is_there));
+    let paths = |entries: Entries| entries.into_iter().map(|(path, _)| path).collect();
+    let layers = whole.map(|(layer, entries)| (layer, paths(entries))).collect();
+    Ok(Unpacked { items, layers })
 }
 
 /// Unpacks the image of `registry` into `folder`, as above.
@@ -73,9 +105,9 @@ pub fn unpack_image(
     registry: &Registry,
     folder: OwnedFd,
     options: impl Into<Options>,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<BTreeMap<PackagePath, Item>> {
-    unpack(registry, registry.digest()?, folder, options, progress)
+    progress: &mut dyn FnMut(Transfer),
+) -> Result<Unpacked> {
+    unpack(registry, registry.digest()?, folder, options, &Held::default(), progress)
 }
 
 /// What the image with the digest `image` says of its package, from its manifest and its descriptor alone. None: it does not,

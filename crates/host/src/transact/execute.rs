@@ -40,7 +40,7 @@ pub(super) fn execute(
                 verdict.or_else(|| Some(known_verdict(&plan)))
             }
             Change::RepairTree { .. } | Change::Repair => verdict,
-            Change::Remove { .. } | Change::Collect => None,
+            Change::Pull { .. } | Change::Remove { .. } | Change::Collect => None,
         },
         ..Outcome::new(Ending::Committed, plan.after.generation, format!("{}: done", plan.change))
     };
@@ -379,8 +379,8 @@ impl Run<'_, '_> {
             _ => None,
         });
         let after = &mut self.journal.after;
-        let retired = after.retired.iter_mut().map(|retired| &mut retired.installed);
-        for installed in after.runtimes.values_mut().chain(retired) {
+        let others = after.retired.iter_mut().chain(&mut after.pulled).map(|other| &mut other.installed);
+        for installed in after.runtimes.values_mut().chain(others) {
             if Some(&installed.tree) == placed.as_ref() {
                 installed.manifest = self.manifest;
             }

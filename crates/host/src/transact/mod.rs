@@ -22,11 +22,11 @@ pub use recover::{Conflicts, When, recover};
 pub use repair::{Mend, repair};
 
 use crate::error::{HostError, Result};
-use crate::event::{Ending, Event, Outcome, Sink};
+use crate::event::{Ending, Event, Outcome, Pace, Sink, Transfer};
 use crate::history::Scribe;
 use crate::package::{PackageDir, Room, Source};
 use crate::root::HostRoot;
-use crate::store::Store;
+use crate::store::{Keep, Store};
 use crate::survey::{Survey, SurveyOptions};
 use cofferdam_core::class::Class;
 use cofferdam_core::history::Through;
@@ -34,9 +34,6 @@ use cofferdam_core::name::{HostPath, RuntimeName};
 use cofferdam_core::observation::{EngineProcess, Sandbox, TreeUses};
 use cofferdam_core::plan::{self, Expect, Force, Plan, Scope};
 use cofferdam_core::record::{Change, Journal, Verdict};
-
-/// How much is fetched between two reports of progress.
-const FETCH_STEP: u64 = 4 << 20;
 
 /// What a transaction needs of the engine. Offline trees have none.
 pub trait EngineControl {
@@ -143,27 +140,43 @@ impl Host<'_> {
 pub fn install(mut host: Host<'_>, source: &Source, expect: Expect, options: Options) -> Outcome {
     let mut overridden = Vec::new();
     let declared = host.scribe.asker().through == Through::Apply;
-    let open = |host: &mut Host<'_>, store: &Store<'_>| {
-        let package = fetch(host, store, source)?;
-        host.sink.take(Event::Read { package: Box::new(package.package.descriptor.clone()) });
-        for finding in &package.package.findings {
-            host.sink.take(Event::Note { text: finding.to_string() });
-        }
-        Ok(package)
-    };
-    let outcome = run_with(&mut host, open, |survey, package| {
-        let mut plan =
-            survey.plan(|world| plan::install(world, &package.package, expect, !options.skip_rehearsal))?;
-        if !plan.is_empty() {
-            if declared && let Some(installed) = plan.after.runtimes.get_mut(&package.package.descriptor.name)
-            {
-                installed.declared = true;
+    let outcome = run_with(
+        &mut host,
+        |host, store| open(host, store, source),
+        |survey, package| {
+            let mut plan = survey
+                .plan(|world| plan::install(world, &package.package, expect, !options.skip_rehearsal))?;
+            if !plan.is_empty() {
+                if declared
+                    && let Some(installed) = plan.after.runtimes.get_mut(&package.package.descriptor.name)
+                {
+                    installed.declared = true;
+                }
+                overridden = survey.overridden(&package.package.descriptor);
             }
-            overridden = survey.overridden(&package.package.descriptor);
-        }
-        Ok(plan)
-    });
+            Ok(plan)
+        },
+    );
     Outcome { overridden, ..outcome }
+}
+
+/// Brings the package of `source` to the host, for an installation to come.
+pub fn pull(mut host: Host<'_>, source: &Source) -> Outcome {
+    run_with(
+        &mut host,
+        |host, store| open(host, store, source),
+        |survey, package| survey.plan(|world| plan::pull(world, &package.package)),
+    )
+}
+
+/// The package of `source`, and what is to be known of it.
+fn open(host: &mut Host<'_>, store: &Store<'_>, source: &Source) -> Result<PackageDir> {
+    let package = fetch(host, store, source)?;
+    host.sink.take(Event::Read { package: Box::new(package.package.descriptor.clone()) });
+    for finding in &package.package.findings {
+        host.sink.take(Event::Note { text: finding.to_string() });
+    }
+    Ok(package)
 }
 
 /// Registers the version of before again.
@@ -237,11 +250,11 @@ fn run_all(
     match outcome.result {
         Ending::Refused => {
             // What was fetched for it goes, too.
-            let _ = store.sweep();
+            let _ = store.sweep(Keep::Nothing);
             let _ = leave_nothing(&store, &made);
         }
         Ending::Unchanged => {
-            let _ = store.sweep();
+            let _ = store.sweep(Keep::Nothing);
         }
         _ => {}
     }
@@ -252,15 +265,14 @@ fn run_all(
 fn fetch(host: &mut Host<'_>, store: &Store<'_>, source: &Source) -> Result<PackageDir> {
     let ledger = store.ledger()?;
     let root = host.root;
-    let mut told = 0;
-    let mut progress = |bytes: u64, total: u64| {
-        if bytes >= told + FETCH_STEP || bytes >= total && told < total {
-            told = bytes;
-            host.sink.take(Event::Fetched { bytes, total });
+    let mut pace = Pace::default();
+    let mut progress = |transfer: Transfer| {
+        if pace.lets(&transfer) {
+            host.sink.take(Event::Fetched(transfer));
         }
     };
     let installed = ledger.as_ref().map(|ledger| (root, ledger));
-    source.open(&mut Room { root, folder: store.path("tmp/package")?, installed, progress: &mut progress })
+    source.open(&mut Room { root, folder: store.fetched()?, installed, progress: &mut progress })
 }
 
 /// Finishes what a crash left, under a lock of its own: with the last runtime our folder and the lock in it go. An
@@ -288,7 +300,7 @@ fn run_locked(
         let message = "another change was interrupted this very moment";
         return Err(HostError::new(Class::Unavailable, message).with_hint("try again"));
     }
-    store.sweep()?;
+    store.sweep(Keep::Fetched)?;
     let package = open(host, store)?;
     let mut survey = Survey::take(host.root, host.survey)?;
     let plan = make_plan(&mut survey, package.as_ref())?;

@@ -4,11 +4,12 @@ use super::execute::{boot_id, removed_handlers};
 use super::{EngineControl, Expectation, Host, failed, generation, staging, undo};
 use crate::error::{HostError, Result};
 use crate::event::{Ending, Event, Outcome};
-use crate::store::Store;
+use crate::store::{Keep, Store};
 use cofferdam_core::class::Class;
+use cofferdam_core::history::Through;
 use cofferdam_core::name::HostPath;
 use cofferdam_core::observation::{PathState, TreeUses};
-use cofferdam_core::record::{Journal, Phase, Retired, STATE, Step, StepKind};
+use cofferdam_core::record::{Journal, Phase, STATE, Step, StepKind, Unregistered};
 
 /// When recovery runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,10 +47,15 @@ fn recover_store(
     let (_lock, made) = store.lock()?;
     let Some(journal) = store.journal()? else {
         sweep_probes(host, when);
-        store.sweep()?;
+        // Whoever asked the worker that was killed may ask again.
+        let keep = match host.scribe.asker().through {
+            Through::Worker => Keep::Fetched,
+            _ => Keep::Nothing,
+        };
+        store.sweep(keep)?;
         let ledger = store.ledger()?;
         store.prune(ledger.as_ref())?;
-        if ledger.is_none() {
+        if ledger.is_none() && !(keep == Keep::Fetched && store.has_fetched()?) {
             store.forget(&made)?;
         }
         return Ok(Outcome::new(Ending::Unchanged, generation(store), "nothing to recover"));
@@ -188,9 +194,9 @@ fn used_trees(host: &mut Host<'_>, journal: &Journal, when: When) -> Vec<HostPat
 fn keep(store: &Store<'_>, journal: &Journal, used: &[HostPath]) -> Result<()> {
     let Some(mut ledger) = journal.before.clone() else { return Ok(()) };
     let placed = journal.after.runtimes.iter().filter(|(_, installed)| used.contains(&installed.tree));
-    let unknown: Vec<Retired> = placed
+    let unknown: Vec<Unregistered> = placed
         .filter(|(_, installed)| ledger.trees().all(|(_, known)| known.tree != installed.tree))
-        .map(|(name, installed)| Retired { name: name.clone(), installed: installed.clone() })
+        .map(|(name, installed)| Unregistered { name: name.clone(), installed: installed.clone() })
         .collect();
     if unknown.is_empty() {
         return Ok(());
@@ -317,7 +323,7 @@ pub(super) fn finish(
     journal: &Journal,
     outcome: &Outcome,
 ) -> Result<()> {
-    store.sweep()?;
+    store.sweep(Keep::Nothing)?;
     // What a new copy was exchanged for lies there.
     store.root().delete_all(&staging(journal)?)?;
     for step in &journal.steps {

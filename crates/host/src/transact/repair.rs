@@ -1,6 +1,7 @@
 //! Puts back what drifted: damaged trees one by one, then what the engine and systemd hold of ours.
 
 use super::{Host, Options, fetch, generation, run, run_with, settle};
+use crate::archive::Limits;
 use crate::error::{HostError, Result};
 use crate::event::{Ending, Event, Outcome};
 use crate::package::{PackageDir, Place, Source};
@@ -10,6 +11,7 @@ use cofferdam_core::class::Class;
 use cofferdam_core::name::{HostPath, RuntimeName};
 use cofferdam_core::plan::{self, Drift, Overwrite};
 use cofferdam_core::record::Installed;
+use cofferdam_core::trust::Policy;
 use serde::{Deserialize, Serialize};
 
 /// What is to be put back.
@@ -22,6 +24,12 @@ pub struct Mend {
     pub from: Option<Place>,
     /// Whether edits of ours that someone made are replaced.
     pub overwrite: Overwrite,
+    /// What is asked of the package before it is unpacked, beside that it is the one which was installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
+    /// How much of it is unpacked.
+    #[serde(default)]
+    pub limits: Limits,
 }
 
 /// A tree whose files are not as they were installed.
@@ -48,7 +56,7 @@ fn repair_all(host: &mut Host<'_>, mend: &Mend, options: Options) -> Result<Outc
     let mut mended: Option<Outcome> = None;
     for damaged in damaged(host, mend.name.as_ref())? {
         let open = |host: &mut Host<'_>, store: &Store<'_>| {
-            package_of(&damaged, mend.from.as_ref(), |source| fetch(host, store, source))
+            package_of(&damaged, mend, |source| fetch(host, store, source))
         };
         let outcome = run_with(host, open, |survey, package| {
             survey.plan(|world| plan::repair_tree(world, &package.package))
@@ -104,7 +112,7 @@ fn damaged(host: &Host<'_>, name: Option<&RuntimeName>) -> Result<Vec<Damaged>> 
 /// The package that a damaged tree was made of.
 fn package_of(
     damaged: &Damaged,
-    from: Option<&Place>,
+    mend: &Mend,
     fetch: impl FnOnce(&Source) -> Result<PackageDir>,
 ) -> Result<PackageDir> {
     let Damaged { name, installed, .. } = damaged;
@@ -117,7 +125,7 @@ fn package_of(
         ),
         false => format!("name the package of {version}: cofferdam repair {name} --from dir:FOLDER"),
     };
-    let source = match from {
+    let source = match &mend.from {
         Some(place) => Some(Source::like(place.clone(), installed)),
         None => Source::of(installed),
     };
@@ -125,6 +133,7 @@ fn package_of(
         let text = format!("where {name} {version} came from is not known");
         return Err(HostError::new(Class::Invalid, text).with_hint(hint()));
     };
+    let source = Source { policy: mend.policy.clone(), limits: mend.limits, ..source };
     let package = fetch(&source).map_err(|error| {
         HostError::new(
             error.class(),

@@ -47,7 +47,7 @@ impl Bench {
 
 pub fn pack(package: &Path, out: &Path) -> Layout {
     let source = Source::plain(Place::Dir(package.to_owned()));
-    TemporaryRoom::default().open(&source, None, &mut |_, _| {}).unwrap().pack(out, None).unwrap()
+    TemporaryRoom::default().open(&source, None, &mut |_| {}).unwrap().pack(out, None).unwrap()
 }
 
 pub fn remote(fake: &Fake, target: &str, access: Access) -> Remote {
@@ -58,7 +58,7 @@ pub fn remote(fake: &Fake, target: &str, access: Access) -> Remote {
 /// The digest of the package's files, and of its image.
 pub fn fetch(place: Place) -> Result<(Digest, Digest), HostError> {
     let room = TemporaryRoom::default();
-    let package = room.open(&Source::plain(place), None, &mut |_, _| {})?.package;
+    let package = room.open(&Source::plain(place), None, &mut |_| {})?.package;
     Ok((package.digest, package.image.unwrap()))
 }
 

@@ -81,7 +81,7 @@ fn open(image: &mut Image) -> Result<Digest, String> {
     image.write(folder.path());
     let source = Source::plain(Place::Layout(folder.path().to_owned()));
     let room = TemporaryRoom::default();
-    room.open(&source, None, &mut |_, _| {}).map(|dir| dir.package.digest).map_err(|error| error.chain())
+    room.open(&source, None, &mut |_| {}).map(|dir| dir.package.digest).map_err(|error| error.chain())
 }
 
 fn case(name: impl Into<String>, change: impl Fn(&mut Image) + 'static, expected: Expected) -> Case {

@@ -202,7 +202,7 @@ pub fn classes() -> Vec<Class> {
         Class {
             name: "folders too deep",
             source: "PATH_MAX for whoever walks the tree; our own limit",
-            cases: of(&[&deep, &"./d/d/d/d/d/d"], "folders deep"),
+            cases: of(&[&deep, "./d/d/d/d/d/d"], "folders deep"),
         },
         Class {
             name: "names too long",

@@ -51,7 +51,7 @@ impl Shop {
         std::fs::set_permissions(&shim, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let source = Source::plain(Place::Dir(package));
         let layout = folder.path().join("image");
-        let image = TemporaryRoom::default().open(&source, None, &mut |_, _| {}).unwrap();
+        let image = TemporaryRoom::default().open(&source, None, &mut |_| {}).unwrap();
         let image = image.pack(&layout, None).unwrap().digest();
         let store: Arc<Mutex<Kept>> = Arc::default();
         let lists: Arc<Mutex<bool>> = Arc::default();
@@ -164,7 +164,7 @@ impl Shop {
 pub fn open(place: Place, policy: Policy) -> Result<Verified, HostError> {
     let source = Source { policy: Some(policy), ..Source::plain(place) };
     let room = TemporaryRoom::default();
-    let package = room.open(&source, None, &mut |_, _| {})?.package;
+    let package = room.open(&source, None, &mut |_| {})?.package;
     Ok(package.verified.unwrap())
 }
 

@@ -8,7 +8,7 @@ use cofferdam_core::history::Through;
 use cofferdam_core::name::RuntimeName;
 use cofferdam_core::plan::{self, Force};
 use cofferdam_host::error::{HostError, Result};
-use cofferdam_host::event::{Ending, Event, Outcome, Sink};
+use cofferdam_host::event::{Ending, Event, Outcome, Sink, Transfer};
 use cofferdam_host::history;
 use cofferdam_host::outpost::Outpost;
 use cofferdam_host::package::TemporaryRoom;
@@ -60,10 +60,18 @@ impl<'a> Place<'a> {
                         let root = args.node.open_root()?;
                         let ledger = Store::new(&root)?.ledger()?;
                         let installed = ledger.as_ref().map(|ledger| (&root, ledger));
-                        let package = &match args.dry_run {
-                            true => room.look(source, installed, &mut |_, _| {})?,
-                            false => room.open(source, installed, &mut |_, _| {})?.package,
+                        let mut progress = show::Progress::new(args.node.json);
+                        let mut told = |transfer: Transfer| {
+                            if !args.node.json {
+                                progress.fetched(&transfer);
+                            }
                         };
+                        let package = match args.dry_run {
+                            true => room.look(source, installed, &mut told),
+                            false => room.open(source, installed, &mut told).map(|dir| dir.package),
+                        };
+                        progress.finish();
+                        let package = &package?;
                         // A tag may move until the worker asks for it.
                         source.place = source.place.clone().pinned(package.image);
                         named(&package.descriptor.name)?;
