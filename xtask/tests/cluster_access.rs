@@ -32,6 +32,7 @@ fn tokens_can_do_what_the_tables_say_and_no_more() {
     the_controller_changes_its_own_marks_of_nodes_only(&stage);
     the_controller_changes_its_own_runtime_classes_only(&stage);
     the_controller_does_not_change_what_people_wrote(&stage);
+    what_no_node_could_install_is_refused(&stage);
     policies_are_well_typed(&stage);
 }
 
@@ -321,6 +322,53 @@ fn the_controller_does_not_change_what_people_wrote(stage: &Stage) {
     stage.controller.patch(&path, &evil).refused("what people wrote");
     stage.controller.patch(&format!("{path}/status"), &json!({"status": {"phase": "Done"}})).ok();
     stage.controller.patch(&path, &finalizers(json!([]))).ok();
+}
+
+/// The rules of the CRD's schema: a spec that contradicts itself is not stored.
+fn what_no_node_could_install_is_refused(stage: &Stage) {
+    let runtime = |package: Value| {
+        json!({
+            "apiVersion": "cofferdam.dev/v1alpha1",
+            "kind": "SandboxRuntime",
+            "metadata": {"name": "checked"},
+            "spec": {"package": package},
+        })
+    };
+    let oci = json!({"oci": {"reference": "registry.example/kata:3.26"}});
+    let signers = json!([{"identity": "ann@example.com", "issuer": "https://accounts.example.com"}]);
+    let keyless = json!({"signers": signers, "trustRoot": "{}"});
+    let verify = |verify: Value| json!({"source": oci, "verify": verify});
+    let refused = [
+        (verify(json!({"keys": ["x"], "keyless": keyless})), "give exactly one of keys and keyless"),
+        (verify(json!({})), "give exactly one of keys and keyless"),
+        (verify(json!({"keys": []})), "spec.package.verify.keys"),
+        (verify(json!({"keys": [""]})), "spec.package.verify.keys[0]"),
+        (
+            verify(json!({"keyless": {"signers": [], "trustRoot": "{}"}})),
+            "spec.package.verify.keyless.signers",
+        ),
+        (verify(json!({"keyless": {"signers": signers}})), "spec.package.verify.keyless.trustRoot"),
+        (
+            json!({"source": {"directory": "/srv/kata"}, "verify": {"keys": ["x"]}}),
+            "a directory has no signature",
+        ),
+        (
+            json!({"source": {"directory": "/srv/kata", "oci": oci["oci"]}}),
+            "give exactly one of oci and directory",
+        ),
+        (
+            json!({"source": oci, "preset": "kata", "descriptor": "x"}),
+            "give a preset or a descriptor, not both",
+        ),
+        (json!({"source": oci, "version": "1"}), "version goes with a preset"),
+    ];
+    for (package, words) in refused {
+        stage.admin.create(RUNTIMES, &runtime(package)).invalid(words);
+    }
+    for good in [json!({"keys": ["x", "y"]}), json!({"keyless": keyless})] {
+        stage.admin.create(RUNTIMES, &runtime(verify(good))).ok();
+        stage.admin.delete(&format!("{RUNTIMES}/checked")).ok();
+    }
 }
 
 /// The API server's type checker has nothing to say against the expressions.

@@ -232,7 +232,10 @@ fn doctor(node: &Node, keep: &Pod) {
     let (well, no) = report(node, &[], 0);
     assert_eq!(no, NOTHING, "{well:#}");
     for judged in well["runtimes"].as_array().unwrap() {
-        assert_eq!(judged["verdict"], "ready", "{well:#}");
+        // Virtual machines want of the kernel what this machine may not have.
+        let lacks = judged["checks"].as_array().unwrap().iter().any(|check| check["answer"] == "no");
+        assert!(!lacks || judged["name"] == "kata", "{well:#}");
+        assert_eq!(judged["verdict"], if lacks { "not-ready" } else { "ready" }, "{well:#}");
     }
 
     let drop_in = "/etc/systemd/system/containerd.service.d/kill.conf";

@@ -4,6 +4,7 @@ pub mod bench;
 pub mod build;
 pub mod cluster;
 pub mod demo;
+pub mod fuzz;
 pub mod generate;
 pub mod image;
 pub mod node;

@@ -124,6 +124,20 @@ const DISTRIBUTION: Tools = Tools {
     renamed: &[],
 };
 
+const UMOCI: Tools = Tools {
+    name: "umoci",
+    why: "umoci, with which Cofferdam is compared, is built from source",
+    go_mod: include_str!("../../assets/gotools/umoci/go.mod"),
+    go_sum: include_str!("../../assets/gotools/umoci/go.sum"),
+    // It has its version in a file.
+    stamp: "",
+    cgo: false,
+    program: None,
+    replaced: &[],
+    bin: "bin",
+    renamed: &[],
+};
+
 const KUBECONFORM: Tools = Tools {
     name: "kubeconform",
     why: "kubeconform is built from source",
@@ -191,6 +205,14 @@ pub fn helm(cache: &Cache) -> Result<Entry> {
 /// Go is missing, a module is not to be had, or the build fails.
 pub fn distribution(cache: &Cache) -> Result<Entry> {
     cache.entry(&DISTRIBUTION.recipe(), |dir| DISTRIBUTION.build(dir))
+}
+
+/// `bin/umoci`. Debian's is too old for zstd.
+///
+/// # Errors
+/// Go is missing, a module is not to be had, or the build fails.
+pub fn umoci(cache: &Cache) -> Result<Entry> {
+    cache.entry(&UMOCI.recipe(), |dir| UMOCI.build(dir))
 }
 
 /// `bin/kubeconform`.

@@ -10,7 +10,7 @@
 //! engine     the containerd of a node and its configuration
 //! node       a booted container: commands, files, reboot, power cut, teardown
 //! cluster    a control plane with booted nodes
-//! registry   a container registry with accounts and TLS
+//! registry   a container registry with accounts and TLS;  signer: who signs what is in it
 //! reader     a containerd that reads configurations, without a node
 //! tree       what lies below some directories, to compare before and after
 //! pods       pods on a node, through CRI
@@ -44,6 +44,7 @@ mod pki;
 pub mod pods;
 pub mod reader;
 pub mod registry;
+pub mod signer;
 mod site;
 pub mod tree;
 pub mod trial;
@@ -56,4 +57,5 @@ pub use node::{Node, NodeSpec};
 pub use package::{Release, Runtime};
 pub use pods::Pod;
 pub use registry::{Program, Registry, RegistrySpec, Tokens};
+pub use signer::Signer;
 pub use tree::Tree;

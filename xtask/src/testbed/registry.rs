@@ -163,6 +163,11 @@ impl Registry {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// How many bytes of blobs it gave since it was made, as its log tells.
+    pub fn given(&self) -> u64 {
+        self.log().lines().filter_map(given).sum()
+    }
+
     /// Stops it; what it stores stays.
     ///
     /// # Errors
@@ -231,6 +236,16 @@ impl Registry {
     }
 }
 
+/// The bytes of a blob that an access log's line tells of: `"GET /v2/NAME/blobs/DIGEST HTTP/1.1" 200 BYTES`.
+fn given(line: &str) -> Option<u64> {
+    let (_, request) = line.split_once("\"GET /v2/")?;
+    let (path, answer) = request.split_once(" HTTP/")?;
+    let mut words = answer.split_whitespace().skip(1);
+    let (status, bytes) = (words.next()?, words.next()?);
+    let is_blob = path.contains("/blobs/") && status.starts_with('2');
+    is_blob.then(|| bytes.parse().ok()).flatten()
+}
+
 fn set(object: &mut serde_json::Value, key: &str, value: serde_json::Value) {
     if let Some(fields) = object.as_object_mut() {
         fields.insert(key.to_owned(), value);
@@ -246,4 +261,24 @@ fn free_port(address: &str) -> Result<u16> {
         next: "give an address of this machine".into(),
     })?;
     Ok(taken.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::given;
+
+    #[test]
+    fn what_was_given_is_read_from_the_log() {
+        let line = |request: &str, rest: &str| {
+            format!(
+                "10.99.1.2 - - [21/Nov/2026:20:00:00 +0000] \"{request} HTTP/1.1\" {rest} \"\" \"cofferdam/0.1\""
+            )
+        };
+        assert_eq!(given(&line("GET /v2/team/x/blobs/sha256:00", "200 1234")), Some(1234));
+        assert_eq!(given(&line("GET /v2/team/x/blobs/sha256:00", "206 4")), Some(4));
+        assert_eq!(given(&line("GET /v2/team/x/blobs/sha256:00", "404 157")), None);
+        assert_eq!(given(&line("HEAD /v2/team/x/blobs/sha256:00", "200 1234")), None);
+        assert_eq!(given(&line("GET /v2/team/x/manifests/1", "200 600")), None);
+        assert_eq!(given("time=\"2026-11-21\" level=info msg=\"listening\""), None);
+    }
 }

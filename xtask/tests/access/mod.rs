@@ -45,6 +45,13 @@ impl Answer {
         assert!(self.message().contains(words), "{self:?}");
     }
 
+    /// Refused by the schema or its rules.
+    #[track_caller]
+    pub(crate) fn invalid(self, words: &str) {
+        assert_eq!(self.status, StatusCode::UNPROCESSABLE_ENTITY, "{self:?}");
+        assert!(self.message().contains(words), "{self:?}");
+    }
+
     /// Refused by RBAC.
     #[track_caller]
     pub(crate) fn no_right(self) {

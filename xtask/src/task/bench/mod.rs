@@ -1,6 +1,8 @@
-//! `cargo xtask bench`: how long planning and whole changes take, and with `--fleet` what a cluster is asked for.
+//! `cargo xtask bench`: how long planning and whole changes take, with `--fleet` what a cluster is asked for, and with
+//! `--pull` how fast a runtime comes out of a registry.
 
 mod fleet;
+mod pull;
 
 use super::build::Release;
 use super::screen::Screen;
@@ -27,9 +29,9 @@ pub struct Args {
     /// The node's containerd: 1.6, 1.7, 2.1 or 2.4.
     #[arg(long, default_value = "1.7")]
     containerd: Containerd,
-    /// How often each is measured; the median counts.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=50))]
-    runs: u8,
+    /// How often each is measured; the median counts [default: 3, with --pull 5]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=50))]
+    runs: Option<u8>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -48,6 +50,25 @@ pub struct Args {
     /// With --fleet: the program to measure, instead of a release build of this checkout.
     #[arg(long, value_name = "FILE", requires = "fleet")]
     binary: Option<std::path::PathBuf>,
+    /// Measure how fast a runtime comes out of a registry instead, beside the least that it can cost and other programs, and
+    /// how much an upgrade moves.
+    #[arg(long, conflicts_with = "fleet")]
+    pull: bool,
+    /// With --pull: how large the runtime is, in megabytes.
+    #[arg(long, value_name = "MB", default_value_t = 1000, requires = "pull", value_parser = clap::value_parser!(u32).range(1..=4000))]
+    size: u32,
+    /// With --pull: how many files it has.
+    #[arg(long, default_value_t = 6000, requires = "pull", value_parser = clap::value_parser!(u32).range(100..=50_000))]
+    files: u32,
+    /// With --pull: leave the other programs out (skopeo, umoci, containerd).
+    #[arg(long, requires = "pull")]
+    skip_others: bool,
+}
+
+impl Args {
+    fn runs(&self) -> u8 {
+        self.runs.unwrap_or(if self.pull { 5 } else { 3 })
+    }
 }
 
 /// A configuration of about a megabyte, as a generator might leave it.
@@ -101,6 +122,9 @@ pub fn run(args: &Args) -> Result<()> {
     if args.fleet {
         return fleet::run(args);
     }
+    if args.pull {
+        return pull::run(args);
+    }
     let cache = Cache::open()?;
     let release = Release::start()?;
     let folder = tempfile::tempdir().context("cannot make a temporary directory")?;
@@ -109,7 +133,8 @@ pub fn run(args: &Args) -> Result<()> {
     let node = Node::boot_in(&cache, NodeSpec::new(args.containerd))?;
     node.put("/usr/local/bin/cofferdam", std::fs::read(binary)?, 0o755)?;
     node.put_tree(folder.path(), "/root/package")?;
-    let mut report = Report { containerd: args.containerd.version(), runs: args.runs, ..Default::default() };
+    let mut report =
+        Report { containerd: args.containerd.version(), runs: args.runs(), ..Default::default() };
     planning(&mut report, &node, folder.path())?;
     changes(&mut report, &node)?;
     let screen = Screen::new();
@@ -126,7 +151,7 @@ fn planning(report: &mut Report, node: &Node, folder: &Path) -> Result<()> {
     let status = node.ok(&["cofferdam", "status", "--json"])?;
     let Status { mut engine } = serde_json::from_str(&status).context("cannot read the observation")?;
     let package = TemporaryRoom::default()
-        .open(&Source::plain(Place::Dir(folder.to_owned())), None, &mut |_, _| {})?
+        .open(&Source::plain(Place::Dir(folder.to_owned())), None, &mut |_| {})?
         .package;
     let runs = report.runs;
     let time = median(runs, || plan_once(&engine, &package))?;
@@ -237,6 +262,13 @@ fn timed(node: &Node, command: &str) -> Result<(f64, String)> {
 fn median(runs: u8, mut measure: impl FnMut() -> Result<Duration>) -> Result<f64> {
     let times: Result<Vec<f64>> = (0..runs).map(|_| Ok(measure()?.as_secs_f64() * 1e3)).collect();
     Ok(middle(times?))
+}
+
+/// The machine's load of the last minute.
+fn load() -> Result<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").context("cannot read /proc/loadavg")?;
+    let first = text.split_whitespace().next().and_then(|number| number.parse().ok());
+    first.context("/proc/loadavg has no number")
 }
 
 fn middle(mut times: Vec<f64>) -> f64 {

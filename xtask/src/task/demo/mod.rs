@@ -1,18 +1,21 @@
 //! `cargo xtask demo`: the whole of it on one disposable node, or on a disposable cluster, for a person to read.
 
 pub mod fleet;
+mod shop;
 
 use super::build::Release;
 use super::screen::{Screen, time};
 use crate::testbed::cache::Cache;
 use crate::testbed::command::Output;
 use crate::testbed::image::{self, Image};
-use crate::testbed::{Containerd, Node, NodeSpec, Pod, packages};
+use crate::testbed::{Containerd, Node, NodeSpec, Pod, Tree, packages};
 use anyhow::{Context, Result, bail, ensure};
 use cofferdam_host::cri::ContainerRun;
+use shop::{ACCESS, Shop};
 use std::time::Duration;
 
-/// Boots a disposable node, installs gVisor on it, runs a container in a sandbox, and takes everything away again.
+/// Boots a disposable node, installs gVisor on it from a registry, by tag, by digest and only if it is signed, runs a
+/// container in a sandbox, and takes everything away again.
 ///
 /// Needs root, Rust and Debian 12 or later; missing Debian packages are named and installed.
 #[derive(Debug, clap::Args)]
@@ -59,7 +62,9 @@ fn show_fleet(screen: &mut Screen) -> Result<()> {
 }
 
 fn show(screen: &mut Screen) -> Result<()> {
-    screen.line("Cofferdam on a disposable node: Debian 13, systemd, containerd 1.7.");
+    screen.line(
+        "Cofferdam on a disposable node: Debian 13, systemd, containerd 1.7; and a registry beside it.",
+    );
     let stage = Stage { node: node(screen)?, screen };
     stage.tell()
 }
@@ -101,37 +106,86 @@ impl Stage<'_> {
         let catalog = self.types("cofferdam catalog", 0)?;
         self.says(&catalog, "gvisor-oci")?;
 
-        self.screen.heading("What would an installation change?");
-        let plan = self.types("cofferdam plan dir:gvisor --preset gvisor-oci", 0)?;
-        self.says(&plan, "+++ b/etc/containerd/config.toml")?;
-        let written = before.diff(&self.node.snapshot(WATCHED)?);
-        ensure!(written.is_empty(), "the plan changed the node: {written:#?}");
-        self.screen.good("the plan wrote nothing");
-
-        self.screen.heading("Install it, and prove it");
-        let install = self.types("cofferdam install dir:gvisor --preset gvisor-oci", 0)?;
-        self.says(&install, "proven: ")?;
-        self.runs(&old, "the pod from before runs on, through containerd's restart")?;
+        let shop = Shop::open(&mut self)?;
+        self.plan(&shop, &before)?;
+        self.by_tag(&shop, &old)?;
+        self.by_digest(&shop, &before, &old)?;
 
         let sandboxed = self.two_kernels(&old)?;
-        self.screen.heading("Who uses what?");
+        self.screen.heading("Who uses what, and who signed it?");
         let status = self.types("cofferdam status", 0)?;
         self.says(&status, "used by pod default/sandboxed")?;
-        self.again()?;
+        self.says(&status, "signed with the key ")?;
+        self.again(&shop)?;
         self.remove(&sandboxed)?;
 
         self.screen.heading("Is anything left?");
-        let after = self.node.snapshot(WATCHED)?;
-        let differences = before.diff(&after);
-        self.screen.output(&differences.join("\n"));
-        ensure!(differences.is_empty(), "the removal left {} differences", differences.len());
+        let entries = self.is_as(&before)?;
         self.screen.good(&format!(
-            "{} identical: {} entries (content, type, mode, owner, attributes)",
+            "{} identical: {entries} entries (content, type, mode, owner, attributes)",
             WATCHED.join(" "),
-            after.entries.len()
         ));
         self.runs(&old, "the first pod still runs")?;
         Ok(())
+    }
+
+    /// A plan asks for what describes the image, and for no layer.
+    fn plan(&mut self, shop: &Shop, before: &Tree) -> Result<()> {
+        self.screen.heading("What would an installation change?");
+        let given = shop.registry.given();
+        let plan = self.types(&format!("cofferdam plan {} {ACCESS}", shop.tag), 0)?;
+        self.says(&plan, "+++ b/etc/containerd/config.toml")?;
+        self.is_as(before)?;
+        let given = shop.registry.given() - given;
+        ensure!(given < 64 << 10, "the plan made the registry give {given} bytes");
+        self.screen.good(&format!("the plan wrote nothing, and fetched {given} bytes: the descriptor"));
+        Ok(())
+    }
+
+    /// By tag, with the account; and away again.
+    fn by_tag(&mut self, shop: &Shop, old: &Pod) -> Result<()> {
+        self.screen.heading("Install it by its tag, and prove it");
+        let refused = self.types(&format!("cofferdam install {} --ca-file ca.pem", shop.tag), 2)?;
+        self.says(&refused, "without credentials")?;
+        let install = self.types(&format!("cofferdam install {} {ACCESS}", shop.tag), 0)?;
+        self.says(&install, "proven: ")?;
+        self.runs(old, "the pod from before runs on, through containerd's restart")?;
+        self.types("cofferdam remove gvisor-oci --quiet", 0)?;
+        Ok(())
+    }
+
+    /// By digest, and only if the policy accepts who signed it: first nobody, then somebody.
+    fn by_digest(&mut self, shop: &Shop, before: &Tree, old: &Pod) -> Result<()> {
+        self.screen.heading("What is not signed is refused");
+        self.types("cat policy.toml", 0)?;
+        let install = format!("cofferdam install {} --policy policy.toml {ACCESS}", shop.pinned);
+        let given = shop.registry.given();
+        let refused = self.types(&install, 2)?;
+        self.says(&refused, "is not signed")?;
+        self.is_as(before)?;
+        ensure!(shop.registry.given() == given, "the registry gave something before the refusal");
+        self.screen.good("nothing was written, and the registry gave no byte of a layer");
+
+        self.screen.heading("Signed, it is installed by its digest");
+        let signature = shop.sign()?;
+        self.screen.good(&format!(
+            "signed as `cosign sign --key` does it, with the key of acme.pub: {}:{}...",
+            shop::REPOSITORY,
+            signature.get(..20).unwrap_or_default()
+        ));
+        let install = self.types(&install, 0)?;
+        self.says(&install, "proven: ")?;
+        self.runs(old, "the pod from before runs on")?;
+        Ok(())
+    }
+
+    /// Nothing that is watched is other than it was; how much that is.
+    fn is_as(&self, before: &Tree) -> Result<usize> {
+        let now = self.node.snapshot(WATCHED)?;
+        let differences = before.diff(&now);
+        self.screen.output(&differences.join("\n"));
+        ensure!(differences.is_empty(), "the node is not as it was: {} differences", differences.len());
+        Ok(now.entries.len())
     }
 
     /// A pod that is there before anything happens.
@@ -163,14 +217,17 @@ impl Stage<'_> {
     }
 
     /// The same installation plans nothing and restarts nothing.
-    fn again(&mut self) -> Result<()> {
+    fn again(&mut self, shop: &Shop) -> Result<()> {
         self.screen.heading("The same again does nothing");
         let pid = ["systemctl", "show", "--property=MainPID", "containerd"];
         let before = self.node.ok(&pid)?;
-        let again = self.types("cofferdam install dir:gvisor --preset gvisor-oci", 0)?;
+        let install = format!("cofferdam install {} --policy policy.toml {ACCESS}", shop.pinned);
+        let given = shop.registry.given();
+        let again = self.types(&install, 0)?;
         self.says(&again, "nothing to do")?;
         ensure!(self.node.ok(&pid)? == before, "containerd was restarted");
-        self.screen.good("containerd was not restarted");
+        ensure!(shop.registry.given() == given, "something was fetched again");
+        self.screen.good("containerd was not restarted, and nothing was fetched");
         Ok(())
     }
 

@@ -10,7 +10,7 @@ mod scale;
 
 use super::super::build::Release;
 use super::super::screen::Screen;
-use super::Args;
+use super::{Args, load};
 use anyhow::{Context, Result};
 use serde::Serialize;
 use std::fmt::Write;
@@ -57,12 +57,6 @@ pub(super) fn run(args: &Args) -> Result<()> {
         screen.line(&table(&report)?);
     }
     Ok(())
-}
-
-fn load() -> Result<f64> {
-    let text = std::fs::read_to_string("/proc/loadavg").context("cannot read /proc/loadavg")?;
-    let first = text.split_whitespace().next().and_then(|number| number.parse().ok());
-    first.context("/proc/loadavg has no number")
 }
 
 fn table(report: &Report) -> Result<String> {
