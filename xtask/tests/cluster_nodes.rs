@@ -93,10 +93,11 @@ fn a_pool_with_a_startup_taint(fleet: &Fleet, package: &Published) {
 
 fn compatibility_labels_come_and_go(fleet: &Fleet) {
     fleet.cluster.kubectl_ok(&["label", "node", "n2", &format!("{KATA}=true")]).unwrap();
-    patch(fleet, "sandboxruntime", "gvisor", &json!({ "spec": { "compatibilityLabels": true } }));
-    label(fleet, "n1", KATA, true);
-    patch(fleet, "sandboxruntime", "gvisor", &json!({ "spec": { "compatibilityLabels": false } }));
-    label(fleet, "n1", KATA, false);
+    let all = [KATA, "kata-containers.io/kata-runtime", "kata-containers.io/container-runtime"];
+    for there in [true, false] {
+        patch(fleet, "sandboxruntime", "gvisor", &json!({ "spec": { "compatibilityLabels": there } }));
+        all.iter().for_each(|key| label(fleet, "n1", key, there));
+    }
     label(fleet, "n1", LABEL, true);
     label(fleet, "n2", KATA, true);
     fleet.cluster.kubectl_ok(&["label", "node", "n2", &format!("{KATA}-")]).unwrap();

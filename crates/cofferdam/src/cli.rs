@@ -251,11 +251,7 @@ pub(crate) struct DoctorArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
-    /// The package: dir:PATH, tar:FILE, layout:PATH (an image here) or oci:REFERENCE (in a registry)
-    #[arg(value_name = "SOURCE", value_parser = source)]
-    pub(crate) source: PlaceArg,
-    #[command(flatten)]
-    pub(crate) described: DescribedArgs,
+    // First: an option after those of the package would stand under their headings.
     /// Go on although this check of the doctor's says no (repeatable)
     #[arg(long, value_name = "NAME", value_parser = Skip::new)]
     pub(crate) skip_check: Vec<Skip>,
@@ -263,30 +259,44 @@ pub(crate) struct InstallArgs {
     #[arg(long)]
     pub(crate) skip_rehearsal: bool,
     #[command(flatten)]
-    pub(crate) access: AccessArgs,
-    #[command(flatten)]
-    pub(crate) trust: TrustArgs,
-    #[command(flatten)]
-    pub(crate) limits: LimitArgs,
+    pub(crate) package: PackageArgs,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PullArgs {
-    /// The package: dir:PATH, tar:FILE, layout:PATH (an image here) or oci:REFERENCE (in a registry)
-    #[arg(value_name = "SOURCE", value_parser = source)]
-    pub(crate) source: PlaceArg,
     #[command(flatten)]
-    pub(crate) described: DescribedArgs,
-    #[command(flatten)]
-    pub(crate) access: AccessArgs,
-    #[command(flatten)]
-    pub(crate) trust: TrustArgs,
-    #[command(flatten)]
-    pub(crate) limits: LimitArgs,
+    pub(crate) package: PackageArgs,
     #[command(flatten)]
     pub(crate) node: NodeArgs,
+}
+
+/// A package that is to come here: where it is, what describes it, and what is asked of it.
+#[derive(Debug, Args)]
+pub(crate) struct PackageArgs {
+    /// The package: dir:PATH, tar:FILE, layout:PATH (an image here) or oci:REFERENCE (in a registry)
+    #[arg(value_name = "SOURCE", value_parser = source)]
+    source: PlaceArg,
+    #[command(flatten)]
+    described: DescribedArgs,
+    #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+impl PackageArgs {
+    /// The package.
+    ///
+    /// # Errors
+    /// If a file that an option names cannot be read, or is not valid.
+    pub(crate) fn source(&self) -> Result<Source> {
+        let source = self.described.source(self.access.place(&self.source)?)?;
+        Ok(Source { policy: self.trust.policy()?, limits: self.limits.limits(), ..source })
+    }
 }
 
 /// What describes a package that does not do so itself.

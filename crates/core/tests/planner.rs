@@ -12,7 +12,7 @@ use cofferdam_core::doctor::facts::Kvm;
 use cofferdam_core::name::Digest;
 use cofferdam_core::observation::{CriObservation, TreeUse};
 use cofferdam_core::plan::{Blob, Force, Package};
-use cofferdam_core::record::Step;
+use cofferdam_core::record::{Step, Verdict};
 use node::{CONFIG, Node, name, package, refused, shown};
 
 #[test]
@@ -94,6 +94,21 @@ fn an_unlisted_handler_costs_a_restart_but_no_write() {
         "commit",
     ];
     assert_eq!(shown(&plan), steps);
+}
+
+/// The image of a node was made with it, or the pod network was not up.
+#[test]
+fn what_was_never_proven_is_probed_without_a_restart() {
+    let mut node = Node::live();
+    let first = node.install(&package("toy")).unwrap();
+    node.carry_out(&first);
+    for verdict in [Verdict::Offline, Verdict::Unproven { reason: "no pod network".to_owned() }] {
+        node.ledger.as_mut().unwrap().runtimes.get_mut(&name("toy")).unwrap().verdict = verdict;
+        let plan = node.install(&package("toy")).unwrap();
+        assert_eq!(shown(&plan), ["verify the engine and its sandboxes, probe toy", "commit"]);
+    }
+    (node.engine.process, node.engine.unit, node.engine.cri) = (None, None, CriObservation::Offline);
+    assert!(node.install(&package("toy")).unwrap().is_empty(), "nobody can be asked");
 }
 
 #[test]

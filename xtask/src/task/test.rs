@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every suite, in order, with its time.
+//! `cargo xtask test`: every suite with its time, several side by side.
 
 mod pool;
 mod programs;
@@ -10,12 +10,12 @@ use clap::ValueEnum;
 use programs::Programs;
 use std::time::{Duration, Instant};
 
-/// Runs the test suites, all or the named ones, and goes on after a failed one.
+/// Runs the test suites, all or the named ones, and goes on after a failed one. Those that mostly wait run beside the others.
 ///
 /// Needs root on Debian 12 or later, Rust and Go. Missing Debian packages are named and installed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only these suites, in the order of the whole.
+    /// Only these suites.
     #[arg(long, value_enum)]
     suite: Vec<Suite>,
     /// Only tests whose names contain this.
@@ -52,6 +52,15 @@ impl Suite {
             Self::Static => "static",
             Self::Node => "node",
             Self::Cluster => "cluster",
+        }
+    }
+
+    /// Suites of one lane run one after the other, lanes side by side.
+    const fn lane(self) -> usize {
+        match self {
+            Self::Unit | Self::Purity | Self::Static => 0,
+            Self::Node => 1,
+            Self::Cluster => 2,
         }
     }
 }
@@ -97,17 +106,34 @@ pub fn run(args: &Args) -> Result<u8> {
     let begun = Instant::now();
     let programs = Programs::build()?;
     screen.good(&format!("{} test programs, {}", programs.len(), time(begun.elapsed())));
-    let mut scores = Vec::new();
-    for suite in chosen {
-        screen.heading(&format!("suite {}", suite.name()));
+    screen.heading(&format!(
+        "suites {}",
+        chosen.iter().map(|suite| suite.name()).collect::<Vec<_>>().join(", ")
+    ));
+    let scores = side_by_side(&chosen, |suite| {
         let begun = Instant::now();
         let (passed, failures) = suites::run(suite, &programs, &selection, &screen);
         let score = Score { suite, passed, failures, took: begun.elapsed() };
         screen.line(&format!("suite {}: {}", suite.name(), time(score.took)));
-        scores.push(score);
-    }
+        score
+    });
     summary(&mut screen, &scores, args.filter.is_some());
     Ok(u8::from(scores.iter().any(|s| !s.good(args.filter.is_some()))))
+}
+
+/// Runs `suites`, a lane beside the other. Returns what each came to, in their order.
+fn side_by_side(suites: &[Suite], run: impl Fn(Suite) -> Score + Sync) -> Vec<Score> {
+    let run = &run;
+    let lane = |number| suites.iter().copied().filter(move |suite| suite.lane() == number);
+    let mut scores: Vec<Score> = std::thread::scope(|scope| {
+        let lanes = [0, 1, 2].map(|number| scope.spawn(move || lane(number).map(run).collect::<Vec<_>>()));
+        lanes
+            .into_iter()
+            .flat_map(|lane| lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    scores.sort_by_key(|score| suites.iter().position(|suite| *suite == score.suite));
+    scores
 }
 
 impl Score {

@@ -147,6 +147,19 @@ impl Fleet {
         Ok(())
     }
 
+    /// Deletes the pods of a component at once, as a crash would: on all nodes, or on one.
+    ///
+    /// # Errors
+    /// The API server refuses.
+    pub fn kill(&self, component: &str, node: Option<&str>) -> Result<()> {
+        let selector = format!("--selector=app.kubernetes.io/component={component}");
+        let mut args = vec!["delete", "pods", "-n", NAMESPACE, "--force", "--grace-period=0", &selector];
+        let field = node.map(|node| format!("--field-selector=spec.nodeName={node}"));
+        args.extend(field.as_deref());
+        self.cluster.kubectl_ok(&args)?;
+        Ok(())
+    }
+
     /// Packs a package and pushes it as `name:tag`.
     ///
     /// # Errors

@@ -22,6 +22,9 @@ pub const AGENT: &str = "cofferdam-agent";
 /// On a SandboxRuntime: its value changed means "try the failed nodes again".
 pub const RETRY_ANNOTATION: &str = "cofferdam.dev/retry";
 
+/// On a SandboxNode, followed by the SandboxRuntime's name: the same on this node.
+pub const RETRY_ANNOTATION_PREFIX: &str = "retry.cofferdam.dev/";
+
 /// Startup taints are below this prefix: `cofferdam.dev/<name>`.
 pub const TAINT_PREFIX: &str = "cofferdam.dev/";
 

@@ -71,7 +71,7 @@ pub struct SandboxRuntimeSpec {
     /// The handlers that nodes offer to pods. None given: all that the package has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]), validation = Rule::new("self.all(x, self.exists_one(y, (has(x.runtimeClassName) ? x.runtimeClassName : x.name) == (has(y.runtimeClassName) ? y.runtimeClassName : y.name)))").message("two handlers have one RuntimeClass"))]
     pub handlers: Vec<HandlerSpec>,
     /// Labels that a node must have. None given: every node.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

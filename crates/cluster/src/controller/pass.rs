@@ -9,7 +9,7 @@ use super::view::View;
 use super::write::Writer;
 use crate::api::{PackageRevision, SandboxRuntime, SandboxRuntimeStatus, names};
 use crate::metrics::ControllerMetrics;
-use cofferdam_core::rollout::{Phase, Time, decide};
+use cofferdam_core::rollout::{Decision, Phase, Time, decide};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Resource, ResourceExt};
@@ -128,6 +128,7 @@ impl<'a> Pass<'a> {
             // What it has on nodes already stays; what is said of it stays true.
             view.policy.paused = true;
             let decision = decide(&view.request(self.snapshot.moment));
+            self.wake_for(&decision);
             self.announce(&runtime, &claims.undisputed(&name), &view.fleet, &decision);
             return view.is_heard();
         }
@@ -160,13 +161,18 @@ impl<'a> Pass<'a> {
         }
         self.act(&runtime, claims, &view, &decision).await;
         self.announce(&runtime, handlers, &view.fleet, &decision);
-        if let Some(wake) = decision.next_wake {
-            self.next_wake = Some(self.next_wake.map_or(wake, |other| other.min(wake)));
-        }
+        self.wake_for(&decision);
         if decision.phase == Phase::Removed && leaving {
             self.removed.push(Arc::clone(&runtime));
         }
         view.is_heard()
+    }
+
+    /// The next round is to be no later than this decision asks.
+    fn wake_for(&mut self, decision: &Decision) {
+        if let Some(wake) = decision.next_wake {
+            self.next_wake = Some(self.next_wake.map_or(wake, |other| other.min(wake)));
+        }
     }
 
     /// The SandboxRuntime with our finalizer on it; none if it could not be written, or has gone without one.

@@ -54,7 +54,7 @@ impl View {
         Self {
             policy: policy(runtime),
             goal,
-            retry: retry(runtime),
+            retry: retry(runtime, names::RETRY_ANNOTATION),
             fleet: fleet(runtime, handlers, own_name, snapshot),
             record: record(runtime),
             packages: packages(runtime, target, snapshot),
@@ -88,8 +88,8 @@ fn record(runtime: &SandboxRuntime) -> Record {
     value.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default()
 }
 
-fn retry<K: ResourceExt>(object: &K) -> Option<RetryToken> {
-    object.annotations().get(names::RETRY_ANNOTATION).map(|token| RetryToken(token.clone()))
+fn retry<K: ResourceExt>(object: &K, annotation: &str) -> Option<RetryToken> {
+    object.annotations().get(annotation).map(|token| RetryToken(token.clone()))
 }
 
 fn policy(runtime: &SandboxRuntime) -> Policy {
@@ -224,7 +224,7 @@ fn node_view(runtime: &SandboxRuntime, node: &Node, own: Option<&SandboxNode>) -
         },
         in_use: state.map_or(0, |state| state.in_use),
         unused_since: state.and_then(|state| state.unused_since.as_ref()).map(time),
-        retry: own.and_then(retry),
+        retry: own.and_then(|own| retry(own, &format!("{}{runtime_name}", names::RETRY_ANNOTATION_PREFIX))),
     })
 }
 

@@ -12,9 +12,7 @@ pub(super) fn advice(node: &str, state: &RuntimeState) -> Option<String> {
             format!("nothing yet: it goes on. If it stays so, cofferdam follow on {node} shows what it does")
         }
         (State::Unproven, _) => {
-            format!(
-                "mostly the pod network is not up: it is tried again by itself; kubectl describe node {node}"
-            )
+            format!("mostly the pod network was not up (kubectl describe node {node}); when it is: {retry}")
         }
         (State::Drifted, _) => {
             format!(

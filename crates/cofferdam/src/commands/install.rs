@@ -6,7 +6,7 @@ use crate::show;
 use cofferdam_core::plan::{self, Expect};
 use cofferdam_host::error::Result;
 use cofferdam_host::event::Transfer;
-use cofferdam_host::package::{Place, Source, TemporaryRoom};
+use cofferdam_host::package::{Place, TemporaryRoom};
 use cofferdam_host::store::Store;
 use cofferdam_host::transact::Options;
 use cofferdam_host::worker::Wish;
@@ -29,8 +29,7 @@ pub(crate) fn upgrade(args: &InstallArgs) -> Result<ExitCode> {
 
 fn install(args: &InstallArgs, expect: Expect, dry_run: bool) -> Result<ExitCode> {
     args.node.require_root()?;
-    let source = args.described.source(args.access.place(&args.source)?)?;
-    let source = Source { policy: args.trust.policy()?, limits: args.limits.limits(), ..source };
+    let source = args.package.source()?;
     let options = Options { skip_rehearsal: args.skip_rehearsal, force: false };
     let wish = Wish::Install { source: source.clone(), expect };
     // What has to be fetched is fetched once, by whoever installs it; that the same is there already is found there.

@@ -4,7 +4,7 @@ use super::collect::{self, Scope};
 use super::{Overwrite, Package, Plan, PlanError, World, engine, folders, units, users};
 use crate::name::{HandlerName, HostPath, RuntimeName};
 use crate::observation::CriObservation;
-use crate::record::{Change, Installed, Ledger, Step};
+use crate::record::{Change, Installed, Ledger, Step, Verdict};
 
 /// Space that a transaction needs beside the package: records, the worker's copy, file system blocks.
 const SLACK_BYTES: u64 = 64 << 20;
@@ -42,6 +42,8 @@ pub(super) fn register(world: &World<'_>, before: Ledger, wanted: Wanted<'_>) ->
     let present = before.runtimes.get(name).map(|present| present.image);
     let renamed = installed.image.is_some() && present.is_some_and(|image| image != installed.image);
     let moved = before.runtimes.get(name).is_none_or(|present| present.tree != installed.tree);
+    // What nobody could prove then may be provable now: the pod network came, or the image was booted.
+    let settled = installed.verdict == Verdict::Proven || world.engine.process.is_none();
 
     let mut after = before;
     after.generation += 1;
@@ -53,7 +55,7 @@ pub(super) fn register(world: &World<'_>, before: Ledger, wanted: Wanted<'_>) ->
         units::ensure(world, worker, Overwrite::No, &mut plan)?;
     }
     let served = config.is_empty() && is_served(world, &handlers);
-    if plan.is_empty() && served && !moved {
+    if plan.is_empty() && served && !moved && settled {
         if renamed {
             plan.steps.push(Step::Commit);
         }

@@ -187,7 +187,7 @@ impl<'a> Acts<'a> {
 
     /// What is due on a node that failed: going back, or another attempt. It is unavailable already.
     fn mend(&mut self, target: &Revision, seen: &mut Seen<'_>, wakes: &mut Vec<Time>) {
-        if let Standing::Drifted(assigned, _) = seen.standing {
+        if let Standing::Drifted(assigned, _) | Standing::Unproven(assigned, _) = seen.standing {
             return self.put_back(target, seen, assigned);
         }
         let Standing::Failed(assigned, failure) = seen.standing else { return };
@@ -228,7 +228,7 @@ impl<'a> Acts<'a> {
         }
     }
 
-    /// Has a drifted node brought back to what it was assigned, if somebody asked for it.
+    /// Has a node that drifted, or is unproven, brought to what it was assigned, if somebody asked for it.
     fn put_back(&mut self, target: &Revision, seen: &mut Seen<'_>, assigned: &Assignment) {
         let idle = !seen.acted && !seen.unseen_change && seen.unreachable.is_none();
         // One that may have the target gets it anyway.

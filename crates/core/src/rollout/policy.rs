@@ -27,7 +27,8 @@ pub struct Policy {
 impl Policy {
     /// The largest failure budget: failed nodes are remembered by name in one object's status, which is bounded.
     pub const MOST_FAILURES: u32 = 100;
-    /// The most drifted nodes that are remembered, for the same reason. Further ones wait until one of these is mended.
+    /// The most drifted and unproven nodes that are remembered, for the same reason. Further ones wait until one of these
+    /// is mended.
     pub const MOST_DRIFTED: usize = 100;
     /// The most nodes that change at a time, whatever `max_unavailable` allows, for the same reason.
     pub const MOST_CHANGING: usize = 250;

@@ -35,7 +35,7 @@ pub struct Record {
     /// Nodes on which `target` failed; also those that were deleted since.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub failures: BTreeMap<NodeUid, FailedNode>,
-    /// Nodes that drifted, and what had been asked for when this was noticed: another request mends them.
+    /// Nodes that drifted or are unproven, and what had been asked for when this was noticed: another request mends them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub drifted: BTreeMap<NodeUid, Asked>,
 }

@@ -85,7 +85,7 @@ fn reason(request: &Request<'_>, survey: &Survey<'_>, acts: &Acts<'_>, seen: &Se
             revision: assigned.revision.clone(),
             since: assigned.since,
         }),
-        Standing::Unproven(message) => Some(Reason::Unproven { message: message.to_owned() }),
+        Standing::Unproven(_, message) => Some(Reason::Unproven { message: message.to_owned() }),
         Standing::Drifted(_, message) => Some(Reason::Drifted { message: message.to_owned() }),
         Standing::Failed(assigned, failure) => {
             let (class, message) = (failure.class, failure.message.clone());

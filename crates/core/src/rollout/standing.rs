@@ -17,7 +17,7 @@ pub(super) struct Seen<'a> {
     pub(super) standing: Standing<'a>,
     /// Whether the target failed on it, and nobody has asked for another try since.
     pub(super) failed: bool,
-    /// Whether it drifted, and somebody has asked since that it is mended.
+    /// Whether it drifted, or is unproven, and somebody has asked since that it is mended.
     pub(super) to_mend: bool,
     /// Whether it counts as unavailable.
     pub(super) holds: bool,
@@ -45,7 +45,7 @@ pub(super) enum Standing<'a> {
     /// It has what it was told.
     Proven(&'a Assignment),
     /// It has it, unproven.
-    Unproven(&'a str),
+    Unproven(&'a Assignment, &'a str),
     /// It had it.
     Drifted(&'a Assignment, &'a str),
     /// It could not.
@@ -71,7 +71,7 @@ impl<'a> Standing<'a> {
             (Wanted::Absent, AgentState::Absent) => Self::Gone,
             (Wanted::Absent, AgentState::Failed(failure)) => Self::Stuck(assigned, failure),
             (Wanted::Present, AgentState::Proven { .. }) => Self::Proven(assigned),
-            (Wanted::Present, AgentState::Unproven { message }) => Self::Unproven(message),
+            (Wanted::Present, AgentState::Unproven { message }) => Self::Unproven(assigned, message),
             (Wanted::Present, AgentState::Drifted { message }) => Self::Drifted(assigned, message),
             (Wanted::Present, AgentState::Failed(failure)) => Self::Failed(assigned, failure),
             _ => Self::Changing(assigned),
@@ -180,6 +180,6 @@ fn holds(stays: bool, matches: bool, standing: Standing<'_>, unreachable: bool) 
         Standing::Bare | Standing::Gone | Standing::Untold(_) => false,
         Standing::Proven(..) => stays && unreachable,
         Standing::Drifted(..) => stays || !unreachable,
-        Standing::Changing(_) | Standing::Unproven(_) | Standing::Failed(..) | Standing::Stuck(..) => true,
+        Standing::Changing(_) | Standing::Unproven(..) | Standing::Failed(..) | Standing::Stuck(..) => true,
     }
 }

@@ -195,11 +195,13 @@ fn note_failures(
     counted.saturating_sub(pardoned) > usize::try_from(budget).unwrap_or(usize::MAX)
 }
 
-/// Notes which nodes drifted, and whether somebody has asked since that they are mended.
+/// Notes which nodes drifted or are unproven, and whether somebody has asked since that they are mended.
 fn note_drifts(request: &Request<'_>, nodes: &mut [Seen<'_>], record: &mut Record) {
     let mut old = std::mem::take(&mut record.drifted);
-    let drifted = |seen: &Seen<'_>| matches!(seen.standing, Standing::Drifted(..)) && !seen.unseen_change;
-    for seen in nodes.iter_mut().filter(|seen| seen.stays && drifted(seen)) {
+    let ails = |seen: &Seen<'_>| {
+        matches!(seen.standing, Standing::Drifted(..) | Standing::Unproven(..)) && !seen.unseen_change
+    };
+    for seen in nodes.iter_mut().filter(|seen| seen.stays && ails(seen)) {
         let now = Asked { fleet: request.retry.cloned(), node: seen.view.retry.clone() };
         let known =
             old.remove(&seen.view.uid).or((record.drifted.len() < Policy::MOST_DRIFTED).then(|| now.clone()));

@@ -13,7 +13,7 @@ use cofferdam_core::observation::{
     TargetObservation, TreeState, TreeUses, UnitObservation,
 };
 use cofferdam_core::plan::{self, Blob, Expect, Force, Package, Plan, PlanError, WorkerBinary, World};
-use cofferdam_core::record::{Ledger, Step};
+use cofferdam_core::record::{Ledger, Step, Verdict};
 use std::collections::BTreeMap;
 
 pub const CONFIG: &str = "version = 3\n";
@@ -172,6 +172,7 @@ impl Node {
 
     /// The node after `plan`.
     pub fn carry_out(&mut self, plan: &Plan) {
+        let mut proven = false;
         for step in &plan.steps {
             match step {
                 Step::MakeFolder { path } => {
@@ -203,6 +204,7 @@ impl Node {
                 Step::Verify { handlers } => {
                     let listed = handlers.iter().map(ToString::to_string).collect::<Vec<_>>();
                     self.cri().handlers.extend(listed);
+                    proven = true;
                 }
                 _ => {}
             }
@@ -212,7 +214,11 @@ impl Node {
                 self.kept.insert(*digest, text.clone());
             }
         }
-        self.ledger = Some(plan.after.clone());
+        let mut ledger = plan.after.clone();
+        if proven {
+            ledger.runtimes.values_mut().for_each(|installed| installed.verdict = Verdict::Proven);
+        }
+        self.ledger = Some(ledger);
     }
 }
 

@@ -191,11 +191,6 @@ impl Machine {
                 self.report(now);
                 stirred = true;
             }
-        } else if self.job.is_none() && self.is_connected_now(quality) {
-            self.view.observed.state = AgentState::Proven { since: self.clock(now) };
-            self.proven_at = Some(now);
-            self.report(now);
-            stirred = true;
         } else if self.heard.is_none_or(|heard| now >= heard + 60) {
             stirred = self.heard.is_none();
             self.report(now);
@@ -206,12 +201,6 @@ impl Machine {
     /// When its agent will do something by itself.
     pub fn next(&self) -> Option<u64> {
         self.job.as_ref().map(|job| job.until)
-    }
-
-    fn is_connected_now(&self, quality: &BTreeMap<Revision, Quality>) -> bool {
-        let works = |assigned: &Assignment| quality.get(&assigned.revision) != Some(&Quality::NoNetwork);
-        matches!(self.view.observed.state, AgentState::Unproven { .. })
-            && self.view.assigned.as_ref().is_some_and(works)
     }
 
     fn report(&mut self, now: u64) {

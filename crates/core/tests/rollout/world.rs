@@ -390,8 +390,11 @@ impl<'a> World<'a> {
         }
         let mut busy = true;
         for turn in 0..4000 {
-            if turn % 300 == 200 && !self.record.failures.is_empty() {
-                // Failures that came to light late.
+            let unproven =
+                |machine: &Machine| matches!(machine.view.observed.state, AgentState::Unproven { .. });
+            let ails = !self.record.failures.is_empty() || self.machines.values().any(unproven);
+            if turn % 300 == 200 && ails {
+                // What came to light late.
                 self.retry = Some(RetryToken(format!("once more, {turn}")));
                 busy = true;
             }

@@ -82,3 +82,26 @@ impl<W: Write> Write for Measuring<W> {
         self.inner.flush()
     }
 }
+
+/// Tells how much was read through it.
+pub(crate) struct Telling<'t, R> {
+    inner: R,
+    so_far: u64,
+    tell: &'t mut dyn FnMut(u64),
+}
+
+impl<'t, R> Telling<'t, R> {
+    /// Around `inner`; `tell` gets the bytes so far.
+    pub(crate) fn new(inner: R, tell: &'t mut dyn FnMut(u64)) -> Self {
+        Self { inner, so_far: 0, tell }
+    }
+}
+
+impl<R: Read> Read for Telling<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.inner.read(buffer)?;
+        self.so_far += n as u64;
+        (self.tell)(self.so_far);
+        Ok(n)
+    }
+}

@@ -38,7 +38,7 @@ pub(crate) use compress::Compressing;
 pub use compress::Encoding;
 pub use compression::Compression;
 pub use limits::{Limits, Lookup, Options};
-pub(crate) use measure::Measuring;
+pub(crate) use measure::{Measuring, Telling};
 pub(crate) use pack::Packer;
 pub use unpack::Unpacking;
 

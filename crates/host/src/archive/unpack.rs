@@ -96,6 +96,20 @@ impl Unpacking {
     ) -> Result<bool, ArchiveError> {
         let _label = Label::of_new_files(self.options.label.as_deref())?;
         self.next_layer();
+        let counted = (self.entries, self.bytes);
+        let is_whole = self.known_entries(entries, put)?;
+        if !is_whole {
+            // They are counted when the layer itself comes.
+            (self.entries, self.bytes) = counted;
+        }
+        Ok(is_whole)
+    }
+
+    fn known_entries(
+        &mut self,
+        entries: &[(PackagePath, Item)],
+        put: impl Fn(&PackagePath, &Item) -> bool,
+    ) -> Result<bool, ArchiveError> {
         for (path, item) in entries {
             let is_folder = *item == Item::Folder;
             let is_plain = names::path(path.as_str(), is_folder, self.options.limits.depth)?.is_some();
@@ -103,16 +117,11 @@ impl Unpacking {
                 return Ok(false);
             }
             self.count_entry()?;
-            self.make_parents(path.as_str())?;
-            if !self.make_room(path.as_str(), is_folder)? {
-                self.paths.push(path.clone());
+            if !self.make_way(path, is_folder)? {
                 continue;
             }
             let node = match item {
-                Item::Folder => {
-                    self.folder.make_folder(path.as_str())?;
-                    Node::Folder
-                }
+                Item::Folder => self.make_folder(path.as_str())?,
                 Item::Link { target } => self.make_link(path, target)?,
                 Item::File { size, digest, executable } => {
                     self.count_bytes(path.as_str(), *size)?;
@@ -183,16 +192,11 @@ impl Unpacking {
         if let Kind::Special(what) = entry.kind {
             return Err(ArchiveError::refused(format!("{path} is {what}")));
         }
-        self.make_parents(path.as_str())?;
-        if !self.make_room(path.as_str(), is_folder)? {
-            self.paths.push(path);
+        if !self.make_way(&path, is_folder)? {
             return Ok(());
         }
         let node = match entry.kind {
-            Kind::Folder => {
-                self.folder.make_folder(path.as_str())?;
-                Node::Folder
-            }
+            Kind::Folder => self.make_folder(path.as_str())?,
             Kind::File(content) => {
                 let mode = self.mode(&path, entry.mode)?;
                 let xattrs = self.xattrs(&path, entry.xattrs)?;
@@ -283,6 +287,21 @@ impl Unpacking {
             }
         }
         Ok(())
+    }
+
+    /// Makes what is above `path`, and room at it. False: it is a folder already, and this layer has it, too.
+    fn make_way(&mut self, path: &PackagePath, for_folder: bool) -> Result<bool, ArchiveError> {
+        self.make_parents(path.as_str())?;
+        let is_free = self.make_room(path.as_str(), for_folder)?;
+        if !is_free {
+            self.paths.push(path.clone());
+        }
+        Ok(is_free)
+    }
+
+    fn make_folder(&self, path: &str) -> Result<Node, ArchiveError> {
+        self.folder.make_folder(path)?;
+        Ok(Node::Folder)
     }
 
     /// Marks the folders above `path` as this layer's.

@@ -1,7 +1,7 @@
 //! An archive to a folder: a runtime's release, as upstream publishes it.
 
 use super::{Layers, Unpacked};
-use crate::archive::{ArchiveError, Compression, LIMITS_HINT, Limits, Unpacking};
+use crate::archive::{ArchiveError, Compression, LIMITS_HINT, Limits, Telling, Unpacking};
 use crate::error::{HostError, Result};
 use crate::event::Transfer;
 use cofferdam_core::class::Class;
@@ -63,7 +63,8 @@ pub(super) fn unpack(
     }
     let total = metadata.len();
     let outer = Outer::of(&mut file).map_err(fail)?;
-    let told = Told { inner: file, so_far: 0, told: &mut |bytes| progress(Transfer::whole(bytes, total)) };
+    let mut tell = |bytes| progress(Transfer::whole(bytes, total));
+    let told = Telling::new(file, &mut tell);
     let mut unpacking = Unpacking::new(folder, limits);
     let unpacked = match outer {
         Outer::Known(how) => unpacking.compressed_layer(told, how),
@@ -86,20 +87,4 @@ pub(super) fn unpack(
         }
     })?;
     Ok(Unpacked { items: unpacking.finish(), layers: Layers::new() })
-}
-
-/// Tells how much was read.
-struct Told<'t, R> {
-    inner: R,
-    so_far: u64,
-    told: &'t mut dyn FnMut(u64),
-}
-
-impl<R: Read> Read for Told<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.so_far += n as u64;
-        (self.told)(self.so_far);
-        Ok(n)
-    }
 }

@@ -2,19 +2,16 @@
 
 use super::client::{Asked, Want};
 use super::endpoint::{Call, Endpoint};
-use super::manifest::{ACCEPT, Blob, Document, Index, MOST_MANIFEST, Platform};
+use super::manifest::{ACCEPT, Blob, Index, MOST_MANIFEST};
 use super::origin::{Origin, Sent};
 use super::{Layout, Registry, RegistryError, Tarred};
 use crate::error::Result;
 use cofferdam_core::name::Digest;
-use cofferdam_core::trust::{BUNDLE, Covers, Subject};
+use cofferdam_core::trust::BUNDLE;
 use http::header::LINK;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-
-/// How many indexes may name each other.
-const MOST_INDEXES: usize = 2;
 
 /// How many pages of a list are read.
 const MOST_PAGES: usize = 8;
@@ -78,33 +75,6 @@ struct Referrers {
 /// Reads a list of what refers to a manifest.
 pub(crate) fn read_referrers(bytes: &[u8]) -> std::result::Result<Vec<Referrer>, serde_json::Error> {
     serde_json::from_slice::<Referrers>(bytes).map(|list| list.manifests)
-}
-
-/// The image's manifest, after the indexes that lead to it: whatever signs one of them signs what is installed.
-///
-/// # Errors
-/// If one is not there, is not what its digest says, or is not for this machine.
-pub(crate) fn lineage(origin: &dyn Origin, image: Digest) -> Result<Vec<Subject>> {
-    let (own, what) = (Platform::own(), origin.name());
-    let mut lineage = Vec::new();
-    let mut wanted = image;
-    for _ in 0..=MOST_INDEXES {
-        let sent = origin.manifest(&wanted)?;
-        let found = Digest::of(&sent.bytes);
-        if found != wanted {
-            let what = format!("the manifest of {what}");
-            return Err(RegistryError::Digest { what, expected: wanted, found }.into());
-        }
-        let document = Document::parse(&sent.bytes, &sent.media_type, &what)?;
-        let covers = if matches!(document, Document::Index(_)) { Covers::Index } else { Covers::Manifest };
-        lineage.push(Subject { digest: found, covers, bytes: sent.bytes });
-        match document {
-            Document::Manifest(_) => return Ok(lineage),
-            Document::Index(index) => wanted = Index::choose(&index, &own, &what)?.digest,
-        }
-    }
-    let reason = "its indexes name each other".to_owned();
-    Err(RegistryError::Manifest { what, reason }.into())
 }
 
 impl Attached for Registry {

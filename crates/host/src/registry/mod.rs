@@ -14,6 +14,7 @@
 //! manifest   manifests, indexes, configurations; the choice of a platform
 //! origin     where manifests and blobs come from: a registry or a folder
 //! attached   what is kept beside an image: signatures
+//! lineage    from a digest to the manifest for this machine, through indexes
 //! layout     an image in a folder
 //! tarred     an image in an archive: a packed layout, or what `docker save` writes
 //! files      what a layer is: an archive, or a plain file
@@ -32,6 +33,7 @@ mod error;
 pub(crate) mod files;
 mod helper;
 mod layout;
+mod lineage;
 mod login;
 pub(crate) mod manifest;
 mod mirror;
@@ -44,12 +46,13 @@ mod tarred;
 mod token;
 mod unpack;
 
-pub(crate) use attached::{Attached, Referrer, Referring, lineage, read_referrers};
+pub(crate) use attached::{Attached, Referrer, Referring, read_referrers};
 pub use client::Registry;
 pub use error::RegistryError;
 pub(crate) use error::broken_stream;
 pub use helper::HelperHost;
 pub use layout::{Layout, LayoutWriter};
+pub(crate) use lineage::Lineage;
 pub use login::{Keyring, Login};
 pub use mirror::HostSettings;
 pub(crate) use origin::Origin;

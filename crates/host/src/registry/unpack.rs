@@ -2,19 +2,17 @@
 
 use super::error::of_archive;
 use super::files::{self, DESCRIPTOR_TYPE, Described, Layer};
-use super::manifest::{Blob, Config, Document, MOST_CONFIG, Manifest, Platform};
+use super::lineage::Lineage;
+use super::manifest::{Blob, Config, MOST_CONFIG, Platform};
 use super::tally::Tally;
 use super::{Origin, Registry, RegistryError};
-use crate::archive::{LIMITS_HINT, Measuring, Options, Unpacking};
+use crate::archive::{LIMITS_HINT, Measuring, Options, Telling, Unpacking};
 use crate::error::{HostError, Result};
 use crate::event::Transfer;
 use crate::package::{DESCRIPTOR, Entries, Held, Item, Unpacked};
 use cofferdam_core::name::{Digest, PackagePath};
 use std::io::{BufReader, Read};
 use std::os::fd::OwnedFd;
-
-/// How many indexes may name each other.
-const MOST_INDEXES: usize = 2;
 
 /// Unpacks the image with the digest `image` into `folder`, which is empty and nobody else's. `progress` gets how far it is;
 /// layers that are `held` are not fetched. Returns what is in the folder, each file with its
@@ -31,7 +29,7 @@ pub(crate) fn unpack(
     let limits = options.limits;
     let own = Platform::own();
     let what = origin.name();
-    let manifest = manifest(origin, image, &own)?;
+    let Lineage { manifest, .. } = Lineage::of(origin, image)?;
     files::check_platform(&manifest, &own, &what)?;
     let diffs: Vec<Option<Digest>> = if manifest.is_image() {
         let bytes = small_blob(origin, &manifest.config, &format!("the configuration of {what}"))?;
@@ -115,33 +113,13 @@ pub fn unpack_image(
 pub(crate) fn described(origin: &dyn Origin, image: Digest) -> Result<Option<Described>> {
     let own = Platform::own();
     let what = origin.name();
-    let manifest = manifest(origin, image, &own)?;
+    let Lineage { manifest, .. } = Lineage::of(origin, image)?;
     files::check_platform(&manifest, &own, &what)?;
     if manifest.config.media_type != DESCRIPTOR_TYPE {
         return Ok(None);
     }
     let text = small_blob(origin, &manifest.config, &format!("the descriptor of {what}"))?;
     Ok(Described::of(&manifest, text))
-}
-
-/// The manifest for this machine.
-fn manifest(origin: &dyn Origin, image: Digest, own: &Platform) -> Result<Manifest> {
-    let mut wanted = image;
-    let what = origin.name();
-    for _ in 0..=MOST_INDEXES {
-        let sent = origin.manifest(&wanted)?;
-        let found = Digest::of(&sent.bytes);
-        if found != wanted {
-            let what = format!("the manifest of {what}");
-            return Err(RegistryError::Digest { what, expected: wanted, found }.into());
-        }
-        match Document::parse(&sent.bytes, &sent.media_type, &what)? {
-            Document::Manifest(manifest) => return Ok(manifest),
-            Document::Index(index) => wanted = index.choose(own, &what)?.digest,
-        }
-    }
-    let reason = "its indexes name each other".to_owned();
-    Err(RegistryError::Manifest { what, reason }.into())
 }
 
 /// A blob that is held in memory.
@@ -176,7 +154,7 @@ fn layer(
     what: &str,
     told: &mut dyn FnMut(u64),
 ) -> Result<()> {
-    let told = Told { inner: origin.blob(blob)?, so_far: 0, told };
+    let told = Telling::new(origin.blob(blob)?, told);
     // One byte more than announced tells that there is more.
     let mut compressed = Measuring::new(told.take(blob.size.saturating_add(1)));
     let outer = compressed.gauge();
@@ -203,21 +181,5 @@ fn layer(
             Err(HostError::from(RegistryError::Digest { what, expected, found }))
         }
         _ => Ok(()),
-    }
-}
-
-/// Tells how much was read.
-struct Told<'t, R> {
-    inner: R,
-    so_far: u64,
-    told: &'t mut dyn FnMut(u64),
-}
-
-impl<R: Read> Read for Told<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let n = self.inner.read(buffer)?;
-        self.so_far += n as u64;
-        (self.told)(self.so_far);
-        Ok(n)
     }
 }

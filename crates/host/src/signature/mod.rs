@@ -13,13 +13,13 @@ mod find;
 mod keyless;
 
 use crate::error::{HostError, Result};
-use crate::registry::{Attached, lineage};
+use crate::registry::{Attached, Lineage};
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::Findings;
 use cofferdam_core::name::Digest;
 use cofferdam_core::trust::{
-    Accept, Covers, Evidence, Form, NamedKey, Policy, PublicKey, Refusal, Rule, Signer, Subject, TrustError,
-    Verified, Whence, parse_policy,
+    Accept, Covers, Evidence, Form, NamedKey, Policy, PublicKey, Refusal, Rule, Signer, TrustError, Verified,
+    Whence, parse_policy,
 };
 use std::io::Read;
 use std::path::Path;
@@ -110,7 +110,7 @@ fn signed(
     origin: &dyn Attached,
     image: Digest,
 ) -> Result<Verified> {
-    let subjects: Vec<Subject> = lineage(origin, image)?;
+    let Lineage { subjects, .. } = Lineage::of(origin, image)?;
     let what = match whence.to_string() {
         text if text.contains(&image.to_string()) => text,
         text => format!("{text} ({image})"),

@@ -1,4 +1,4 @@
-//! Tests that mostly wait: several at a time, each in a process of its own, whichever program it is in.
+//! The tests of a suite: so many processes at a time, whichever program they are of.
 
 use super::super::screen::{Screen, time};
 use super::programs::Program;
@@ -8,9 +8,20 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Instant;
 
+/// What one process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Each {
+    /// A whole program, with libtest's own threads.
+    Program,
+    /// One test: it mostly waits.
+    Test,
+}
+
 /// What is the same for all tests of a run.
 pub(super) struct Pool<'a> {
-    /// So many at a time.
+    /// What one process runs.
+    pub(super) each: Each,
+    /// So many processes at a time.
     pub(super) width: usize,
     /// Only tests whose names contain this.
     pub(super) filter: Option<&'a str>,
@@ -21,17 +32,18 @@ pub(super) struct Pool<'a> {
 /// What is left to do, and what came out.
 #[derive(Default)]
 struct Board<'p> {
-    waiting: Vec<(&'p Program, String)>,
+    /// A program, and its only test to run.
+    waiting: Vec<(&'p Program, Option<String>)>,
     passed: usize,
     failures: Vec<String>,
 }
 
 impl Pool<'_> {
-    /// Runs all tests of `programs`: how many passed, and what failed. A test's output comes when it has ended.
+    /// Runs all tests of `programs`: how many passed, and what failed. What a failed process printed comes when it has ended.
     pub(super) fn run(&self, programs: &[&Program], screen: &Screen) -> (usize, Vec<String>) {
         let mut board = Board::default();
         for program in programs {
-            match self.tests(program) {
+            match self.processes(program) {
                 Ok(tests) => board.waiting.extend(tests.into_iter().map(|test| (*program, test))),
                 Err(e) => board.failures.push(format!("{e:#}")),
             }
@@ -46,18 +58,21 @@ impl Pool<'_> {
         });
         let mut board = board.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !board.waiting.is_empty() {
-            board.failures.push(format!("interrupted: {} tests were not begun", board.waiting.len()));
+            board.failures.push(format!("interrupted: {} were not begun", board.waiting.len()));
         }
         (board.passed, board.failures)
     }
 
-    fn tests(&self, program: &Program) -> Result<Vec<String>> {
+    fn processes(&self, program: &Program) -> Result<Vec<Option<String>>> {
+        if self.each == Each::Program {
+            return Ok(vec![None]);
+        }
         let tests = program.tests()?;
         if tests.is_empty() {
             bail!("{}: it has no test", program.title());
         }
         let fits = |name: &String| self.filter.is_none_or(|filter| name.contains(filter));
-        Ok(tests.into_iter().filter(fits).collect())
+        Ok(tests.into_iter().filter(fits).map(Some).collect())
     }
 
     fn work(&self, board: &Mutex<Board<'_>>, screen: &Screen) {
@@ -72,19 +87,30 @@ impl Pool<'_> {
                 printed.push_str(line);
                 printed.push('\n');
             };
-            let ended = program.run(&["--exact", &test], self.env, &mut keep);
+            let (args, title) = match &test {
+                Some(test) => (vec!["--exact", test], format!("{} {test}", program.title())),
+                None => (self.filter.into_iter().collect(), program.title()),
+            };
+            let ended = program.run(&args, self.env, &mut keep);
+            let took = time(begun.elapsed());
             let mut board = lock();
-            let verdict = if ended.is_ok() { "ok" } else { "FAILED" };
-            let line = format!("{} {test} ... {verdict} ({})", program.title(), time(begun.elapsed()));
             match ended {
-                Ok(1) => board.passed += 1,
-                Ok(tests) => board.failures.push(format!("{}: {test}: {tests} tests ran", program.title())),
+                Ok(tests) if test.is_some() && tests != 1 => {
+                    screen.line(&format!("{title} ... FAILED ({took})"));
+                    board.failures.push(format!("{title}: {tests} tests ran"));
+                }
+                Ok(tests) => {
+                    screen.line(&format!("{title} ... {tests} ok ({took})"));
+                    board.passed += tests;
+                }
                 Err(e) => {
-                    screen.line(&printed);
-                    board.failures.push(format!("{test}: {e:#}"));
+                    screen.line(&format!("{printed}\n{title} ... FAILED ({took})"));
+                    board.failures.push(match test {
+                        Some(test) => format!("{test}: {e:#}"),
+                        None => format!("{e:#}"),
+                    });
                 }
             }
-            screen.line(&line);
         }
     }
 }

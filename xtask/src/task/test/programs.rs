@@ -25,7 +25,7 @@ pub(super) struct Program {
 #[derive(Debug)]
 pub(super) struct Programs {
     tests: Vec<Program>,
-    /// The command itself, with failpoints.
+    /// The command itself, with failpoints and without debug information: each node gets several copies of it.
     cofferdam: Option<PathBuf>,
 }
 
@@ -64,7 +64,8 @@ impl Programs {
         let messages = || text.lines().filter_map(|line| serde_json::from_str(line).ok());
         let mut tests: Vec<Program> = messages().filter_map(program).collect();
         tests.sort_by(|a, b| (&a.dir, &a.name).cmp(&(&b.dir, &b.name)));
-        Ok(Self { tests, cofferdam: messages().find_map(command) })
+        let cofferdam = messages().find_map(command).map(|path| stripped(&path)).transpose()?;
+        Ok(Self { tests, cofferdam })
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -92,6 +93,17 @@ fn program(message: Message) -> Option<Program> {
 
 fn command(message: Message) -> Option<PathBuf> {
     (message.target?.name == "cofferdam" && !message.profile?.test).then_some(message.executable?)
+}
+
+/// A copy of a program without debug information.
+fn stripped(program: &Path) -> Result<PathBuf> {
+    let out = program.with_extension("stripped");
+    let status = Command::new("strip").arg("--strip-debug").arg("-o").arg(&out).arg(program).status();
+    let status = status.context("cannot start strip; next: apt-get install binutils")?;
+    if !status.success() {
+        bail!("strip {}: {status}", program.display());
+    }
+    Ok(out)
 }
 
 impl Program {

@@ -2,8 +2,8 @@
 
 use super::super::build::{Release, workspace};
 use super::super::screen::Screen;
-use super::pool::Pool;
-use super::programs::{Program, Programs};
+use super::pool::{Each, Pool};
+use super::programs::Programs;
 use super::{Selection, Suite};
 use crate::matrix::{self, Ran};
 use crate::testbed::{command, packages};
@@ -57,7 +57,7 @@ pub(super) fn run(
     selection: &Selection<'_>,
     screen: &Screen,
 ) -> (usize, Vec<String>) {
-    let args: Vec<&str> = selection.filter.into_iter().collect();
+    let whole = Pool { each: Each::Program, width: 1, filter: selection.filter, env: &[] };
     match suite {
         Suite::Unit => {
             let elsewhere = |name: &str| {
@@ -66,25 +66,21 @@ pub(super) fn run(
                     || name == "purity"
                     || name == STATIC_BINARY
             };
-            let fits = |name: &str| !elsewhere(name);
-            all(&programs.with(fits), &args, &[], screen)
+            whole.run(&programs.with(|name| !elsewhere(name)), screen)
         }
-        Suite::Purity => all(&programs.with(|name| name == "purity"), &args, &[], screen),
-        Suite::Static => {
-            let release = Release::start().and_then(Release::finish);
-            match release {
-                Err(e) => (0, vec![format!("{e:#}")]),
-                Ok(binary) => {
-                    let env = [("COFFERDAM_RELEASE", binary.as_path())];
-                    all(&programs.with(|name| name == STATIC_BINARY), &args, &env, screen)
-                }
+        Suite::Purity => whole.run(&programs.with(|name| name == "purity"), screen),
+        Suite::Static => match Release::start().and_then(Release::finish) {
+            Err(e) => (0, vec![format!("{e:#}")]),
+            Ok(binary) => {
+                let env = [("COFFERDAM_RELEASE", binary.as_path())];
+                Pool { env: &env, ..whole }.run(&programs.with(|name| name == STATIC_BINARY), screen)
             }
-        }
+        },
         Suite::Node => nodes(programs, selection, screen),
         Suite::Cluster => {
             // The command is built already.
             let env: Vec<_> = programs.cofferdam().map(|path| ("COFFERDAM_BIN", path)).into_iter().collect();
-            let pool = Pool { width: CLUSTERS, filter: selection.filter, env: &env };
+            let pool = Pool { each: Each::Test, width: CLUSTERS, env: &env, ..whole };
             pool.run(&programs.with(|name| name.starts_with(CLUSTER)), screen)
         }
     }
@@ -100,7 +96,7 @@ fn nodes(programs: &Programs, selection: &Selection<'_>, screen: &Screen) -> (us
     // The command is built already.
     env.extend(programs.cofferdam().map(|path| ("COFFERDAM_BIN", path)));
     let fits = |name: &str| if selection.matrix_only { name == MATRIX } else { name.starts_with("node_") };
-    let pool = Pool { width: NODES, filter: selection.filter, env: &env };
+    let pool = Pool { each: Each::Test, width: NODES, filter: selection.filter, env: &env };
     let (passed, mut failures) = pool.run(&programs.with(fits), screen);
     if selection.filter.is_none()
         && let Err(e) = judge(records.path(), selection.write, screen)
@@ -127,17 +123,4 @@ fn judge(records: &Path, write: bool, screen: &Screen) -> Result<()> {
         return Ok(());
     }
     bail!("docs/matrix.md is not what ran; next: cargo xtask test --matrix --write")
-}
-
-fn all(programs: &[&Program], args: &[&str], env: &[(&str, &Path)], screen: &Screen) -> (usize, Vec<String>) {
-    let mut passed = 0;
-    let mut failures = Vec::new();
-    for program in programs {
-        screen.line(&format!("\n-- {}", program.title()));
-        match program.run(args, env, &mut |line| screen.line(line)) {
-            Ok(tests) => passed += tests,
-            Err(e) => failures.push(format!("{e:#}")),
-        }
-    }
-    (passed, failures)
 }

@@ -7,6 +7,9 @@ use super::Cluster;
 use serde_json::Value;
 use std::time::Duration;
 
+/// Between two looks at an object: each is a kubectl of its own, which takes a processor for a tenth of a second.
+const TURN: Duration = Duration::from_millis(400);
+
 impl Cluster {
     /// A call of kubectl as the administrator, to be given input or a limit.
     pub fn kubectl_command(&self, args: &[&str]) -> Command {
@@ -105,7 +108,7 @@ impl Cluster {
                 Err(e @ Error::Interrupted { .. }) => return Err(e),
                 Err(e) => last = e.to_string(),
             }
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(TURN);
             Ok(None)
         });
         match waited {

@@ -108,6 +108,24 @@ pub struct Node {
     images: Entry,
 }
 
+impl Drop for Node {
+    /// A test that failed shows what its node said last: afterwards the node is gone.
+    fn drop(&mut self) {
+        if std::thread::panicking() && self.booted.is_some() {
+            match self.ok(&[
+                "journalctl",
+                "--no-pager",
+                "--no-hostname",
+                "--output=short-precise",
+                "--lines=300",
+            ]) {
+                Ok(text) => eprintln!("\nthe end of the journal of {}:\n{text}", self.machine()),
+                Err(e) => eprintln!("\nthe journal of {} cannot be read: {e}", self.machine()),
+            }
+        }
+    }
+}
+
 impl Node {
     /// Boots a node, and waits until systemd has started what it should.
     ///

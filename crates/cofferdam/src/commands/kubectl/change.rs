@@ -3,7 +3,8 @@
 use super::{connect, failed};
 use crate::cli::{RetryArgs, SteerArgs};
 use crate::show;
-use cofferdam_cluster::api::{SandboxNode, SandboxRuntime, names::RETRY_ANNOTATION};
+use cofferdam_cluster::api::names::{RETRY_ANNOTATION, RETRY_ANNOTATION_PREFIX};
+use cofferdam_cluster::api::{SandboxNode, SandboxRuntime};
 use cofferdam_cluster::now;
 use cofferdam_host::error::Result;
 use kube::Api;
@@ -36,22 +37,24 @@ pub(super) async fn pause(args: &SteerArgs, paused: bool) -> Result<ExitCode> {
 pub(super) async fn retry(args: &RetryArgs) -> Result<ExitCode> {
     let client = connect(&args.connect).await?;
     let runtimes = Api::<SandboxRuntime>::all(client.clone());
-    let patch = json!({"metadata": {"annotations": {RETRY_ANNOTATION: now().0.to_string()}}});
-    let patch = Patch::Merge(&patch);
+    let asked = |annotation: &str| {
+        Patch::Merge(json!({"metadata": {"annotations": {annotation: now().0.to_string()}}}))
+    };
     let name = &args.runtime;
     match &args.node {
         None => {
-            let patched = runtimes.patch(name, &params(), &patch).await;
+            let patched = runtimes.patch(name, &params(), &asked(RETRY_ANNOTATION)).await;
             patched.map_err(|error| failed("patch the SandboxRuntime", &error))?;
-            show::say(&format!("{name}: its failed and drifted nodes try again"));
+            show::say(&format!("{name}: its failed, drifted and unproven nodes try again"));
         }
         Some(node) => {
             // A misspelled name must not look like a success.
             let found = runtimes.get(name).await;
             found.map_err(|error| failed("read the SandboxRuntime", &error))?;
+            let patch = asked(&format!("{RETRY_ANNOTATION_PREFIX}{name}"));
             let patched = Api::<SandboxNode>::all(client).patch(node, &params(), &patch).await;
             patched.map_err(|error| failed("patch the SandboxNode", &error))?;
-            show::say(&format!("{name}: {node} tries again, if it failed or drifted there"));
+            show::say(&format!("{name}: {node} tries again, if it is not proven there"));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -80,6 +80,7 @@ struct Others {
 pub(super) fn run(args: &Args) -> Result<()> {
     let screen = Screen::new();
     packages::need_root()?;
+    packages::ensure(&["zstd"])?;
     let release = Release::start()?;
     let others = if args.skip_others { None } else { Some(others()?) };
     let cofferdam = release.finish()?;

@@ -152,11 +152,13 @@ impl Shelf {
             Content::File(_, size) => (*size, path.rsplit('/').next().unwrap_or_default().to_owned()),
         };
         let kind = if path.contains("/manifests/") { MANIFEST } else { "application/octet-stream" };
-        write!(
-            stream,
+        // In one piece, at once: else whoever asked waits for the rest of it.
+        stream.set_nodelay(true)?;
+        let head = format!(
             "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\ncontent-type: {kind}\r\ndocker-content-digest: {digest}\r\n\
              docker-distribution-api-version: registry/2.0\r\nconnection: close\r\n\r\n"
-        )?;
+        );
+        stream.write_all(head.as_bytes())?;
         if method == "HEAD" {
             return Ok(());
         }

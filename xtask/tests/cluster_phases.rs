@@ -1,0 +1,139 @@
+//! A controller that is killed in each phase of a rollout's life (Progressing, Complete, Paused, Halted, Degraded,
+//! Removing): its successor does what it would have done, and no more.
+
+// Helpers outside of #[test] functions fail their test by panicking, too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use xtask::testbed::ClusterSpec;
+use xtask::testbed::fleet::{Fleet, Kind, NAMESPACE, Published};
+use xtask::testbed::package::Release;
+use xtask::testbed::trial::binary;
+
+const LIMIT: Duration = Duration::from_secs(180);
+const LABEL: &str = "cofferdam.node-restriction.kubernetes.io/runsc-oci";
+const NODES: [&str; 2] = ["n1", "n2"];
+
+/// What the successor does at once if it does anything: it looks at everything first.
+const A_WHILE: Duration = Duration::from_secs(8);
+
+fn apply(fleet: &Fleet, package: &Published, more: &str) {
+    let rollout = format!("  rollout:\n    canary: 1\n    maxUnavailable: 1\n{more}");
+    fleet.cluster.apply(&fleet.runtime("gvisor", package, &rollout)).unwrap();
+}
+
+/// Waits until the rollout of the present spec is in that phase.
+fn reach(fleet: &Fleet, phase: &str) -> Value {
+    let fits = |object: &Value| {
+        object["status"]["phase"] == phase
+            && object["status"]["observedGeneration"] == object["metadata"]["generation"]
+    };
+    fleet.cluster.wait_until(&["sandboxruntime", "gvisor"], LIMIT, fits).unwrap()
+}
+
+/// The names of the controller's pods: by these they hold the lease.
+fn replicas(fleet: &Fleet) -> Vec<String> {
+    let selector = "--selector=app.kubernetes.io/component=controller";
+    let list = fleet.cluster.get_json(&["pods", "-n", NAMESPACE, selector]).unwrap().unwrap();
+    let name = |pod: &Value| pod["metadata"]["name"].as_str().unwrap().to_owned();
+    let names: Vec<String> = list["items"].as_array().unwrap().iter().map(name).collect();
+    assert!(!names.is_empty(), "{list:#}");
+    names
+}
+
+/// Kills both controllers, and waits until another one leads.
+fn succeed(fleet: &Fleet) {
+    let before = replicas(fleet);
+    fleet.kill("controller", None).unwrap();
+    let other = |lease: &Value| {
+        let holder = lease["spec"]["holderIdentity"].as_str();
+        holder.is_some_and(|holder| !holder.is_empty() && !before.iter().any(|old| old == holder))
+    };
+    fleet.cluster.wait_until(&["lease", "cofferdam-controller", "-n", NAMESPACE], LIMIT, other).unwrap();
+}
+
+/// What the nodes are told, and whether pods find them.
+fn told(fleet: &Fleet) -> Vec<Value> {
+    let of = |kind: &str, name: &str| fleet.cluster.get_json(&[kind, name]).unwrap().unwrap();
+    let state = |name: &&str| {
+        let (own, node) = (of("sandboxnode", name), of("node", name));
+        let runtime = &own["status"]["runtimes"][0];
+        json!([own["spec"], runtime["state"], runtime["version"], node["metadata"]["labels"][LABEL]])
+    };
+    NODES.iter().map(state).collect()
+}
+
+/// In a phase in which nothing is to be done, the successor does nothing.
+fn stays(fleet: &Fleet, phase: &str) -> Value {
+    reach(fleet, phase);
+    // A node on its way back, and labels, come after the phase.
+    for name in NODES {
+        let proven = |own: &Value| {
+            let (told, found) = (&own["spec"]["runtimes"][0], &own["status"]["runtimes"][0]);
+            found["state"] == "Proven" && found["sequence"] == told["sequence"]
+        };
+        fleet.cluster.wait_until(&["sandboxnode", name], LIMIT, proven).unwrap();
+        let offered = |node: &Value| node["metadata"]["labels"][LABEL].is_string();
+        fleet.cluster.wait_until(&["node", name], LIMIT, offered).unwrap();
+    }
+    let before = told(fleet);
+    succeed(fleet);
+    std::thread::sleep(A_WHILE);
+    assert_eq!(told(fleet), before, "{phase}");
+    reach(fleet, phase)
+}
+
+/// In a phase in which it is at work, the successor brings it to its end.
+fn goes_on(fleet: &Fleet, phase: &str) {
+    reach(fleet, phase);
+    succeed(fleet);
+}
+
+fn versions(fleet: &Fleet) -> Vec<Value> {
+    told(fleet).iter().map(|state| state[2].clone()).collect()
+}
+
+#[test]
+fn a_successor_goes_on_in_every_phase() {
+    let fleet = Fleet::boot(ClusterSpec::default(), &binary().unwrap(), &[]).unwrap();
+    let old = fleet.publish(Kind::Works(Release::Old), "gvisor", "old").unwrap();
+    let new = fleet.publish(Kind::Works(Release::New), "gvisor", "new").unwrap();
+    let broken = fleet.publish(Kind::Broken, "gvisor", "broken").unwrap();
+
+    apply(&fleet, &old, "");
+    goes_on(&fleet, "Progressing");
+    stays(&fleet, "Complete");
+    assert_eq!(versions(&fleet), ["20240729.0", "20240729.0"]);
+
+    apply(&fleet, &new, "    paused: true\n");
+    stays(&fleet, "Paused");
+    assert_eq!(versions(&fleet), ["20240729.0", "20240729.0"]);
+    apply(&fleet, &new, "    paused: false\n");
+    goes_on(&fleet, "Progressing");
+    reach(&fleet, "Complete");
+    assert_eq!(versions(&fleet), ["20250205.0", "20250205.0"]);
+
+    apply(&fleet, &broken, "");
+    let halted = stays(&fleet, "Halted");
+    let failures = halted["status"]["failures"].as_array().unwrap();
+    let failed: Vec<&Value> = failures.iter().map(|failure| &failure["node"]).collect();
+    assert_eq!(failed, ["n1"], "the canary alone: {halted:#}");
+    assert_eq!(versions(&fleet), ["20250205.0", "20250205.0"]);
+
+    // The first canary fails and the other node does not: one failure is tolerated.
+    fleet.cluster.node("n1").unwrap().arm("fail:restart:1").unwrap();
+    apply(&fleet, &old, "    failureBudget: 1\n");
+    stays(&fleet, "Degraded");
+    assert_eq!(versions(&fleet), ["20250205.0", "20240729.0"]);
+
+    fleet.cluster.kubectl_ok(&["delete", "sandboxruntime", "gvisor", "--wait=false"]).unwrap();
+    goes_on(&fleet, "Removing");
+    fleet.cluster.wait_gone(&["sandboxruntime", "gvisor"], LIMIT).unwrap();
+    for name in NODES {
+        let node = fleet.cluster.node(name).unwrap();
+        assert!(!node.run(&["test", "-e", "/opt/cofferdam/runtimes/gvisor-oci"]).unwrap().success());
+        let labels = fleet.cluster.get_json(&["node", name]).unwrap().unwrap()["metadata"]["labels"].clone();
+        assert!(labels.get(LABEL).is_none(), "{labels}");
+    }
+}
