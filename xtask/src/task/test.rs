@@ -106,6 +106,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let begun = Instant::now();
     let programs = Programs::build()?;
     screen.good(&format!("{} test programs, {}", programs.len(), time(begun.elapsed())));
+    suites::prepare(&chosen)?;
     screen.heading(&format!(
         "suites {}",
         chosen.iter().map(|suite| suite.name()).collect::<Vec<_>>().join(", ")

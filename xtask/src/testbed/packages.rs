@@ -1,7 +1,10 @@
 //! Debian packages that this machine needs.
 
+use super::claim;
 use super::command::Command;
 use super::error::{Error, Result};
+use rustix::fs::{FlockOperation, flock};
+use std::fs::File;
 use std::time::Duration;
 
 /// Fetching and installing may be slow.
@@ -12,19 +15,29 @@ const INSTALL_LIMIT: Duration = Duration::from_secs(600);
 /// # Errors
 /// Not Debian, not root, or apt-get fails.
 pub fn ensure(wanted: &[&str]) -> Result<()> {
+    let lacked = missing(wanted)?;
+    if lacked.is_empty() {
+        return Ok(());
+    }
+    need_root().map_err(|_| Error::Missing {
+        what: format!("Debian packages {}", lacked.join(", ")),
+        why: "the test bed needs them, and only root can install them".into(),
+        next: format!("run as root: apt-get install {}", lacked.join(" ")),
+    })?;
+    // apt does not wait for its own locks, and another test may want the same.
+    let path = claim::folder()?.join("packages.lock");
+    let lock = File::create(&path).map_err(Error::io("create", &path))?;
+    flock(&lock, FlockOperation::LockExclusive).map_err(Error::io("lock", &path))?;
     let missing = missing(wanted)?;
     if missing.is_empty() {
         return Ok(());
     }
     eprintln!("missing Debian packages, installed now: {}", missing.join(" "));
-    if !rustix::process::geteuid().is_root() {
-        return Err(Error::Missing {
-            what: format!("Debian packages {}", missing.join(", ")),
-            why: "the test bed needs them, and only root can install them".into(),
-            next: format!("run as root: apt-get install {}", missing.join(" ")),
-        });
-    }
-    let apt = || Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").limit(INSTALL_LIMIT);
+    let apt = || {
+        // The machine itself may be installing something.
+        let apt = Command::new("apt-get").args(["-o", "DPkg::Lock::Timeout=300"]);
+        apt.env("DEBIAN_FRONTEND", "noninteractive").limit(INSTALL_LIMIT)
+    };
     apt().args(["-qq", "update"]).ok()?;
     apt().args(["-qq", "--yes", "--no-install-recommends", "install"]).args(&missing).ok()?;
     Ok(())

@@ -105,12 +105,45 @@ impl Pool<'_> {
                 }
                 Err(e) => {
                     screen.line(&format!("{printed}\n{title} ... FAILED ({took})"));
+                    let reason = reason(&printed);
                     board.failures.push(match test {
-                        Some(test) => format!("{test}: {e:#}"),
-                        None => format!("{e:#}"),
+                        Some(test) => format!("{test}: {e:#}{reason}"),
+                        None => format!("{e:#}{reason}"),
                     });
                 }
             }
         }
+    }
+}
+
+/// Of a reason, the summary shows no more lines, and no more of each.
+const REASON_LINES: usize = 10;
+const REASON_WIDTH: usize = 400;
+
+/// Why the first test failed, by what it printed: a panic's message, or the error that it returned.
+fn reason(printed: &str) -> String {
+    let begins = |line: &str| line.contains(" panicked at ") || line.starts_with("Error: ");
+    let lines = printed.lines().skip_while(|line| !begins(line));
+    lines
+        .take_while(|line| !line.starts_with("stack backtrace:") && !line.starts_with("note: run with"))
+        .take(REASON_LINES)
+        .map(|line| format!("\n           {}", line.chars().take(REASON_WIDTH).collect::<String>()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_the_first_panic() {
+        let printed = "running 1 test\nthread 'a' (7) panicked at src/a.rs:1:2:\nleft: 1\nright: 2\n\
+                       stack backtrace:\n 0: core\nthread 'b' (8) panicked at src/b.rs:3:4:\n";
+        let indent = "\n           ";
+        let wanted = ["thread 'a' (7) panicked at src/a.rs:1:2:", "left: 1", "right: 2"];
+        assert_eq!(reason(printed), wanted.map(|line| format!("{indent}{line}")).concat());
+        assert_eq!(reason("running 1 test\nError: it rains\n"), format!("{indent}Error: it rains"));
+        assert_eq!(reason("all is well"), "");
+        assert_eq!(reason(&format!("Error: {}", "x".repeat(500))).len(), indent.len() + REASON_WIDTH);
     }
 }

@@ -6,7 +6,8 @@ use super::pool::{Each, Pool};
 use super::programs::Programs;
 use super::{Selection, Suite};
 use crate::matrix::{self, Ran};
-use crate::testbed::{command, packages};
+use crate::testbed::cache::Cache;
+use crate::testbed::{command, gotools, packages};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
@@ -48,6 +49,19 @@ pub(super) fn prerequisites(chosen: &[Suite]) -> Result<()> {
         return Ok(());
     }
     bail!("this machine lacks something that the suites need:\n  {}", missing.join("\n  "))
+}
+
+/// Builds what the longest lane waits for, before the lanes share the processors: it would come last otherwise.
+///
+/// # Errors
+/// It does not build.
+pub(super) fn prepare(chosen: &[Suite]) -> Result<()> {
+    if chosen.contains(&Suite::Cluster) {
+        let cache = Cache::open()?;
+        gotools::control_plane(&cache)?;
+        gotools::helm(&cache)?;
+    }
+    Ok(())
 }
 
 /// Runs a suite: how many tests passed, and what failed.

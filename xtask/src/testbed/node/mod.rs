@@ -112,14 +112,13 @@ impl Drop for Node {
     /// A test that failed shows what its node said last: afterwards the node is gone.
     fn drop(&mut self) {
         if std::thread::panicking() && self.booted.is_some() {
-            match self.ok(&[
-                "journalctl",
-                "--no-pager",
-                "--no-hostname",
-                "--output=short-precise",
-                "--lines=300",
-            ]) {
-                Ok(text) => eprintln!("\nthe end of the journal of {}:\n{text}", self.machine()),
+            let journal =
+                ["journalctl", "--no-pager", "--no-hostname", "--output=short-precise", "--lines=150"];
+            match self.ok(&journal) {
+                Ok(text) => {
+                    eprintln!("\nthe end of the journal of {}:", self.machine());
+                    text.lines().for_each(|line| eprintln!("{}", line.chars().take(300).collect::<String>()));
+                }
                 Err(e) => eprintln!("\nthe journal of {} cannot be read: {e}", self.machine()),
             }
         }
