@@ -348,13 +348,10 @@ fn what_no_node_could_install_is_refused(stage: &Stage) {
             "spec.package.verify.keyless.signers",
         ),
         (verify(json!({"keyless": {"signers": signers}})), "spec.package.verify.keyless.trustRoot"),
-        (
-            json!({"source": {"directory": "/srv/kata"}, "verify": {"keys": ["x"]}}),
-            "a directory has no signature",
-        ),
+        (json!({"source": {"directory": "/srv/kata"}, "verify": {"keys": ["x"]}}), "files have no signature"),
         (
             json!({"source": {"directory": "/srv/kata", "oci": oci["oci"]}}),
-            "give exactly one of oci and directory",
+            "give exactly one of oci, layout, tar and directory",
         ),
         (
             json!({"source": oci, "preset": "kata", "descriptor": "x"}),

@@ -16,7 +16,7 @@ use xtask::testbed::package::Release;
 use xtask::testbed::trial::binary;
 use xtask::testbed::{ClusterSpec, Output, Tree};
 
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(300);
 const LABELS: [&str; 2] = ["runsc-oci", "crun"];
 const NODES: [&str; 2] = ["n1", "n2"];
 const ROLLOUT: &str = "  rollout:\n    canary: 1\n    maxUnavailable: 1\n    agentSilentSeconds: 60\n";

@@ -6,12 +6,13 @@
 use serde_json::{Value, json};
 use std::time::Duration;
 use xtask::testbed::ClusterSpec;
-use xtask::testbed::cluster::condition;
+use xtask::testbed::cluster::{Request, condition};
 use xtask::testbed::fleet::{Fleet, Kind, NAMESPACE, Published};
 use xtask::testbed::package::Release;
 use xtask::testbed::trial::{FAULT, JOURNAL, binary, wait_for};
 
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(300);
+const CONTROLLER: &str = "system:serviceaccount:cofferdam-system:cofferdam-controller";
 const LABEL: &str = "cofferdam.node-restriction.kubernetes.io/runsc-oci";
 const ROLLOUT: &str = "  rollout:\n    canary: 1\n    maxUnavailable: 1\n    agentSilentSeconds: 20\n";
 
@@ -44,9 +45,11 @@ fn nothing_is_lost_when_parts_fail() {
     let old = fleet.publish(Kind::Works(Release::Old), "gvisor", "old").unwrap();
     let new = fleet.publish(Kind::Works(Release::New), "gvisor", "new").unwrap();
     a_kubelet_takes_a_probe_away(&fleet, &old);
+    what_happened_is_counted_and_told(&fleet);
     the_controller_dies_during_a_rollout(&fleet, &new);
     an_agent_dies_in_a_transaction(&fleet, &old);
     the_api_server_goes_away(&mut fleet, &new);
+    the_api_server_goes_away_from_an_idle_fleet(&mut fleet);
     a_sandbox_node_is_edited_and_deleted(&fleet);
     a_drifted_node_loses_its_label(&fleet);
     a_node_cannot_be_looked_at(&fleet);
@@ -64,6 +67,46 @@ fn a_kubelet_takes_a_probe_away(fleet: &Fleet, old: &Published) {
     wait_complete(fleet);
     for node in fleet.cluster.nodes() {
         assert!(node.read(FAULT).is_err(), "the probe did hesitate");
+    }
+}
+
+fn what_happened_is_counted_and_told(fleet: &Fleet) {
+    for (component, port) in [("controller", 9465), ("agent", 9464)] {
+        for path in ["/healthz", "/readyz"] {
+            for answer in fleet.scrape(component, port, path).unwrap() {
+                assert!(answer.starts_with("HTTP/1.1 200 "), "{component} {path}: {answer}");
+            }
+        }
+    }
+    let value = |text: &str, metric: &str| -> Option<f64> {
+        text.lines().find_map(|line| line.strip_prefix(metric)?.trim().parse().ok())
+    };
+    let controllers = fleet.scrape("controller", 9465, "/metrics").unwrap();
+    let leading: Vec<&String> =
+        controllers.iter().filter(|text| value(text, "cofferdam_controller_leader ") == Some(1.0)).collect();
+    let [leader] = leading.as_slice() else { panic!("{} of {controllers:#?} lead", leading.len()) };
+    for (state, nodes) in [("matched", 2.0), ("ready", 2.0), ("failed", 0.0)] {
+        let metric = format!("cofferdam_runtime_nodes{{runtime=\"gvisor\",state=\"{state}\"}} ");
+        assert_eq!(value(leader, &metric), Some(nodes), "{metric} {leader}");
+    }
+    let agents = fleet.scrape("agent", 9464, "/metrics").unwrap();
+    assert_eq!(agents.len(), 2);
+    for text in &agents {
+        let proven = "cofferdam_agent_runtime_proven{runtime=\"gvisor\",state=\"proven\"} ";
+        assert_eq!(value(text, proven), Some(1.0), "{text}");
+        let installed = "cofferdam_agent_tasks_total{task=\"install\",result=\"committed\"} ";
+        assert!(value(text, installed) >= Some(1.0), "{text}");
+    }
+    let events = fleet.cluster.get_json(&["events", "--all-namespaces"]).unwrap().unwrap();
+    let reasons: Vec<&str> = events["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|event| event["involvedObject"]["kind"] == "SandboxRuntime")
+        .map(|event| event["reason"].as_str().unwrap())
+        .collect();
+    for phase in ["Progressing", "Complete"] {
+        assert!(reasons.contains(&phase), "{reasons:?}");
     }
 }
 
@@ -112,6 +155,33 @@ fn the_api_server_goes_away(fleet: &mut Fleet, new: &Published) {
         version(fleet, node, "20250205.0");
         label(fleet, node, true);
     }
+}
+
+/// There is nothing to do when it is back, either: the controller writes to no node.
+fn the_api_server_goes_away_from_an_idle_fleet(fleet: &mut Fleet) {
+    let heartbeat = |own: &Value| own["status"]["heartbeat"].clone();
+    let mark = fleet.cluster.mark().unwrap();
+    fleet.cluster.stop_api_server().unwrap();
+    std::thread::sleep(Duration::from_secs(45));
+    fleet.cluster.start_api_server().unwrap();
+    let last =
+        ["n1", "n2"].map(|name| heartbeat(&fleet.cluster.get_json(&["sandboxnode", name]).unwrap().unwrap()));
+    for (name, last) in ["n1", "n2"].into_iter().zip(last) {
+        fleet.cluster.wait_until(&["sandboxnode", name], LIMIT, |own| heartbeat(own) != last).unwrap();
+    }
+    let leads =
+        |lease: &Value| lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| !holder.is_empty());
+    fleet.cluster.wait_until(&["lease", "cofferdam-controller", "-n", NAMESPACE], LIMIT, leads).unwrap();
+    std::thread::sleep(Duration::from_secs(10));
+    let is_ours = |request: &Request| {
+        request.is_write()
+            && request.user == CONTROLLER
+            && matches!(request.resource.as_str(), "nodes" | "sandboxnodes.cofferdam.dev")
+    };
+    let writes: Vec<Request> =
+        fleet.cluster.requests_since(mark).unwrap().into_iter().filter(is_ours).collect();
+    assert!(writes.is_empty(), "{writes:#?}");
+    wait_complete(fleet);
 }
 
 fn a_sandbox_node_is_edited_and_deleted(fleet: &Fleet) {

@@ -3,28 +3,36 @@
 // Helpers outside of #[test] functions fail their test by panicking, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::process::{Command, Output};
 use std::time::Duration;
 use xtask::task::image;
+use xtask::testbed::cache::Cache;
 use xtask::testbed::cluster::condition;
-use xtask::testbed::trial::binary;
-use xtask::testbed::{Cluster, ClusterSpec, Containerd, Member, Runtime};
+use xtask::testbed::registry::Published;
+use xtask::testbed::trial::{binary, wait_for};
+use xtask::testbed::{
+    Cluster, ClusterSpec, Containerd, Member, Registry, RegistrySpec, Release, Runtime, package,
+};
 
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(300);
 const IMAGE: &str = "cofferdam.test/cofferdam:1";
 const SELECTOR: &str = "--selector=app.kubernetes.io/component=no-api";
 const SPACE: &str = "--namespace=cofferdam-system";
 
 const NOTHING: &str = "runtimeClasses: []\n";
 
-/// The file for gVisor in a directory of the node.
-fn file() -> String {
-    let source = Runtime::Gvisor.source();
-    let directory = source.strip_prefix("dir:").unwrap();
+/// The pull secret that it names.
+const SECRET: &str = "login";
+
+/// The file for gVisor in a registry.
+fn file(registry: &Registry, package: &Published) -> String {
+    let authority: String =
+        registry.ca_pem().unwrap().lines().map(|line| format!("          {line}\n")).collect();
     format!(
         "apiVersion: cofferdam.dev/v1alpha1\nkind: SandboxRuntime\nmetadata:\n  name: gvisor\nspec:\n  package:\n    source:\n      \
-         directory: {directory}\n  handlers:\n  - name: {}\n",
+         oci:\n        reference: {}\n        pullSecret: {SECRET}\n        caBundle: |\n{authority}  handlers:\n  - name: {}\n",
+        package.reference,
         Runtime::Gvisor.handler()
     )
 }
@@ -67,14 +75,19 @@ fn a_runtime_comes_and_goes_without_a_token() {
     let spec = ClusterSpec::without_nodes().member(Member::new("n1", Containerd::MAJORS[1]));
     let cluster = Cluster::boot(spec).unwrap();
     let node = cluster.node("n1").unwrap();
-    node.put_package(Runtime::Gvisor).unwrap();
+    let registry = Registry::start(RegistrySpec::new(cluster.address())).unwrap();
+    let package = tempfile::tempdir().unwrap();
+    package::pack(&Cache::open().unwrap(), Runtime::Gvisor, Release::New, package.path()).unwrap();
+    let package = registry.publish(&binary().unwrap(), package.path(), "team/gvisor:1").unwrap();
     let layout = tempfile::tempdir().unwrap();
     let image = layout.path().join("image");
     image::build(&binary().unwrap(), &image).unwrap();
     cluster.load_image(&image, IMAGE).unwrap();
 
-    let yaml = rendered(&file(), &[]);
+    let yaml = rendered(&file(&registry, &package), &[]);
     cluster.apply(&yaml).unwrap();
+    a_missing_secret_is_named(&cluster);
+    make_secret(&cluster, &registry);
     let pod = ready_pod(&cluster, None);
     let uid = pod["metadata"]["uid"].as_str().unwrap().to_owned();
     has_no_token(&pod);
@@ -94,6 +107,31 @@ fn a_runtime_comes_and_goes_without_a_token() {
     let left =
         node.ok(&["/bin/sh", "-c", "ls -d /opt/cofferdam /var/lib/cofferdam 2>/dev/null; true"]).unwrap();
     assert_eq!(left.trim(), "", "what it brought is gone");
+}
+
+/// The pods wait for nothing silently: the log says what is missing, and where it goes.
+fn a_missing_secret_is_named(cluster: &Cluster) {
+    let names_it = || {
+        let log = cluster.kubectl(&["logs", SPACE, SELECTOR, "-c", "apply", "--tail=50"])?;
+        let text = format!("{}{}", log.stdout, log.stderr);
+        let is_named = text.contains("the pull secret `login` is not mounted")
+            && text.contains(
+                "make the Secret login of type kubernetes.io/dockerconfigjson in the pod's namespace",
+            );
+        Ok(is_named.then_some(()))
+    };
+    wait_for("an error that names the secret", LIMIT, names_it).unwrap();
+}
+
+/// Of the older type, whose file has the logins without `auths` around them.
+fn make_secret(cluster: &Cluster, registry: &Registry) {
+    let login: Value = serde_json::from_str(&registry.docker_config()).unwrap();
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/dockercfg",
+        "metadata": {"name": SECRET, "namespace": "cofferdam-system"},
+        "stringData": {".dockercfg": login["auths"].to_string()},
+    });
+    cluster.apply(&secret.to_string()).unwrap();
 }
 
 fn has_no_token(pod: &Value) {

@@ -3,23 +3,36 @@
 // Helpers outside of #[test] functions fail their test by panicking, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use cofferdam_core::name::Digest;
 use serde_json::{Value, json};
 use std::time::Duration;
-use xtask::testbed::ClusterSpec;
+use xtask::testbed::cluster::condition;
 use xtask::testbed::fleet::{Fleet, Kind, Published};
 use xtask::testbed::package::Release;
 use xtask::testbed::trial::{binary, wait_for};
+use xtask::testbed::{ClusterSpec, Containerd, Member, Signer};
 
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(300);
 const LABEL: &str = "cofferdam.node-restriction.kubernetes.io/runsc-oci";
 const KATA: &str = "katacontainers.io/kata-runtime";
 const TAINT: &str = "cofferdam.dev/gvisor";
 const RETRY: &str = "cofferdam.dev/retry";
 const UNIT: &str = "/etc/systemd/system/cofferdam-recover.service";
 
+/// A pod that no present node may have, and no taint.
+const POD: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: first, namespace: default}
+spec:
+  runtimeClassName: runsc-oci
+  containers:
+  - {name: main, image: 'cofferdam.test/busybox:1', command: [/bin/sleep, '100000']}
+";
+
 #[test]
 fn nodes_come_and_go_and_specs_change() {
-    let fleet = Fleet::boot(ClusterSpec::default(), &binary().unwrap(), &[]).unwrap();
+    let mut fleet = Fleet::boot(ClusterSpec::default(), &binary().unwrap(), &[]).unwrap();
     let package = fleet.publish(Kind::Works(Release::Old), "gvisor", "old").unwrap();
     a_pool_with_a_startup_taint(&fleet, &package);
     compatibility_labels_come_and_go(&fleet);
@@ -29,6 +42,7 @@ fn nodes_come_and_go_and_specs_change() {
     a_spec_asks_for_what_cannot_be(&fleet);
     a_paused_one_is_not_removed(&fleet, &package);
     what_is_left_of_a_lost_sandbox_node_is_removed(&fleet);
+    a_pool_scales_from_zero_and_back(&mut fleet, &package);
 }
 
 fn runtime(fleet: &Fleet, name: &str) -> Value {
@@ -218,4 +232,61 @@ fn what_is_left_of_a_lost_sandbox_node_is_removed(fleet: &Fleet) {
     let node = fleet.cluster.node("n1").unwrap();
     assert!(!node.run(&["test", "-e", "/opt/cofferdam/runtimes/gvisor-oci"]).unwrap().success());
     label(fleet, "n1", LABEL, false);
+}
+
+/// The first machine of a pool registers with the pool's label and the taint, and pods wait until it is proven; what is not
+/// signed as it should be does not come onto it. Then it is lost.
+fn a_pool_scales_from_zero_and_back(fleet: &mut Fleet, package: &Published) {
+    let (ours, others) = (Signer::new().unwrap(), Signer::new().unwrap());
+    let image = Digest::try_from(package.digest.clone()).unwrap();
+    ours.sign(&fleet.registry, "gvisor", image).unwrap();
+    let apply = |fleet: &Fleet, signer: &Signer| {
+        let key: String = signer.public_key().lines().map(|line| format!("        {line}\n")).collect();
+        let more = format!(
+            "    verify:\n      keys:\n      - |\n{key}  nodeSelector:\n    pool: burst\n  handlers:\n  - name: runsc-oci\n  \
+             scheduling:\n    nodeSelector:\n      pool: burst\n    startupTaint: {TAINT}\n  rollout:\n    \
+             agentSilentSeconds: 20\n"
+        );
+        fleet.cluster.apply(&fleet.runtime("burst", package, &more)).unwrap();
+    };
+    let phase = |fleet: &Fleet, wanted: &str| {
+        let fits = |object: &Value| object["status"]["phase"] == wanted;
+        fleet.cluster.wait_until(&["sandboxruntime", "burst"], LIMIT, fits).unwrap()
+    };
+    apply(fleet, &others);
+    phase(fleet, "NoNodes");
+    let class = fleet.cluster.wait_until(&["runtimeclass", "runsc-oci"], LIMIT, |_| true).unwrap();
+    assert_eq!(
+        class["scheduling"]["nodeSelector"],
+        json!({ "pool": "burst" }),
+        "an autoscaler sees who wants it"
+    );
+    fleet.cluster.apply(POD).unwrap();
+    let [.., newest] = Containerd::MAJORS;
+    let member = Member::new("n3", newest).label("pool", "burst").taint(TAINT, "true", "NoSchedule");
+    fleet.add_node(&member).unwrap();
+    let halted = phase(fleet, "Halted");
+    assert!(halted["status"]["message"].as_str().unwrap().contains("sign"), "{halted:#}");
+    assert!(has_taint(&fleet.cluster.get_json(&["node", "n3"]).unwrap().unwrap()));
+    let node = fleet.cluster.node("n3").unwrap();
+    assert!(!node.run(&["test", "-e", "/opt/cofferdam"]).unwrap().success());
+
+    apply(fleet, &ours);
+    wait_ready(fleet, "burst", 1);
+    let own = fleet.cluster.get_json(&["sandboxnode", "n3"]).unwrap().unwrap();
+    let verified = own["status"]["runtimes"][0]["verified"].as_str().unwrap();
+    assert!(verified.contains("keys[0]"), "{verified}");
+    label(fleet, "n3", LABEL, true);
+    fleet.cluster.wait_until(&["node", "n3"], LIMIT, |node| !has_taint(node)).unwrap();
+    let runs = |pod: &Value| pod["status"]["phase"] == "Running" && pod["spec"]["nodeName"] == "n3";
+    fleet.cluster.wait_until(&["pod", "first"], LIMIT, runs).unwrap();
+
+    fleet.cluster.destroy_node("n3").unwrap();
+    let unknown = |object: &Value| condition(object, "Ready") == Some("Unknown");
+    fleet.cluster.wait_until(&["sandboxruntime", "burst"], LIMIT, unknown).unwrap();
+    label(fleet, "n3", LABEL, false);
+    fleet.cluster.kubectl_ok(&["delete", "node", "n3"]).unwrap();
+    phase(fleet, "NoNodes");
+    fleet.cluster.kubectl_ok(&["delete", "pod", "first", "--force", "--grace-period=0"]).unwrap();
+    fleet.cluster.kubectl_ok(&["delete", "sandboxruntime", "burst", "--timeout=60s"]).unwrap();
 }

@@ -11,7 +11,7 @@ use xtask::testbed::fleet::{Fleet, Kind, NAMESPACE, Published};
 use xtask::testbed::package::Release;
 use xtask::testbed::trial::binary;
 
-const LIMIT: Duration = Duration::from_secs(180);
+const LIMIT: Duration = Duration::from_secs(300);
 const LABEL: &str = "cofferdam.node-restriction.kubernetes.io/runsc-oci";
 const NODES: [&str; 2] = ["n1", "n2"];
 

@@ -16,6 +16,7 @@ use xtask::testbed::{Config, Containerd, Node, NodeSpec, Pod, Runtime, Tree};
 
 const RUNTIMES: [Runtime; 3] = [Runtime::GvisorOci, Runtime::Crun, Runtime::Gvisor];
 const NOTHING: Vec<String> = Vec::new();
+const CNI: &str = "/etc/cni/net.d/10-testbed.conflist";
 
 fn node(spec: NodeSpec) -> Node {
     let node = Node::boot(spec).unwrap();
@@ -272,12 +273,11 @@ fn doctor(node: &Node, keep: &Pod) {
     ill(node, "pause-image", &[]);
     node.load_images().unwrap();
 
-    let cni = "/etc/cni/net.d/10-testbed.conflist";
-    let network = node.read(cni).unwrap();
-    node.remove(cni).unwrap();
+    let network = node.read(CNI).unwrap();
+    node.remove(CNI).unwrap();
     node.ok(&["systemctl", "restart", "containerd"]).unwrap();
     ill(node, "cni", &[]);
-    node.put(cni, network, 0o644).unwrap();
+    node.put(CNI, network, 0o644).unwrap();
 
     // No engine: what else there is to see is told all the same.
     node.ok(&["systemctl", "stop", "containerd"]).unwrap();
@@ -348,7 +348,7 @@ fn runtimes_come_and_go_on_upstreams_containerd() {
 fn node_without_configuration_and_network_is_unproven_and_keeps_runc() {
     for containerd in Containerd::MAJORS {
         let node = node(NodeSpec::new(containerd).config(Config::Absent));
-        node.remove("/etc/cni/net.d/10-testbed.conflist").unwrap();
+        node.remove(CNI).unwrap();
         node.ok(&["systemctl", "restart", "containerd"]).unwrap();
         let before = node.trees().unwrap();
         let config = dump(&node);
@@ -369,6 +369,34 @@ fn node_without_configuration_and_network_is_unproven_and_keeps_runc() {
         assert_eq!(status["runtimes"][0]["verdict"]["verdict"], "unproven");
         change(&node, &["remove", "crun"]);
         same(&before, &node);
+    }
+}
+
+/// What could not be proven for want of a network is proven by the same command once there is one, without a restart.
+#[test]
+fn what_could_not_be_proven_is_probed_again() {
+    for containerd in Containerd::MAJORS {
+        let node = Node::boot(NodeSpec::new(containerd)).unwrap();
+        node.put_cofferdam().unwrap();
+        node.put_package(Runtime::Crun).unwrap();
+        let network = node.read(CNI).unwrap();
+        node.remove(CNI).unwrap();
+        node.ok(&["systemctl", "restart", "containerd"]).unwrap();
+        let source = Runtime::Crun.source();
+        let outcome = change(&node, &["install", &source, "--skip-check", "cni"]);
+        assert!(matches!(outcome.verdict, Some(Verdict::Unproven { .. })), "{outcome:#?}");
+        node.put(CNI, network, 0o644).unwrap();
+        wait_for("the network", Duration::from_secs(20), || {
+            Ok((node.cofferdam(&["doctor"])?.code() == 0).then_some(()))
+        })
+        .unwrap();
+        let engine = || node.ok(&["systemctl", "show", "-P", "MainPID", "containerd"]).unwrap();
+        let before = engine();
+        let outcome = change(&node, &["install", &source]);
+        assert_eq!(outcome.verdict, Some(Verdict::Proven), "{outcome:#?}");
+        assert_eq!(status(&node)["runtimes"][0]["verdict"]["verdict"], "proven");
+        assert_eq!(engine(), before, "the engine was restarted");
+        assert_eq!(change(&node, &["install", &source]).result, Ending::Unchanged);
     }
 }
 

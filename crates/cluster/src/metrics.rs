@@ -238,3 +238,33 @@ fn text(registry: &Registry) -> String {
     let _ = encode(&mut text, registry);
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_page_lists_what_is_counted() {
+        let controller = ControllerMetrics::default();
+        controller.wrote("node");
+        controller.unreadable("Node", 0);
+        controller.nodes("gvisor", &Counts::default());
+        let agent = AgentMetrics::default();
+        agent.ended("install", "committed");
+        agent.patched(true);
+        let found: BTreeSet<String> = [controller.text(), agent.text()]
+            .iter()
+            .flat_map(|text| text.lines())
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+            .map(|(name, kind)| if kind == "counter" { format!("{name}_total") } else { name.to_owned() })
+            .collect();
+        let page = include_str!("../../../docs/metrics.md");
+        let listed: BTreeSet<String> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `cofferdam_")?.split_once('`'))
+            .map(|(name, _)| format!("cofferdam_{name}"))
+            .collect();
+        assert_eq!(found, listed);
+    }
+}

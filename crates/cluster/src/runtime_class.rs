@@ -259,8 +259,13 @@ mod tests {
         let mut spec = spec(serde_json::json!({ "package": { "source": { "directory": "/srv/kata" } } }));
         assert!(runtime_classes("kata", &spec, &[]).is_empty(), "nobody looked into the package yet");
         let costs = Overhead { cpu: None, memory: Some("160Mi".to_owned()) };
-        let state =
-            |name: &str| HandlerState { name: name.to_owned(), proven: true, overhead: Some(costs.clone()) };
+        let state = |name: &str| HandlerState {
+            name: name.to_owned(),
+            proven: true,
+            reason: String::new(),
+            message: String::new(),
+            overhead: Some(costs.clone()),
+        };
         let classes =
             runtime_classes("kata", &spec, &[state("kata-qemu"), state("kata-clh"), state("kata-clh")]);
         assert_eq!(

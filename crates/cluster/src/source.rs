@@ -1,6 +1,6 @@
 //! From what the API or a file says of a package to what the host's worker reads.
 
-use crate::api::{OciSource, PackageSpec, SignerSpec, VerifySpec};
+use crate::api::{OciSource, PackageSpec, SignerSpec, SourceSpec, VerifySpec};
 use cofferdam_core::class::Class;
 use cofferdam_core::reference::Reference;
 use cofferdam_core::trust::{
@@ -18,11 +18,17 @@ pub(crate) fn source(
     package: &PackageSpec,
     pull_secret: impl FnOnce(&str) -> Result<String>,
 ) -> Result<Source> {
-    let place = match (&package.source.directory, &package.source.oci) {
-        (Some(folder), None) => Place::Dir(folder.into()),
-        (None, Some(oci)) => Place::Oci(remote(oci, pull_secret)?),
+    let place = match &package.source {
+        SourceSpec { oci: Some(oci), layout: None, tar: None, directory: None } => {
+            Place::Oci(remote(oci, pull_secret)?)
+        }
+        SourceSpec { oci: None, layout: Some(path), tar: None, directory: None } => {
+            Place::Layout(path.into())
+        }
+        SourceSpec { oci: None, layout: None, tar: Some(path), directory: None } => Place::Tar(path.into()),
+        SourceSpec { oci: None, layout: None, tar: None, directory: Some(path) } => Place::Dir(path.into()),
         _ => {
-            let text = "the package's source is neither a directory nor an image";
+            let text = "the package's source is not exactly one of oci, layout, tar and directory";
             return Err(HostError::new(Class::Invalid, text));
         }
     };

@@ -19,6 +19,37 @@ fn file(runtimes: &[(&str, &str)]) -> String {
     runtimes.iter().map(one).collect::<Vec<_>>().join("---\n")
 }
 
+/// What is carried to a machine in one piece: an image in the OCI layout, and an archive with the files.
+#[test]
+fn layouts_and_archives_are_sources_too() {
+    let bench = Bench::new("containerd@2.4");
+    let (old, new) = (bench.package_with("toy", "1.0", &["toy"]), bench.package_with("toy", "2.0", &["toy"]));
+    let (layout, tar) = (bench.beside("toy.layout"), bench.beside("toy.tar"));
+    let mut pack = bench.command();
+    support::finish({
+        pack.args(["pack", &old, "-o", layout.to_str().unwrap()]);
+        pack
+    })
+    .expect(0);
+    let mut builder = tar::Builder::new(std::fs::File::create(&tar).unwrap());
+    builder.append_dir_all(".", new.strip_prefix("dir:").unwrap()).unwrap();
+    builder.finish().unwrap();
+    let from = |key: &str, path: &std::path::Path| {
+        let directory = format!("directory: {}", old.strip_prefix("dir:").unwrap());
+        file(&[("toy", &old)]).replace(&directory, &format!("{key}: {}", path.display()))
+    };
+    apply(&bench, &from("layout", &layout), &[]).expect(0).says("install toy 1.0: done");
+    apply(&bench, &from("layout", &layout), &[]).expect(0).says("nothing to do");
+    apply(&bench, &from("tar", &tar), &[]).expect(0).says("upgrade toy 1.0 to 2.0: done");
+    let relative = from("tar", std::path::Path::new("toy.tar"));
+    apply(&bench, &relative, &[])
+        .expect(2)
+        .says("`spec.package.source.tar`: `toy.tar` is not an absolute path");
+    let both =
+        from("tar", &tar).replace("      tar:", &format!("      layout: {}\n      tar:", layout.display()));
+    apply(&bench, &both, &[]).expect(2).says("exactly one of `oci`, `layout`, `tar` and `directory`");
+}
+
 fn apply(bench: &Bench, text: &str, args: &[&str]) -> Ran {
     let path = bench.beside("runtimes.yaml");
     std::fs::write(&path, text).unwrap();

@@ -4,14 +4,22 @@
 // Helpers fail their test by panicking.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod registry;
 mod support;
 
+use registry::{Manner, Registry};
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use support::Bench;
 
 const BIG: &str = "share/guest.img";
+
+/// Which layers of what is being fetched came whole.
+const NOTES: &str = "/var/lib/cofferdam/tmp/package.layers";
 
 /// The trees of the runtime, by their folders' names.
 fn trees(bench: &Bench) -> BTreeSet<String> {
@@ -179,13 +187,24 @@ fn layers_that_are_there_are_not_fetched() {
     assert_eq!(fs::read(tree(&bench, "3.0").join(BIG)).unwrap(), vec![7; 5 << 20]);
 }
 
+/// The digests of the layers that came whole.
+fn came_whole(bench: &Bench) -> Vec<String> {
+    let lines = fs::read_to_string(bench.at(NOTES)).unwrap();
+    lines.lines().map(|line| line[9..73].to_owned()).collect()
+}
+
+fn delete(image: &Path, blobs: &[String]) {
+    for blob in blobs {
+        fs::remove_file(image.join("blobs/sha256").join(blob)).unwrap();
+    }
+}
+
 /// What came whole before it was killed is not asked for again; and `recover` leaves nothing of it.
 #[test]
 fn what_an_interrupted_pull_had_is_not_fetched_again() {
     let bench = machine();
     let before = bench.snapshot();
     let image = layout(&bench, "1.0", 1);
-    let notes = bench.at("/var/lib/cofferdam/tmp/package.layers");
     let interrupt = |n: usize| {
         let ran = bench.run_with(Some(&format!("kill:change:{n}")), &["pull", image.to_str().unwrap()]);
         ran.expect_killed();
@@ -195,15 +214,45 @@ fn what_an_interrupted_pull_had_is_not_fetched_again() {
     support::assert_same(&before, &bench.snapshot(), "after a recovery");
 
     interrupt(60);
-    let lines = fs::read_to_string(&notes).unwrap();
-    let whole: Vec<String> = lines.lines().map(|line| line[9..73].to_owned()).collect();
-    assert!(!whole.is_empty(), "{lines}");
-    for blob in &whole {
-        fs::remove_file(image.join("blobs/sha256").join(blob)).unwrap();
-    }
+    let whole = came_whole(&bench);
+    assert!(!whole.is_empty());
+    delete(&image, &whole);
     // Cut off in the middle of a line.
-    fs::write(&notes, format!("{lines}[\"sha256:00")).unwrap();
+    let mut notes = fs::OpenOptions::new().append(true).open(bench.at(NOTES)).unwrap();
+    notes.write_all(b"[\"sha256:00").unwrap();
+    // Again, before all of that was taken over.
+    interrupt(12);
+    assert!(came_whole(&bench).len() < whole.len(), "{whole:?}");
     bench.run(&["pull", image.to_str().unwrap()]).expect(0);
+    bench.run(&["store", "verify"]).expect(0);
+    bench.run(&["gc", "--all"]).expect(0);
+    support::assert_same(&before, &bench.snapshot(), "after gc");
+}
+
+/// The same if the registry goes away in the middle.
+#[test]
+fn what_a_registry_gave_before_it_went_away_is_not_fetched_again() {
+    let bench = machine();
+    let before = bench.snapshot();
+    let image = layout(&bench, "1.0", 1);
+    let left = Arc::new(AtomicUsize::new(0));
+    let registry = Registry::serve(&image, Manner::Falters(Arc::clone(&left)));
+    let source = format!("oci:{}", registry.reference());
+    let pull = |blobs: usize| {
+        left.store(blobs, Ordering::SeqCst);
+        bench.run(&["pull", &source, "--plain-http", "--tries", "1"])
+    };
+    pull(4).expect(6).says("`cofferdam recover` deletes it");
+    assert!(kept_or_nothing(&bench).is_empty());
+    bench.run(&["recover"]).expect(0);
+    support::assert_same(&before, &bench.snapshot(), "after a recovery");
+
+    pull(4).expect(6);
+    let whole = came_whole(&bench);
+    assert!(whole.len() > 1, "{whole:?}");
+    delete(&image, &whole);
+    pull(0).expect(6);
+    pull(100).expect(0);
     bench.run(&["store", "verify"]).expect(0);
     bench.run(&["gc", "--all"]).expect(0);
     support::assert_same(&before, &bench.snapshot(), "after gc");

@@ -64,6 +64,18 @@ impl HostError {
         }
     }
 
+    /// The same error with one more way out.
+    #[must_use]
+    pub fn with_more_hint(self, text: &str) -> Self {
+        let hint = self.hint().map_or_else(|| text.to_owned(), |hint| format!("{hint}; {text}"));
+        self.with_hint(hint)
+    }
+
+    /// Whether somebody else, e.g. a registry, could not do its part for now. A full disk is ours.
+    pub const fn is_of_others(&self) -> bool {
+        matches!(self, Self::Other { class: Class::Unavailable, .. })
+    }
+
     /// Whether it says that a path does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)

@@ -232,7 +232,7 @@ impl<'a> Survey<'a> {
 }
 
 /// One prefix on a host: trees do not move.
-fn prefix(ledger: Option<&Ledger>, options: &SurveyOptions) -> Result<HostPath> {
+pub(crate) fn prefix(ledger: Option<&Ledger>, options: &SurveyOptions) -> Result<HostPath> {
     match (ledger, &options.prefix) {
         (Some(ledger), Some(wanted)) if ledger.prefix != *wanted => Err(HostError::new(
             Class::Invalid,

@@ -3,10 +3,11 @@
 #![allow(clippy::indexing_slicing)] // reading what a JSON object has not gives null
 
 use super::cache::Cache;
-use super::cluster::{Cluster, ClusterSpec};
+use super::cluster::{Cluster, ClusterSpec, Member};
 use super::command::Command;
 use super::error::{Error, Result};
 use super::package::{self, Release, Runtime};
+pub use super::registry::Published;
 use super::registry::{Registry, RegistrySpec};
 use super::{host, packages};
 use crate::task::build::workspace;
@@ -33,15 +34,6 @@ pub const HEARTBEAT: u32 = 5;
 
 /// Pods start, on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(120);
-
-/// A package in the registry.
-#[derive(Clone, Debug)]
-pub struct Published {
-    /// Its reference, with a tag.
-    pub reference: String,
-    /// Its digest, as the push said it.
-    pub digest: String,
-}
 
 /// What a published package should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +105,16 @@ impl Fleet {
         self.cluster.load_image(&self.file("image"), &format!("{IMAGE}:{tag}"))
     }
 
+    /// Boots another node, lets it join, and gives it Cofferdam's image.
+    ///
+    /// # Errors
+    /// It does not come up.
+    pub fn add_node(&mut self, member: &Member) -> Result<()> {
+        self.cluster.add_node(member)?;
+        let node = self.cluster.node(&member.node.name)?;
+        node.load_image(&self.file("image"), &format!("{IMAGE}:{TAG}"))
+    }
+
     fn make_namespace(&self) -> Result<()> {
         let level = "pod-security.kubernetes.io/enforce=privileged";
         self.cluster.kubectl_ok(&["create", "namespace", NAMESPACE])?;
@@ -160,6 +162,26 @@ impl Fleet {
         Ok(())
     }
 
+    /// What the pods of a component answer to `GET path`, asked on their nodes.
+    ///
+    /// # Errors
+    /// A pod does not answer.
+    pub fn scrape(&self, component: &str, port: u16, path: &str) -> Result<Vec<String>> {
+        let selector = format!("--selector=app.kubernetes.io/component={component}");
+        let list = self.cluster.get_json(&["pods", "-n", NAMESPACE, &selector])?.unwrap_or_default();
+        let pods = list["items"].as_array().map(Vec::as_slice).unwrap_or_default().iter();
+        let answer = |pod: &Value| {
+            let node = self.cluster.node(pod["spec"]["nodeName"].as_str().unwrap_or_default())?;
+            let address = pod["status"]["podIP"].as_str().unwrap_or_default();
+            // A node has no program for it.
+            let script = format!(
+                "exec 3<>/dev/tcp/{address}/{port} && printf 'GET {path} HTTP/1.1\\r\\nHost: x\\r\\nConnection: close\\r\\n\\r\\n' >&3 && cat <&3"
+            );
+            node.ok(&["/bin/bash", "-c", &script])
+        };
+        pods.map(answer).collect()
+    }
+
     /// Packs a package and pushes it as `name:tag`.
     ///
     /// # Errors
@@ -176,26 +198,7 @@ impl Fleet {
         if kind == Kind::Broken {
             break_it(dir.path())?;
         }
-        let reference = format!("{}/{name}:{tag}", self.registry.address());
-        let (auth, ca) = (self.file("login.json"), self.file("ca.pem"));
-        host::write(&ca, self.registry.ca_pem().unwrap_or_default(), 0o644)?;
-        let output = Command::new(&self.binary)
-            .args(["pack", "--tag", &reference, "--push", "--json"])
-            .arg("--auth-file")
-            .arg(&auth)
-            .arg("--ca-file")
-            .arg(&ca)
-            .arg(dir.path())
-            .limit(Duration::from_secs(120))
-            .ok()?;
-        let pushed: Value =
-            serde_json::from_str(output.stdout.trim()).map_err(|error| Error::Unexpected {
-                what: "what cofferdam pack printed".to_owned(),
-                why: format!("{error}: {}", output.stdout),
-                next: "run it by hand".to_owned(),
-            })?;
-        let digest = pushed["digest"].as_str().unwrap_or_default().to_owned();
-        Ok(Published { reference, digest })
+        self.registry.publish(&self.binary, dir.path(), &format!("{name}:{tag}"))
     }
 
     /// A SandboxRuntime of this name for a published package, as YAML; `more` is added to its spec.

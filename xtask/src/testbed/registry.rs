@@ -8,9 +8,9 @@ use super::pki::Authority;
 use super::site::{Kind, Site};
 use super::trial::wait_for;
 use super::{gotools, host, packages};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -25,6 +25,9 @@ const HTPASSWD: &str = "puller:$2b$05$CofferdamTestRegistry.P9w2XF6yo62mSgrvNXHk
 
 /// A busy machine takes its time.
 const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// A runtime is packed and pushed within this.
+const PUSH_LIMIT: Duration = Duration::from_secs(120);
 
 /// What a registry should be.
 #[derive(Clone, Debug)]
@@ -104,6 +107,15 @@ impl RegistrySpec {
     }
 }
 
+/// A package in a registry.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Its reference, with a tag.
+    pub reference: String,
+    /// Its digest, as the push said it.
+    pub digest: String,
+}
+
 /// A running registry. Dropping it ends it and removes what it stored.
 #[derive(Debug)]
 pub struct Registry {
@@ -155,6 +167,34 @@ impl Registry {
         // base64 of USER:PASSWORD.
         let auth = json!({"username": USER, "password": PASSWORD, "auth": "cHVsbGVyOmNyb3NzLXRoZS1iYXI="});
         json!({"auths": {self.address(): auth}}).to_string()
+    }
+
+    /// Has `binary` pack a folder, and push it as `name`: `[TEAM/]NAME:TAG`.
+    ///
+    /// # Errors
+    /// It cannot be packed or pushed.
+    pub fn publish(&self, binary: &Path, folder: &Path, name: &str) -> Result<Published> {
+        let (login, authority) = (self.site.dir().join("login.json"), self.site.dir().join("authority.pem"));
+        host::write(&login, self.docker_config(), 0o600)?;
+        host::write(&authority, self.ca_pem().unwrap_or_default(), 0o644)?;
+        let reference = format!("{}/{name}", self.address());
+        let output = super::command::Command::new(binary)
+            .args(["pack", "--tag", &reference, "--push", "--json"])
+            .arg("--auth-file")
+            .arg(&login)
+            .arg("--ca-file")
+            .arg(&authority)
+            .arg(folder)
+            .limit(PUSH_LIMIT)
+            .ok()?;
+        let pushed: Value =
+            serde_json::from_str(output.stdout.trim()).map_err(|error| Error::Unexpected {
+                what: "what cofferdam pack printed".to_owned(),
+                why: format!("{error}: {}", output.stdout),
+                next: "run it by hand".to_owned(),
+            })?;
+        let digest = pushed.get("digest").and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(Published { reference, digest })
     }
 
     /// What it printed, requests among it.

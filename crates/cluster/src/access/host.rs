@@ -6,7 +6,7 @@
 
 #![allow(clippy::indexing_slicing)] // of objects that json! made in the same function
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// A directory of the host in the pod.
 #[derive(Clone, Copy, Debug)]
@@ -28,10 +28,53 @@ pub struct HostPath {
 pub struct Setting {
     /// Its name in the pod's manifest.
     pub name: &'static str,
-    /// Its value, in words.
-    pub value: &'static str,
+    /// Its value.
+    pub value: Held,
     /// Why it is so.
     pub why: &'static str,
+}
+
+/// What a setting is, and where.
+#[derive(Clone, Copy, Debug)]
+pub enum Held {
+    /// Yes or no, in the container's security context.
+    Flag(bool),
+    /// The number of a user, there.
+    User(u32),
+    /// The name of a profile, there.
+    Profile(&'static str),
+    /// All capabilities are dropped, there.
+    NoCapabilities,
+    /// The pod's own field is not set, which means no.
+    Unset,
+    /// Nothing, unless the chart is asked for it.
+    ByChart(&'static str),
+}
+
+impl Held {
+    /// Its value in the container's security context, if it stands there.
+    fn in_context(self) -> Option<Value> {
+        match self {
+            Self::Flag(is_set) => Some(is_set.into()),
+            Self::User(number) => Some(number.into()),
+            Self::Profile(kind) => Some(json!({ "type": kind })),
+            Self::NoCapabilities => Some(json!({ "drop": ["ALL"] })),
+            Self::Unset | Self::ByChart(_) => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flag(is_set) => write!(f, "{is_set}"),
+            Self::User(number) => write!(f, "{number}"),
+            Self::Profile(kind) => f.write_str(kind),
+            Self::NoCapabilities => f.write_str("drop ALL"),
+            Self::Unset => f.write_str("false"),
+            Self::ByChart(words) => write!(f, "{words}"),
+        }
+    }
 }
 
 /// Directories.
@@ -65,55 +108,54 @@ pub const PATHS: &[HostPath] = &[
 pub const GRANTED: &[Setting] = &[
     Setting {
         name: "runAsUser",
-        value: "0",
+        value: Held::User(0),
         why: "systemd starts units for root only; it asks for the user, not for capabilities",
     },
     Setting {
         name: "appArmorProfile",
-        value: "Unconfined",
+        value: Held::Profile("Unconfined"),
         why: "the engines' default profile has no rule for D-Bus, and AppArmor refuses what has none (Ubuntu); where there \
               is no AppArmor it means nothing",
     },
     Setting {
         name: "seLinuxOptions",
-        value: "type: spc_t, only by the value agent.seLinuxType",
+        value: Held::ByChart("type: spc_t, only by the value agent.seLinuxType"),
         why: "SELinux (enforcing) keeps a container from sockets and directories of its host",
     },
 ];
 
 /// What the pod does not have.
 pub const DENIED: &[Setting] = &[
-    Setting { name: "privileged", value: "false", why: "no device, no kernel interface is needed" },
+    Setting { name: "privileged", value: Held::Flag(false), why: "no device, no kernel interface is needed" },
     Setting {
         name: "capabilities",
-        value: "drop ALL",
+        value: Held::NoCapabilities,
         why: "none is needed: files in /run/cofferdam belong to root, and systemd asks for the user only",
     },
     Setting {
         name: "hostPID",
-        value: "false",
+        value: Held::Unset,
         why: "sandboxes in use are found by the report, which systemd runs on the host itself",
     },
-    Setting { name: "hostNetwork", value: "false", why: "the API is reached from the pod's own network" },
-    Setting { name: "hostIPC", value: "false", why: "nothing is shared that way" },
-    Setting { name: "readOnlyRootFilesystem", value: "true", why: "the image is one file" },
-    Setting { name: "allowPrivilegeEscalation", value: "false", why: "it runs no other program" },
-    Setting { name: "seccompProfile", value: "RuntimeDefault", why: "it makes ordinary system calls only" },
+    Setting { name: "hostNetwork", value: Held::Unset, why: "the API is reached from the pod's own network" },
+    Setting { name: "hostIPC", value: Held::Unset, why: "nothing is shared that way" },
+    Setting { name: "readOnlyRootFilesystem", value: Held::Flag(true), why: "the image is one file" },
+    Setting { name: "allowPrivilegeEscalation", value: Held::Flag(false), why: "it runs no other program" },
+    Setting {
+        name: "seccompProfile",
+        value: Held::Profile("RuntimeDefault"),
+        why: "it makes ordinary system calls only",
+    },
 ];
 
-/// The container's security context. `seLinuxOptions` are added by the chart's value.
+/// The container's security context: the table's settings, and what says of the user that it is meant. `seLinuxOptions` are
+/// added by the chart's value.
 pub fn security_context() -> Value {
-    json!({
-        "allowPrivilegeEscalation": false,
-        "appArmorProfile": {"type": "Unconfined"},
-        "capabilities": {"drop": ["ALL"]},
-        "privileged": false,
-        "readOnlyRootFilesystem": true,
-        "runAsGroup": 0,
-        "runAsNonRoot": false,
-        "runAsUser": 0,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    })
+    let meant = [("runAsGroup".to_owned(), 0.into()), ("runAsNonRoot".to_owned(), false.into())];
+    let settings = GRANTED.iter().chain(DENIED);
+    let settings =
+        settings.filter_map(|setting| Some((setting.name.to_owned(), setting.value.in_context()?)));
+    settings.chain(meant).collect::<Map<String, Value>>().into()
 }
 
 /// The container's mounts.

@@ -9,10 +9,8 @@ use cofferdam_core::class::Class;
 use cofferdam_host::error::{HostError, Result};
 use std::path::Path;
 
-const KEY: &str = ".dockerconfigjson";
-
-/// The key of the older type.
-const OLD_KEY: &str = ".dockercfg";
+/// What a pull secret has, by its type; the older one last.
+pub(crate) const KEYS: [&str; 2] = [".dockerconfigjson", ".dockercfg"];
 
 /// The text of the pull secret of that name.
 ///
@@ -23,11 +21,10 @@ pub(crate) fn read(folder: &Path, name: &str) -> Result<String> {
     if !plain || name.starts_with('.') {
         return Err(HostError::new(Class::Invalid, format!("`{name}` is not the name of a Secret")));
     }
-    let path = folder.join(name).join(KEY);
-    if let Ok(text) = std::fs::read_to_string(folder.join(name).join(OLD_KEY)) {
-        return Ok(text);
-    }
-    std::fs::read_to_string(&path).map_err(|error| {
+    let [path, older] = KEYS.map(|key| folder.join(name).join(key));
+    let found = std::fs::read_to_string(&path);
+    let found = found.or_else(|error| std::fs::read_to_string(older).map_err(|_| error));
+    found.map_err(|error| {
         let text = format!("the pull secret `{name}` is not mounted: {}: {error}", path.display());
         HostError::new(Class::Invalid, text).with_hint(format!(
             "add it to the chart's value agent.pullSecrets: [{name}], and make the Secret (type \

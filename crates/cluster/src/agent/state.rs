@@ -6,7 +6,7 @@ use crate::api::{
 };
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::Descriptor;
-use cofferdam_core::name::RuntimeName;
+use cofferdam_core::name::{HandlerName, RuntimeName};
 use cofferdam_core::plan::User;
 use cofferdam_core::record::Verdict;
 use cofferdam_host::error::HostError;
@@ -178,7 +178,7 @@ impl RuntimeState {
         }
         (self.state, self.reason, self.message) = (state, reason.to_owned(), message);
         if state != State::Proven {
-            self.handlers.iter_mut().for_each(|handler| handler.proven = false);
+            self.handlers.iter_mut().for_each(|handler| handler.judge(true, state, &[]));
         }
     }
 
@@ -206,14 +206,10 @@ impl RuntimeState {
         let mut known = std::mem::take(&mut self.handlers);
         self.handlers = found
             .handlers
-            .iter()
-            .map(|(name, served)| HandlerState {
-                name: name.to_string(),
-                proven: *served,
-                overhead: known
-                    .iter_mut()
-                    .find(|handler| handler.name == name.as_str())
-                    .and_then(|handler| handler.overhead.take()),
+            .keys()
+            .map(|name| {
+                let known = known.iter_mut().find(|handler| handler.name == name.as_str());
+                HandlerState::new(name, known.and_then(|handler| handler.overhead.take()))
             })
             .collect();
         self.count(u32::try_from(found.users.len()).unwrap_or(u32::MAX), now);
@@ -235,8 +231,9 @@ impl RuntimeState {
                 }
             }
         }
-        let proven = self.state == State::Proven;
-        self.handlers.iter_mut().for_each(|handler| handler.proven &= proven);
+        for (handler, served) in self.handlers.iter_mut().zip(found.handlers.values()) {
+            handler.judge(*served, self.state, &found.drift);
+        }
     }
 
     fn see_nothing(&mut self, now: &Time) {
@@ -257,13 +254,28 @@ fn handlers(descriptor: &Descriptor) -> Vec<HandlerState> {
         Some(Overhead { cpu: overhead.cpu.clone(), memory: overhead.memory.clone() })
     };
     let handlers = descriptor.handlers.iter();
-    handlers
-        .map(|handler| HandlerState {
-            name: handler.name.to_string(),
-            proven: false,
-            overhead: overhead(handler),
-        })
-        .collect()
+    handlers.map(|handler| HandlerState::new(&handler.name, overhead(handler))).collect()
+}
+
+impl HandlerState {
+    /// One of which nothing else is known yet.
+    fn new(name: &HandlerName, overhead: Option<Overhead>) -> Self {
+        let (reason, message) = (String::new(), String::new());
+        Self { name: name.to_string(), proven: false, reason, message, overhead }
+    }
+
+    /// By whether the engine lists it, what its runtime is, and what differs from what was installed.
+    fn judge(&mut self, served: bool, state: State, drift: &[String]) {
+        let own = format!("handler {} ", self.name);
+        let drift: Vec<&str> =
+            drift.iter().map(String::as_str).filter(|line| line.starts_with(&own)).collect();
+        self.proven = served && state == State::Proven;
+        (self.reason, self.message) = match served {
+            _ if self.proven => (String::new(), String::new()),
+            false => ("NotServed".to_owned(), "the engine does not list it".to_owned()),
+            true => (format!("{state:?}"), shortened(&drift.join("; "))),
+        };
+    }
 }
 
 fn pods(users: &[User]) -> Vec<PodRef> {

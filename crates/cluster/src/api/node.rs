@@ -243,6 +243,13 @@ pub struct HandlerState {
     pub name: String,
     /// Whether it is proven now.
     pub proven: bool,
+    /// If it is not, why, in one word: `NotServed` if the engine does not list it, else the runtime's state.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// What is wrong with it alone. What is wrong with all of the runtime is in the runtime's message.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 2048))]
+    pub message: String,
     /// What the package says that a sandbox costs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overhead: Option<Overhead>,

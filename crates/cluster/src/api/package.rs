@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!(has(self.preset) && has(self.descriptor))").message("give a preset or a descriptor, not both"))]
 #[x_kube(validation = Rule::new("!has(self.version) || has(self.preset)").message("version goes with a preset: a descriptor has its own"))]
-#[x_kube(validation = Rule::new("!(has(self.verify) && has(self.source.directory))").message("a directory has no signature: verify goes with source.oci"))]
+#[x_kube(validation = Rule::new("!has(self.verify) || has(self.source.oci) || has(self.source.layout)").message("files have no signature: verify goes with source.oci and source.layout"))]
 pub struct PackageSpec {
     /// Where the files are.
     pub source: SourceSpec,
@@ -37,11 +37,19 @@ pub struct PackageSpec {
 /// Where a package's files are: exactly one of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.oci), has(self.directory)].filter(x, x).size() == 1").message("give exactly one of oci and directory"))]
+#[x_kube(validation = Rule::new("[has(self.oci), has(self.layout), has(self.tar), has(self.directory)].filter(x, x).size() == 1").message("give exactly one of oci, layout, tar and directory"))]
 pub struct SourceSpec {
     /// An image or artifact in a registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oci: Option<OciSource>,
+    /// On each node, a folder with an image in the OCI layout, or an archive of one or of `docker save`: an absolute path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096), regex(pattern = "^/"))]
+    pub layout: Option<String>,
+    /// On each node, an archive (plain, or compressed by gzip, zstd or xz) that holds the files: an absolute path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096), regex(pattern = "^/"))]
+    pub tar: Option<String>,
     /// A directory on each node: an absolute path. For nodes whose image brings the files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096), regex(pattern = "^/"))]
@@ -66,6 +74,14 @@ pub struct OciSource {
     /// Speak plain http: everybody on the way can change what is installed, unless the reference has a digest.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub plain_http: bool,
+}
+
+impl SourceSpec {
+    /// The places on a node, by their keys: at most one is given.
+    pub(crate) fn local(&self) -> [(&'static str, Option<&str>); 3] {
+        let Self { oci: _, layout, tar, directory } = self;
+        [("layout", layout.as_deref()), ("tar", tar.as_deref()), ("directory", directory.as_deref())]
+    }
 }
 
 /// What a sandbox costs beside its containers, as Kubernetes quantities.

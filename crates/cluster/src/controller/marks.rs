@@ -171,7 +171,7 @@ mod tests {
     use crate::api::{PackageSpec, SandboxRuntimeSpec, SourceSpec};
 
     fn runtime(taint: Option<&str>, compatible: bool) -> SandboxRuntime {
-        let source = SourceSpec { directory: Some("/p".to_owned()), oci: None };
+        let source = SourceSpec { directory: Some("/p".to_owned()), ..SourceSpec::default() };
         let mut spec: SandboxRuntimeSpec = serde_json::from_value(json!({
             "package": PackageSpec { source, preset: None, version: None, descriptor: None, verify: None },
         }))

@@ -73,7 +73,7 @@ fn declared(class: &Tree, index: usize, findings: &mut Vec<Finding>) -> Option<D
                     ca_bundle: None,
                     plain_http: false,
                 }),
-                directory: None,
+                ..SourceSpec::default()
             },
             preset: None,
             version: None,

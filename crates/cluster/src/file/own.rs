@@ -114,21 +114,18 @@ fn rules(spec: &SandboxRuntimeSpec, tree: &Tree, findings: &mut Vec<Finding>) {
         findings.push(Finding { at: at(path), what, hint });
     };
     let package = &spec.package;
-    match (&package.source.oci, &package.source.directory) {
-        (Some(oci), None) => {
-            if let Err(error) = Reference::new(oci.reference.clone()) {
-                wrong(&["package", "source", "oci", "reference"], error.to_string(), None);
-            }
-        }
-        (None, Some(directory)) if directory.starts_with('/') => {}
-        (None, Some(directory)) => {
-            let what = format!("`spec.package.source.directory`: `{directory}` is not an absolute path");
-            wrong(&["package", "source", "directory"], what, None);
-        }
-        _ => {
-            let what = "`spec.package.source` takes exactly one of `oci` and `directory`".to_owned();
-            wrong(&["package", "source"], what, None);
-        }
+    let source = &package.source;
+    let local = || source.local().into_iter().filter_map(|(key, path)| Some((key, path?)));
+    if local().count() + usize::from(source.oci.is_some()) != 1 {
+        let what = "`spec.package.source` takes exactly one of `oci`, `layout`, `tar` and `directory`";
+        wrong(&["package", "source"], what.to_owned(), None);
+    }
+    for (key, path) in local().filter(|(_, path)| !path.starts_with('/')) {
+        let what = format!("`spec.package.source.{key}`: `{path}` is not an absolute path");
+        wrong(&["package", "source", key], what, None);
+    }
+    if let Some(Err(error)) = source.oci.as_ref().map(|oci| Reference::new(oci.reference.clone())) {
+        wrong(&["package", "source", "oci", "reference"], error.to_string(), None);
     }
     if package.preset.is_some() && package.descriptor.is_some() {
         let what = "`spec.package` takes a preset or a descriptor, not both".to_owned();
@@ -139,10 +136,10 @@ fn rules(spec: &SandboxRuntimeSpec, tree: &Tree, findings: &mut Vec<Finding>) {
         wrong(&["package", "version"], what, Some("a descriptor has its own version".to_owned()));
     }
     if let Some(verify) = &package.verify {
-        if package.source.directory.is_some() {
+        if source.oci.is_none() && source.layout.is_none() {
             let what =
-                "`spec.package.verify` goes with `source.oci`: a directory has no signature".to_owned();
-            wrong(&["package", "verify"], what, None);
+                "`spec.package.verify` goes with `source.oci` and `source.layout`: files have no signature";
+            wrong(&["package", "verify"], what.to_owned(), None);
         }
         if let Err(error) = policy(verify) {
             wrong(&["package", "verify"], format!("spec.{error}"), None);

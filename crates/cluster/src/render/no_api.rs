@@ -5,6 +5,7 @@
 
 use super::{Options, RenderError, json};
 use crate::access::{host, manifest};
+use crate::agent::secrets::KEYS;
 use crate::api::{GROUP, VERSION};
 use crate::file::{Declared, RuntimeFile};
 use crate::workload::{self, PULL_SECRETS};
@@ -15,7 +16,6 @@ use std::collections::{BTreeMap, BTreeSet};
 const COMPONENT: &str = "no-api";
 const FILE: &str = "runtimes.yaml";
 const FOLDER: &str = "/etc/cofferdam";
-const SECRET_KEY: &str = ".dockerconfigjson";
 /// Nobody, for the container that only sleeps.
 const NOBODY: u32 = 65532;
 
@@ -135,7 +135,8 @@ fn pod(name: &str, members: &[&Declared], options: &Options) -> Value {
             // Where it is missing, `apply` says so; a pod that waits for its volume says little.
             "secret": {
                 "secretName": secret, "optional": true, "defaultMode": 0o400,
-                "items": [{"key": SECRET_KEY, "path": SECRET_KEY}],
+                // Of two types: the key that a Secret has not is left out, as the Secret itself may be.
+                "items": KEYS.map(|key| json!({"key": key, "path": key})),
             },
         }));
         mounts

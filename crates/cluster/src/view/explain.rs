@@ -150,7 +150,12 @@ fn detail(text: &mut String, state: &RuntimeState) {
     }
     if !state.handlers.is_empty() {
         let one = |handler: &crate::api::HandlerState| {
-            format!("{} {}", handler.name, if handler.proven { "proven" } else { "not proven" })
+            let name = &handler.name;
+            match (handler.proven, handler.message.as_str()) {
+                (true, _) => format!("{name} proven"),
+                (false, "") => format!("{name} not proven"),
+                (false, message) => format!("{name} not proven ({message})"),
+            }
         };
         let handlers: Vec<String> = state.handlers.iter().map(one).collect();
         let _ = writeln!(text, "  handlers  {}", handlers.join(", "));

@@ -100,7 +100,7 @@ impl From<CompressionArg> for Encoding {
 #[command(next_help_heading = "Registry")]
 pub(crate) struct AccessArgs {
     /// Credentials: a dockerconfigjson file, as docker login and pull secrets have it
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, visible_alias = "pull-secret", value_name = "FILE")]
     pub(crate) auth_file: Option<PathBuf>,
     /// Certificates (PEM) of authorities to trust beside the public ones
     #[arg(long, value_name = "FILE")]

@@ -19,6 +19,8 @@ pub enum Manner {
     Closed(&'static str),
     /// It is not able to.
     Broken,
+    /// It gives so many more blobs, and then is not able to.
+    Falters(Arc<AtomicUsize>),
     /// It takes connections and says nothing.
     Silent,
 }
@@ -87,7 +89,15 @@ fn answer(mut connection: TcpStream, layout: &Path, manner: &Manner, asked: &Ato
         Manner::Closed(wanted) if !is_known(wanted) => {
             ("401 Unauthorized", "WWW-Authenticate: Basic realm=\"x\"\r\n".to_owned(), Vec::new())
         }
-        Manner::Open | Manner::Closed(_) => match found(layout, path) {
+        Manner::Falters(left)
+            if path.contains("/blobs/")
+                && left
+                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
+                    .is_err() =>
+        {
+            ("503 Service Unavailable", String::new(), Vec::new())
+        }
+        Manner::Open | Manner::Closed(_) | Manner::Falters(_) => match found(layout, path) {
             Some((head, body)) => ("200 OK", head, body),
             None => ("404 Not Found", String::new(), Vec::new()),
         },

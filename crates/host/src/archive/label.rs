@@ -10,11 +10,11 @@ const ENFORCE: &str = "/sys/fs/selinux/enforce";
 const FSCREATE: &str = "/proc/thread-self/attr/fscreate";
 
 /// Holds until it is dropped.
-pub(super) struct Label(());
+pub(crate) struct Label(());
 
 impl Label {
     /// What this thread makes gets `label`. Without one, or without SELinux, it gets what the policy says.
-    pub(super) fn of_new_files(label: Option<&str>) -> Result<Option<Self>, ArchiveError> {
+    pub(crate) fn of_new_files(label: Option<&str>) -> Result<Option<Self>, ArchiveError> {
         let Some(label) = label.filter(|_| Path::new(ENFORCE).exists()) else { return Ok(None) };
         let fail = |source| ArchiveError::Write {
             action: "ask for the SELinux label",

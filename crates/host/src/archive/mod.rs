@@ -37,6 +37,7 @@ mod writing;
 pub(crate) use compress::Compressing;
 pub use compress::Encoding;
 pub use compression::Compression;
+pub(crate) use label::Label;
 pub use limits::{Limits, Lookup, Options};
 pub(crate) use measure::{Measuring, Telling};
 pub(crate) use pack::Packer;

@@ -6,6 +6,7 @@ mod target;
 mod uses;
 
 pub use daemon::DaemonArgs;
+pub(crate) use facts::label_at;
 pub use facts::{facts, has_kubelet};
 pub use target::target;
 pub use uses::uses;

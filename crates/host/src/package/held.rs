@@ -1,9 +1,10 @@
 //! Layers of an image that are here already: they are put together from there, and not fetched.
 //!
 //! ```text
-//! tmp/package          what is being fetched
-//! tmp/package.layers   a JSON line for each layer of it that came whole
-//! tmp/package.left     what an interrupted fetch had
+//! tmp/package                 what is being fetched
+//! tmp/package.layers          a JSON line for each layer of it that came whole
+//! tmp/package.left/N          what the N-th interrupted fetch had
+//! tmp/package.left/N.layers   the lines of that
 //! ```
 
 use super::Item;
@@ -39,15 +40,19 @@ impl<'a> Held<'a> {
         let (notes, left) = (beside(&folder, "layers")?, beside(&folder, "left")?);
         let host = room.installed.map_or(root, |(host, _)| host);
         let mut shared = Shared::of(host, room.installed.map(|(_, ledger)| ledger))?;
-        root.delete_all(&left)?;
-        let was_begun = std::ptr::eq(host, root) && root.state(&folder)? == PathState::Folder;
-        if let Some(lines) = root.read(&notes)?.filter(|_| was_begun) {
-            root.move_new(&folder, &left)?;
-            // The last line may be cut off.
-            let noted = serde_json::Deserializer::from_slice(&lines).into_iter::<(Digest, Entries)>();
-            noted.map_while(std::result::Result::ok).for_each(|(layer, entries)| {
-                shared.add_layer(&left, layer, entries);
-            });
+        // From another file system nothing can be had without a copy.
+        if std::ptr::eq(host, root) {
+            set_aside(root, &folder, &notes, &left)?;
+            for (folder, notes) in interrupted(root, &left)? {
+                let lines = root.read(&notes)?.unwrap_or_default();
+                // The last line may be cut off.
+                let noted = serde_json::Deserializer::from_slice(&lines).into_iter::<(Digest, Entries)>();
+                noted.map_while(std::result::Result::ok).for_each(|(layer, entries)| {
+                    shared.add_layer(&folder, layer, entries);
+                });
+            }
+        } else {
+            root.delete_all(&left)?;
         }
         root.delete_all(&notes)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
@@ -83,7 +88,43 @@ impl<'a> Held<'a> {
     }
 }
 
+/// So many interrupted fetches are kept: each has what it had by itself, and what it took from those before.
+const MOST_LEFT: usize = 8;
+
+/// Puts what an interrupted fetch had with what those before it had.
+fn set_aside(root: &HostRoot, folder: &HostPath, notes: &HostPath, left: &HostPath) -> Result<()> {
+    // One that had nothing leaves the others their place.
+    let has_lines = root.read(notes)?.is_some_and(|lines| !lines.is_empty());
+    if !has_lines || root.state(folder)? != PathState::Folder {
+        return Ok(());
+    }
+    let known = interrupted(root, left)?;
+    if known.len() >= MOST_LEFT {
+        root.delete_all(left)?;
+    }
+    root.make_folder(left, 0o700)?;
+    // What has no lines counts for nothing: they come last. An interruption in between may have used the number.
+    let number = root.list(left)?.len();
+    let place = left.join(&number.to_string()).map_err(internal)?;
+    root.move_new(folder, &place)?;
+    root.move_new(notes, &beside(&place, "layers")?)
+}
+
+/// The folders of interrupted fetches, with their lines.
+fn interrupted(root: &HostRoot, left: &HostPath) -> Result<Vec<(HostPath, HostPath)>> {
+    let mut found = Vec::new();
+    for entry in root.list(left)? {
+        let Some(number) = entry.name.strip_suffix(".layers") else { continue };
+        let folder = left.join(number).map_err(internal)?;
+        found.push((folder.clone(), beside(&folder, "layers")?));
+    }
+    Ok(found)
+}
+
 fn beside(folder: &HostPath, what: &str) -> Result<HostPath> {
-    HostPath::new(format!("{folder}.{what}"))
-        .map_err(|error| HostError::new(Class::Internal, error.to_string()))
+    HostPath::new(format!("{folder}.{what}")).map_err(internal)
+}
+
+fn internal(error: impl std::fmt::Display) -> HostError {
+    HostError::new(Class::Internal, error.to_string())
 }

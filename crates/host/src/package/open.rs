@@ -1,6 +1,7 @@
 //! A source to a package: what is elsewhere is fetched first.
 
 use super::{Held, Layers, Manifest, PackageDir, Place, Source, Unpacked, tarball};
+use crate::archive::{Label, Options};
 use crate::error::{HostError, Result};
 use crate::event::Transfer;
 use crate::package::{Item, MANIFEST};
@@ -31,6 +32,8 @@ pub struct Room<'a> {
     pub folder: HostPath,
     /// A host with installed packages: what they hold is not fetched again.
     pub installed: Option<(&'a HostRoot, &'a Ledger)>,
+    /// The SELinux label of what comes into it, where SELinux is on: from here it is moved to its place.
+    pub label: Option<String>,
     /// Gets how far the package is on its way here.
     pub progress: &'a mut dyn FnMut(Transfer),
 }
@@ -69,7 +72,7 @@ impl TemporaryRoom {
             return source.read_dir(folder, installed);
         }
         let folder = host_path("/package")?;
-        source.open(&mut Room { root: &self.folder()?.root, folder, installed, progress })
+        source.open(&mut Room { root: &self.folder()?.root, folder, installed, label: None, progress })
     }
 
     /// What the planner needs to know of the package of `source`: without fetching its files, where that can be had.
@@ -200,9 +203,10 @@ impl Source {
     fn unpack(&self, file: &Path, room: &mut Room<'_>) -> Result<PackageDir> {
         let verified = self.verify_files()?;
         let folder = empty(room)?;
-        let unpacked = tarball::unpack(file, folder()?, self.limits, room.progress).inspect_err(|_| {
-            let _ = room.root.delete_all(&room.folder);
-        })?;
+        let unpacked =
+            tarball::unpack(file, folder()?, self.options(room), room.progress).inspect_err(|_| {
+                let _ = room.root.delete_all(&room.folder);
+            })?;
         let shown = self.place.to_string();
         let mut dir = PackageDir::read(folder()?, &shown, self.using()?, room.installed, Some(unpacked))?;
         dir.movable = true;
@@ -225,12 +229,19 @@ impl Source {
         }
         let held = Held::of(room)?;
         let open = empty(room)?;
-        let unpacked = registry::unpack(origin, image, open()?, self.limits, &held, room.progress);
-        let unpacked = unpacked.inspect_err(|_| {
-            let _ = room.root.delete_all(&room.folder);
+        let unpacked = registry::unpack(origin, image, open()?, self.options(room), &held, room.progress);
+        let unpacked = unpacked.inspect_err(|error| {
+            // What came whole from a registry that then went away is good.
+            if !error.is_of_others() {
+                let _ = room.root.delete_all(&room.folder);
+            }
         })?;
         held.clear()?;
         Ok((image, verified, Fetched::Folder(open()?, unpacked)))
+    }
+
+    fn options(&self, room: &Room<'_>) -> Options {
+        Options { label: room.label.clone(), ..self.limits.into() }
     }
 
     /// The package of `image` as it is installed, if its tree is sound: then nothing has to be fetched.
@@ -302,6 +313,8 @@ impl Source {
 fn empty<'r>(room: &Room<'r>) -> Result<impl Fn() -> Result<OwnedFd> + use<'r>> {
     let (root, folder) = (room.root, room.folder.clone());
     root.delete_all(&folder)?;
+    let _label = Label::of_new_files(room.label.as_deref())
+        .map_err(|error| HostError::new(Class::Unsupported, error.to_string()))?;
     root.make_folder(&folder, 0o700)?;
     Ok(move || {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;

@@ -1,7 +1,7 @@
 //! An archive to a folder: a runtime's release, as upstream publishes it.
 
 use super::{Layers, Unpacked};
-use crate::archive::{ArchiveError, Compression, LIMITS_HINT, Limits, Telling, Unpacking};
+use crate::archive::{ArchiveError, Compression, LIMITS_HINT, Options, Telling, Unpacking};
 use crate::error::{HostError, Result};
 use crate::event::Transfer;
 use cofferdam_core::class::Class;
@@ -50,7 +50,7 @@ pub(super) fn is_compressed(path: &Path) -> Option<bool> {
 pub(super) fn unpack(
     path: &Path,
     folder: OwnedFd,
-    limits: Limits,
+    options: Options,
     progress: &mut dyn FnMut(Transfer),
 ) -> Result<Unpacked> {
     let shown = path.display().to_string();
@@ -65,7 +65,7 @@ pub(super) fn unpack(
     let outer = Outer::of(&mut file).map_err(fail)?;
     let mut tell = |bytes| progress(Transfer::whole(bytes, total));
     let told = Telling::new(file, &mut tell);
-    let mut unpacking = Unpacking::new(folder, limits);
+    let mut unpacking = Unpacking::new(folder, options);
     let unpacked = match outer {
         Outer::Known(how) => unpacking.compressed_layer(told, how),
         Outer::Xz => {

@@ -24,10 +24,11 @@ pub use repair::{Mend, repair};
 use crate::error::{HostError, Result};
 use crate::event::{Ending, Event, Outcome, Pace, Sink, Transfer};
 use crate::history::Scribe;
+use crate::observe;
 use crate::package::{PackageDir, Room, Source};
 use crate::root::HostRoot;
 use crate::store::{Keep, Store};
-use crate::survey::{Survey, SurveyOptions};
+use crate::survey::{self, Survey, SurveyOptions};
 use cofferdam_core::class::Class;
 use cofferdam_core::history::Through;
 use cofferdam_core::name::{HostPath, RuntimeName};
@@ -223,6 +224,9 @@ fn run_with(
     )
 }
 
+/// Said when a registry went away in the middle.
+const KEPT: &str = "what came whole waits for the next try, and `cofferdam recover` deletes it";
+
 /// Lock, finish what a crash left, look, plan, execute.
 fn run_all(
     host: &mut Host<'_>,
@@ -243,15 +247,19 @@ fn run_all(
         Ok(locked) => locked,
         Err(error) => return Outcome::refused(&error, 0),
     };
-    let outcome = match run_locked(host, &store, &made, open, make_plan) {
-        Ok(outcome) => outcome,
-        Err(error) => failed(&store, &error),
+    let (outcome, keep) = match run_locked(host, &store, &made, open, make_plan) {
+        Ok(outcome) => (outcome, Keep::Nothing),
+        Err(error) if error.is_of_others() && store.has_fetched().unwrap_or(false) => {
+            (failed(&store, &error.with_more_hint(KEPT)), Keep::Fetched)
+        }
+        Err(error) => (failed(&store, &error), Keep::Nothing),
     };
     match outcome.result {
         Ending::Refused => {
-            // What was fetched for it goes, too.
-            let _ = store.sweep(Keep::Nothing);
-            let _ = leave_nothing(&store, &made);
+            let _ = store.sweep(keep);
+            if keep == Keep::Nothing {
+                let _ = leave_nothing(&store, &made);
+            }
         }
         Ending::Unchanged => {
             let _ = store.sweep(Keep::Nothing);
@@ -272,7 +280,8 @@ fn fetch(host: &mut Host<'_>, store: &Store<'_>, source: &Source) -> Result<Pack
         }
     };
     let installed = ledger.as_ref().map(|ledger| (root, ledger));
-    source.open(&mut Room { root, folder: store.fetched()?, installed, progress: &mut progress })
+    let label = observe::label_at(root, &survey::prefix(ledger.as_ref(), host.survey)?);
+    source.open(&mut Room { root, folder: store.fetched()?, installed, label, progress: &mut progress })
 }
 
 /// Finishes what a crash left, under a lock of its own: with the last runtime our folder and the lock in it go. An

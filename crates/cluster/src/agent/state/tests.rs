@@ -6,7 +6,7 @@ use cofferdam_core::name::{Digest, HandlerName, Version};
 use cofferdam_core::preset;
 
 pub(in crate::agent) fn assigned(name: &str, sequence: u64, wanted: Wanted) -> Assigned {
-    let source = SourceSpec { directory: Some("/packages/gvisor".to_owned()), oci: None };
+    let source = SourceSpec { directory: Some("/packages/gvisor".to_owned()), ..SourceSpec::default() };
     let package = PackageSpec {
         source,
         preset: Some("gvisor-oci".to_owned()),
@@ -100,8 +100,26 @@ fn drift_takes_the_proof_away_and_its_repair_brings_it_back() {
     assert_eq!(state.state, State::Drifted);
     assert!(state.handlers.iter().all(|handler| !handler.proven));
     assert!(state.message.contains("handler runsc-oci"));
+    let handler = &state.handlers[0];
+    assert_eq!(handler.name, "runsc-oci");
+    assert_eq!(
+        (handler.reason.as_str(), handler.message.as_str()),
+        ("Drifted", "handler runsc-oci of gvisor-oci: missing")
+    );
     known.see(&report(&[], Verdict::Proven), &now());
-    assert_eq!(known.get("gv").unwrap().state, State::Proven);
+    let state = known.get("gv").unwrap();
+    assert_eq!(state.state, State::Proven);
+    assert!(state.handlers.iter().all(|handler| handler.reason.is_empty() && handler.message.is_empty()));
+
+    let mut unserved = report(&[], Verdict::Proven);
+    unserved
+        .runtimes
+        .values_mut()
+        .flat_map(|runtime| runtime.handlers.values_mut())
+        .for_each(|served| *served = false);
+    known.see(&unserved, &now());
+    let state = known.get("gv").unwrap();
+    assert!(state.handlers.iter().all(|handler| !handler.proven && handler.reason == "NotServed"));
 }
 
 #[test]

@@ -21,6 +21,7 @@ use cofferdam_core::observation::{CriObservation, EngineObservation};
 pub use kubelet::has_kubelet;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+pub(crate) use security::label_at;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, SystemTime};

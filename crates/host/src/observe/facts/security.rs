@@ -16,14 +16,13 @@ pub(super) fn cgroups(root: &HostRoot) -> Fact<CgroupVersion> {
 
 pub(super) fn selinux(root: &HostRoot, prefix: &HostPath) -> Fact<Option<SeLinux>> {
     let Some(enforce) = text(root, "/sys/fs/selinux/enforce")? else { return Ok(None) };
-    let mut folder = Some(prefix.clone());
-    let mut target_label = None;
-    // The first folder above that exists: what is made in it gets its label.
-    while let Some(path) = folder.filter(|_| target_label.is_none()) {
-        target_label = label(root, &path);
-        folder = path.parent();
-    }
-    Ok(Some(SeLinux { enforcing: enforce.trim() == "1", target_label }))
+    Ok(Some(SeLinux { enforcing: enforce.trim() == "1", target_label: label_at(root, prefix) }))
+}
+
+/// The SELinux label that what is made at `place` gets: that of the first folder above which is there.
+pub(crate) fn label_at(root: &HostRoot, place: &HostPath) -> Option<String> {
+    let above = std::iter::successors(Some(place.clone()), HostPath::parent);
+    above.into_iter().find_map(|folder| label(root, &folder))
 }
 
 fn label(root: &HostRoot, path: &HostPath) -> Option<String> {
@@ -91,6 +90,20 @@ mod tests {
         };
         let profile = apparmor(&root, Some(&process)).unwrap().unwrap().engine;
         assert_eq!(profile.as_deref(), Some("snap.containerd (enforce)"));
+    }
+
+    #[test]
+    fn what_is_made_gets_the_label_of_the_folder_above() {
+        let (_folder, root) = tree(&[("/opt/other/file", "")]);
+        assert_eq!(label_at(&root, &prefix()), None);
+        let name = "security.selinux";
+        let set = |path: &str, label: &str| {
+            let path = root.outside(&HostPath::new(path).unwrap());
+            rustix::fs::setxattr(path, name, label.as_bytes(), rustix::fs::XattrFlags::empty()).unwrap();
+        };
+        set("/opt", "system_u:object_r:usr_t:s0\0");
+        set("/opt/other", "system_u:object_r:var_t:s0\0");
+        assert_eq!(label_at(&root, &prefix()).as_deref(), Some("system_u:object_r:usr_t:s0"));
     }
 
     #[test]
