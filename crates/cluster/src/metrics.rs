@@ -253,6 +253,8 @@ mod tests {
         let agent = AgentMetrics::default();
         agent.ended("install", "committed");
         agent.patched(true);
+        let state = serde_json::json!({ "name": "gvisor", "revision": "1", "state": "Proven" });
+        agent.states(&[serde_json::from_value(state).unwrap()]);
         let found: BTreeSet<String> = [controller.text(), agent.text()]
             .iter()
             .flat_map(|text| text.lines())

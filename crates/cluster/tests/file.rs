@@ -75,7 +75,10 @@ fn each_mistake_is_told_with_its_place() {
             but("        reference: registry.example/gvisor:1\n", ""),
             "`spec.package.source.oci` lacks the key",
         ),
-        (but("      oci:\n", "      directory: /x\n      oci:\n"), "exactly one of `oci` and `directory`"),
+        (
+            but("      oci:\n", "      directory: /x\n      oci:\n"),
+            "exactly one of `oci`, `layout`, `tar` and `directory`",
+        ),
         (
             but("    preset: gvisor", "    verify: {keys: [\"no key\"]}\n    preset: gvisor"),
             "12:13: spec.package.verify.keys[0]: ",
