@@ -382,9 +382,11 @@ impl<H: Host> Agent<H> {
     /// Patches the status until it is written, or there is something new to do: it is all in memory.
     async fn tell(&mut self, object: &SandboxNode) -> bool {
         let mut wait = RETRY;
+        // Not rarer than heartbeats: an agent that comes back with the API server must not count as silent.
+        let most = RETRY_MOST.min(self.options.heartbeat.max(RETRY));
         while !self.tell_once(object).await {
             tokio::select! {
-                () = sleep(wait) => wait = (wait * 2).min(RETRY_MOST),
+                () = sleep(wait) => wait = (wait * 2).min(most),
                 _ = self.seen.changed() => return false,
             }
         }
