@@ -13,7 +13,7 @@ use xtask::testbed::cluster::{self, condition};
 use xtask::testbed::registry::{PASSWORD, USER};
 use xtask::testbed::{Cluster, ClusterSpec, Component, Containerd, Member, Registry, RegistrySpec, oci};
 
-const LIMIT: Duration = Duration::from_secs(90);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// A pod of it on every node, which says who it is and goes on.
 const BOXES: &str = r#"

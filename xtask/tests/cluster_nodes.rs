@@ -132,7 +132,7 @@ fn the_older_of_two_has_the_handler(fleet: &Fleet, package: &Published) {
     assert!(late["status"]["message"].as_str().unwrap().contains("gvisor"), "{late:#}");
     assert_eq!(runtime(fleet, "gvisor")["status"]["phase"], "Complete");
     assert_eq!(state(fleet, "n1"), before, "the first is not touched");
-    fleet.cluster.kubectl_ok(&["delete", "sandboxruntime", "gvisor", "--timeout=120s"]).unwrap();
+    fleet.cluster.kubectl_ok(&["delete", "sandboxruntime", "gvisor", "--timeout=300s"]).unwrap();
     wait_ready(fleet, "late", 1);
     label(fleet, "n1", LABEL, true);
 }
@@ -228,7 +228,7 @@ fn a_paused_one_is_not_removed(fleet: &Fleet, package: &Published) {
 /// Its SandboxNode and the SandboxRuntime go at the same time: the agent's word is waited for.
 fn what_is_left_of_a_lost_sandbox_node_is_removed(fleet: &Fleet) {
     fleet.cluster.kubectl_ok(&["delete", "sandboxnode", "n1"]).unwrap();
-    fleet.cluster.kubectl_ok(&["delete", "sandboxruntime", "late", "--timeout=120s"]).unwrap();
+    fleet.cluster.kubectl_ok(&["delete", "sandboxruntime", "late", "--timeout=300s"]).unwrap();
     let node = fleet.cluster.node("n1").unwrap();
     assert!(!node.run(&["test", "-e", "/opt/cofferdam/runtimes/gvisor-oci"]).unwrap().success());
     label(fleet, "n1", LABEL, false);
@@ -288,5 +288,5 @@ fn a_pool_scales_from_zero_and_back(fleet: &mut Fleet, package: &Published) {
     fleet.cluster.kubectl_ok(&["delete", "node", "n3"]).unwrap();
     phase(fleet, "NoNodes");
     fleet.cluster.kubectl_ok(&["delete", "pod", "first", "--force", "--grace-period=0"]).unwrap();
-    fleet.cluster.kubectl_ok(&["delete", "sandboxruntime", "burst", "--timeout=60s"]).unwrap();
+    fleet.cluster.kubectl_ok(&["delete", "sandboxruntime", "burst", "--timeout=300s"]).unwrap();
 }

@@ -17,7 +17,7 @@ use xtask::testbed::cluster::{Cluster, Component, OutsideSpec};
 use xtask::testbed::fleet::NAMESPACE;
 use xtask::testbed::trial::{binary, wait_for};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 const LABEL: &str = "cofferdam.node-restriction.kubernetes.io/runsc-oci";
 const NODES: usize = 3;
 

@@ -1,6 +1,7 @@
 //! The release binary, as users get it.
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, setpriority_process};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -48,7 +49,10 @@ impl Release {
     pub fn start() -> Result<Self> {
         let mut command = cargo();
         command.args(["build", "--quiet", "--release", "--package", "cofferdam", "--target", TARGET]);
-        Ok(Self(command.spawn().context("cannot start cargo")?))
+        let child = command.spawn().context("cannot start cargo")?;
+        // Whoever starts it has something else to do meanwhile. If it cannot be, it is only faster.
+        let _ = setpriority_process(Some(Pid::from_child(&child)), 15);
+        Ok(Self(child))
     }
 
     /// Builds it so that the same sources give the same bytes wherever the checkout and cargo's home are, and returns

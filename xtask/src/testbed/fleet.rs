@@ -33,7 +33,7 @@ const SECRET: &str = "registry";
 pub const HEARTBEAT: u32 = 5;
 
 /// Pods start, on a busy machine.
-const START_LIMIT: Duration = Duration::from_secs(120);
+const START_LIMIT: Duration = Duration::from_secs(300);
 
 /// What a published package should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +133,7 @@ impl Fleet {
         let tag = format!("image.tag={TAG}");
         let secrets = format!("agent.pullSecrets={{{SECRET}}}");
         let heartbeat = format!("agent.heartbeatSeconds={HEARTBEAT}");
-        let mut args = vec!["install", "cofferdam", &chart, "-n", NAMESPACE, "--wait", "--timeout", "120s"];
+        let mut args = vec!["install", "cofferdam", &chart, "-n", NAMESPACE, "--wait", "--timeout", "300s"];
         for value in
             [&image, &tag, &secrets, &heartbeat].into_iter().map(String::as_str).chain(values.iter().copied())
         {

@@ -24,7 +24,7 @@ pub const PASSWORD: &str = "cross-the-bar";
 const HTPASSWD: &str = "puller:$2b$05$CofferdamTestRegistry.P9w2XF6yo62mSgrvNXHkbmKFqIPXkOa\n";
 
 /// A busy machine takes its time.
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// A runtime is packed and pushed within this.
 const PUSH_LIMIT: Duration = Duration::from_secs(120);

@@ -113,6 +113,11 @@ impl Program {
         format!("{package} {}", self.name)
     }
 
+    /// Whether it has nodes or clusters in it, and mostly waits for them.
+    fn waits(&self) -> bool {
+        self.name.starts_with("node_") || self.name.starts_with("cluster_")
+    }
+
     /// The names of its tests.
     ///
     /// # Errors
@@ -139,14 +144,16 @@ impl Program {
         print: &mut dyn FnMut(&str),
     ) -> Result<usize> {
         // --foreground: Ctrl-C reaches the tests as well, and they tear down what they built.
-        let mut command = Command::new("timeout");
-        command.args(["--foreground", "--kill-after=60", "3000"]).arg(&self.executable).args(args);
+        // Programs that only compute give way to those with nodes in them, which have time limits.
+        let mut command = Command::new("nice");
+        command.arg(if self.waits() { "--adjustment=0" } else { "--adjustment=15" });
+        command.args(["timeout", "--foreground", "--kill-after=60", "3000"]).arg(&self.executable).args(args);
         command.current_dir(&self.dir).env("CARGO_MANIFEST_DIR", &self.dir).stdin(Stdio::null());
         command.envs(env.iter().copied());
         // What panics print belongs to the test's output.
         let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
         command.stderr(writer.try_clone().context("cannot share a pipe")?).stdout(writer);
-        let mut child = command.spawn().context("cannot start timeout")?;
+        let mut child = command.spawn().context("cannot start nice")?;
         drop(command);
         let mut passed = None;
         for line in BufReader::new(reader).split(b'\n') {

@@ -40,7 +40,7 @@ use std::time::Duration;
 const HOST_PACKAGES: &[&str] = &["etcd-server", "iproute2"];
 
 /// From a kubelet's start to a node that is ready.
-const READY_LIMIT: Duration = Duration::from_secs(120);
+const READY_LIMIT: Duration = Duration::from_secs(300);
 
 /// Clears up after clusters and registries whose owners died.
 ///

@@ -14,7 +14,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// A busy machine takes its time.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(240);
 
 /// The address of the `kubernetes` Service.
 const SERVICE_ADDRESS: &str = "10.96.0.1";
