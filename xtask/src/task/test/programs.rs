@@ -146,7 +146,7 @@ impl Program {
         // --foreground: Ctrl-C reaches the tests as well, and they tear down what they built.
         // Programs that only compute give way to those with nodes in them, which have time limits.
         let mut command = Command::new("nice");
-        command.arg(if self.waits() { "--adjustment=0" } else { "--adjustment=15" });
+        command.arg(if self.waits() { "--adjustment=0" } else { "--adjustment=5" });
         command.args(["timeout", "--foreground", "--kill-after=60", "3000"]).arg(&self.executable).args(args);
         command.current_dir(&self.dir).env("CARGO_MANIFEST_DIR", &self.dir).stdin(Stdio::null());
         command.envs(env.iter().copied());
