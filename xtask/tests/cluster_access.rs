@@ -181,6 +181,27 @@ fn the_other_accounts_rights(stage: &Stage) {
             }
         }
         assert_eq!(stage.gains(caller), wanted, "{who:?}");
+        no_power_over_rights(stage, caller);
+    }
+}
+
+/// By what discovery does not list, either: no rule has a wildcard, gives rights or reads secrets.
+fn no_power_over_rights(stage: &Stage, caller: &Caller) {
+    for namespace in [NAMESPACE, "default", "kube-system"] {
+        let (more, few) = (caller.rules(namespace), stage.nobody.rules(namespace));
+        for rule in more.difference(&few) {
+            let said = [
+                "*",
+                "impersonate",
+                "escalate",
+                "\"bind\"",
+                "approve",
+                "sign",
+                "secrets",
+                "nonResourceURLs\":[\"",
+            ];
+            assert!(!said.iter().any(|word| rule.contains(word)), "{rule}");
+        }
     }
 }
 
@@ -197,6 +218,8 @@ fn an_agent_writes_its_own_status_only(stage: &Stage) {
     stage.agent.patch(&format!("{SANDBOX_NODES}/a"), &json!({"spec": {"runtimes": []}})).no_right();
     stage.agent.patch(&format!("{SANDBOX_NODES}/a"), &json!({"metadata": {"labels": {"x": "y"}}})).no_right();
     stage.agent.delete(&format!("{SANDBOX_NODES}/a")).no_right();
+    let moved = json!({"spec": {"nodeUID": "other"}});
+    stage.admin.patch(&format!("{SANDBOX_NODES}/a"), &moved).invalid("a SandboxNode stays with its node");
 
     // What else a status patch carries has no effect.
     let smuggled = json!({

@@ -7,31 +7,24 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use xtask::testbed::ClusterSpec;
 use xtask::testbed::cluster::{Request, condition};
-use xtask::testbed::fleet::{Fleet, Kind, NAMESPACE, Published};
+use xtask::testbed::fleet::{Fleet, Kind, LABEL, NAMESPACE, Published};
 use xtask::testbed::package::Release;
 use xtask::testbed::trial::{FAULT, JOURNAL, binary, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(300);
 const CONTROLLER: &str = "system:serviceaccount:cofferdam-system:cofferdam-controller";
-const LABEL: &str = "cofferdam.node-restriction.kubernetes.io/runsc-oci";
 const ROLLOUT: &str = "  rollout:\n    canary: 1\n    maxUnavailable: 1\n    agentSilentSeconds: 20\n";
 
 fn apply(fleet: &Fleet, package: &Published) {
     fleet.cluster.apply(&fleet.runtime("gvisor", package, ROLLOUT)).unwrap();
 }
 
-fn wait_complete(fleet: &Fleet) -> Value {
-    let complete = |object: &Value| {
-        object["status"]["phase"] == "Complete"
-            && object["status"]["observedGeneration"] == object["metadata"]["generation"]
-            && object["status"]["nodes"]["ready"] == 2
-    };
-    fleet.cluster.wait_until(&["sandboxruntime", "gvisor"], LIMIT, complete).unwrap()
+fn wait_complete(fleet: &Fleet) {
+    fleet.wait_complete("gvisor", 2).unwrap();
 }
 
 fn label(fleet: &Fleet, node: &str, present: bool) {
-    let fits = |object: &Value| object["metadata"]["labels"].get(LABEL).is_some() == present;
-    fleet.cluster.wait_until(&["node", node], LIMIT, fits).unwrap();
+    fleet.wait_label(node, LABEL, present).unwrap();
 }
 
 fn version(fleet: &Fleet, node: &str, version: &str) {
@@ -51,11 +44,12 @@ fn nothing_is_lost_when_parts_fail() {
     the_api_server_goes_away(&mut fleet, &new);
     the_api_server_goes_away_from_an_idle_fleet(&mut fleet);
     a_sandbox_node_is_edited_and_deleted(&fleet);
+    objects_that_do_not_parse(&fleet, &new);
     a_drifted_node_loses_its_label(&fleet);
     a_node_cannot_be_looked_at(&fleet);
     the_agents_fall_silent(&fleet);
     the_kubelets_cleared_a_probe_away(&fleet);
-    a_node_reboots(&mut fleet);
+    a_node_reboots(&mut fleet, &old);
 }
 
 /// Every kubelet does so with pods that it does not know, every two seconds.
@@ -125,16 +119,26 @@ fn the_controller_dies_during_a_rollout(fleet: &Fleet, new: &Published) {
     }
 }
 
-/// The worker is a unit of the host: it ends what it began, and the next agent finds it done.
-fn an_agent_dies_in_a_transaction(fleet: &Fleet, old: &Published) {
-    apply(fleet, old);
-    let canary = wait_for("a transaction on a node", LIMIT, || {
+/// Which node is being changed, as soon as one is.
+fn node_in_transaction(fleet: &Fleet) -> String {
+    wait_for("a transaction on a node", LIMIT, || {
         let nodes = fleet.cluster.nodes().iter();
         Ok(nodes
             .map(|node| (node.spec().name.clone(), node))
             .find_map(|(name, node)| node.read(JOURNAL).ok().map(|_| name)))
     })
-    .unwrap();
+    .unwrap()
+}
+
+/// The worker is a unit of the host: it ends what it began, and the next agent finds it done.
+fn an_agent_dies_in_a_transaction(fleet: &Fleet, old: &Published) {
+    apply(fleet, old);
+    let canary = node_in_transaction(fleet);
+    let node = fleet.cluster.get_json(&["node", &canary]).unwrap().unwrap();
+    assert!(
+        node["metadata"]["labels"].get(LABEL).is_none(),
+        "pods are offered to a node that is changed: {node:#}"
+    );
     fleet.kill("agent", Some(&canary)).unwrap();
     wait_complete(fleet);
     for node in ["n1", "n2"] {
@@ -162,7 +166,8 @@ fn the_api_server_goes_away_from_an_idle_fleet(fleet: &mut Fleet) {
     let heartbeat = |own: &Value| own["status"]["heartbeat"].clone();
     let mark = fleet.cluster.mark().unwrap();
     fleet.cluster.stop_api_server().unwrap();
-    std::thread::sleep(Duration::from_secs(45));
+    // Longer than agents may be silent, and shorter than nodes may.
+    std::thread::sleep(Duration::from_secs(25));
     fleet.cluster.start_api_server().unwrap();
     let last =
         ["n1", "n2"].map(|name| heartbeat(&fleet.cluster.get_json(&["sandboxnode", name]).unwrap().unwrap()));
@@ -202,6 +207,62 @@ fn a_sandbox_node_is_edited_and_deleted(fleet: &Fleet) {
     assert_eq!(trees(), before, "nothing was removed or installed anew");
 }
 
+/// As a newer version may write them, or somebody who changed the schema: nothing is taken away from anybody.
+fn objects_that_do_not_parse(fleet: &Fleet, new: &Published) {
+    const CRD: [&str; 2] = ["crd", "sandboxruntimes.cofferdam.dev"];
+    let schema = fleet.cluster.get_json(&CRD).unwrap().unwrap()["spec"]["versions"][0]["schema"].take();
+    let take_schema = |schema: &Value| {
+        let patch =
+            json!([{ "op": "replace", "path": "/spec/versions/0/schema", "value": schema }]).to_string();
+        let [kind, name] = CRD;
+        fleet.cluster.kubectl_ok(&["patch", kind, name, "--type=json", "--patch", &patch]).unwrap();
+    };
+    let unreadable = |count: &str| {
+        let metric = format!("cofferdam_controller_unreadable_objects{{kind=\"SandboxRuntime\"}} {count}\n");
+        wait_for("the metric", LIMIT, || {
+            let texts = fleet.scrape("controller", 9465, "/metrics")?;
+            Ok(texts.iter().any(|text| text.contains(&metric)).then_some(()))
+        })
+        .unwrap();
+    };
+    let trees = || {
+        let list = |name| {
+            fleet.cluster.node(name).unwrap().ok(&["ls", "/opt/cofferdam/runtimes/gvisor-oci"]).unwrap()
+        };
+        ["n1", "n2"].map(list)
+    };
+    let before = trees();
+    take_schema(&json!({ "openAPIV3Schema": {
+        "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+    } }));
+    let strange = json!({ "apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxRuntime",
+        "metadata": { "name": "strange" }, "spec": { "package": 17 } });
+    // The server goes by the old schema for a moment.
+    let applied = || Ok(fleet.cluster.apply(&strange.to_string()).ok());
+    wait_for("the server to take it", LIMIT, applied).unwrap();
+    unreadable("1");
+    let edited = json!({ "spec": { "rollout": "soon" } }).to_string();
+    fleet
+        .cluster
+        .kubectl_ok(&["patch", "sandboxruntime", "gvisor", "--type=merge", "--patch", &edited])
+        .unwrap();
+    unreadable("2");
+    // Some heartbeats and rounds later.
+    std::thread::sleep(Duration::from_secs(15));
+    for node in ["n1", "n2"] {
+        label(fleet, node, true);
+        let own = fleet.cluster.get_json(&["sandboxnode", node]).unwrap().unwrap();
+        assert_eq!(own["spec"]["runtimes"].as_array().unwrap().len(), 1, "{own:#}");
+    }
+    assert!(fleet.cluster.get_json(&["runtimeclass", "runsc-oci"]).unwrap().is_some());
+    assert_eq!(trees(), before, "nothing was removed");
+    fleet.cluster.kubectl_ok(&["delete", "sandboxruntime", "strange"]).unwrap();
+    apply(fleet, new);
+    take_schema(&schema);
+    unreadable("0");
+    wait_complete(fleet);
+}
+
 fn a_drifted_node_loses_its_label(fleet: &Fleet) {
     let node = fleet.cluster.node("n2").unwrap();
     let (config, aside) = ("/etc/systemd/system/cofferdam-recover.service", "/root/aside");
@@ -215,18 +276,25 @@ fn a_drifted_node_loses_its_label(fleet: &Fleet) {
     label(fleet, "n2", true);
 }
 
-fn a_node_reboots(fleet: &mut Fleet) {
+/// In the middle of a transaction: the host finishes it or takes it back by itself, and the agent goes on from there.
+fn a_node_reboots(fleet: &mut Fleet, old: &Published) {
     let boot = |node: &Value| node["status"]["nodeInfo"]["bootID"].clone();
-    let before = boot(&fleet.cluster.get_json(&["node", "n2"]).unwrap().unwrap());
     let heartbeat = |own: &Value| own["status"]["heartbeat"].clone();
-    fleet.cluster.node_mut("n2").unwrap().power_cut().unwrap();
-    let last = heartbeat(&fleet.cluster.get_json(&["sandboxnode", "n2"]).unwrap().unwrap());
+    apply(fleet, old);
+    let name = &*node_in_transaction(fleet);
+    let before = boot(&fleet.cluster.get_json(&["node", name]).unwrap().unwrap());
+    fleet.cluster.node_mut(name).unwrap().power_cut().unwrap();
+    let last = heartbeat(&fleet.cluster.get_json(&["sandboxnode", name]).unwrap().unwrap());
     // All that follows is from after the boot.
     let again = |node: &Value| boot(node) != before && condition(node, "Ready") == Some("True");
-    fleet.cluster.wait_until(&["node", "n2"], LIMIT, again).unwrap();
-    fleet.cluster.wait_until(&["sandboxnode", "n2"], LIMIT, |own| heartbeat(own) != last).unwrap();
+    fleet.cluster.wait_until(&["node", name], LIMIT, again).unwrap();
+    fleet.cluster.wait_until(&["sandboxnode", name], LIMIT, |own| heartbeat(own) != last).unwrap();
     wait_complete(fleet);
-    label(fleet, "n2", true);
+    for node in ["n1", "n2"] {
+        version(fleet, node, "20240729.0");
+        label(fleet, node, true);
+        assert!(fleet.cluster.node(node).unwrap().read(JOURNAL).is_err(), "nothing is left half done");
+    }
 }
 
 /// An agent that sees nothing vouches for nothing.

@@ -7,13 +7,12 @@ use cofferdam_core::name::Digest;
 use serde_json::{Value, json};
 use std::time::Duration;
 use xtask::testbed::cluster::condition;
-use xtask::testbed::fleet::{Fleet, Kind, Published};
+use xtask::testbed::fleet::{Fleet, Kind, LABEL, NAMESPACE, Published};
 use xtask::testbed::package::Release;
 use xtask::testbed::trial::{binary, wait_for};
 use xtask::testbed::{ClusterSpec, Containerd, Member, Signer};
 
 const LIMIT: Duration = Duration::from_secs(300);
-const LABEL: &str = "cofferdam.node-restriction.kubernetes.io/runsc-oci";
 const KATA: &str = "katacontainers.io/kata-runtime";
 const TAINT: &str = "cofferdam.dev/gvisor";
 const RETRY: &str = "cofferdam.dev/retry";
@@ -50,17 +49,11 @@ fn runtime(fleet: &Fleet, name: &str) -> Value {
 }
 
 fn wait_ready(fleet: &Fleet, name: &str, nodes: u64) {
-    let complete = |object: &Value| {
-        object["status"]["phase"] == "Complete"
-            && object["status"]["observedGeneration"] == object["metadata"]["generation"]
-            && object["status"]["nodes"]["ready"] == nodes
-    };
-    fleet.cluster.wait_until(&["sandboxruntime", name], LIMIT, complete).unwrap();
+    fleet.wait_complete(name, nodes).unwrap();
 }
 
 fn label(fleet: &Fleet, node: &str, label: &str, present: bool) {
-    let fits = |object: &Value| object["metadata"]["labels"].get(label).is_some() == present;
-    fleet.cluster.wait_until(&["node", node], LIMIT, fits).unwrap();
+    fleet.wait_label(node, label, present).unwrap();
 }
 
 fn has_taint(node: &Value) -> bool {
@@ -111,10 +104,32 @@ fn compatibility_labels_come_and_go(fleet: &Fleet) {
     for there in [true, false] {
         patch(fleet, "sandboxruntime", "gvisor", &json!({ "spec": { "compatibilityLabels": there } }));
         all.iter().for_each(|key| label(fleet, "n1", key, there));
+        let text = selectors(fleet).to_string();
+        assert!(text.contains(LABEL), "{text}");
+        assert!(
+            !all.iter().any(|key| text.contains(key)),
+            "whoever puts such a label gets nothing for it: {text}"
+        );
     }
     label(fleet, "n1", LABEL, true);
     label(fleet, "n2", KATA, true);
     fleet.cluster.kubectl_ok(&["label", "node", "n2", &format!("{KATA}-")]).unwrap();
+}
+
+/// Where our pods, and the pods of our RuntimeClasses, may be.
+fn selectors(fleet: &Fleet) -> Value {
+    let list = |args: &[&str]| fleet.cluster.get_json(args).unwrap().unwrap()["items"].take();
+    let places = |list: Value| -> Vec<Value> {
+        let place = |object: &Value| {
+            let pod = &object["spec"]["template"]["spec"];
+            json!([object["scheduling"], pod["nodeSelector"], pod["affinity"]])
+        };
+        list.as_array().unwrap().iter().map(place).collect()
+    };
+    let classes = places(list(&["runtimeclasses"]));
+    let pods = places(list(&["daemonsets,deployments", "-n", NAMESPACE]));
+    assert!(!pods.is_empty());
+    json!([classes, pods])
 }
 
 fn the_older_of_two_has_the_handler(fleet: &Fleet, package: &Published) {
@@ -279,6 +294,15 @@ fn a_pool_scales_from_zero_and_back(fleet: &mut Fleet, package: &Published) {
     label(fleet, "n3", LABEL, true);
     fleet.cluster.wait_until(&["node", "n3"], LIMIT, |node| !has_taint(node)).unwrap();
     let runs = |pod: &Value| pod["status"]["phase"] == "Running" && pod["spec"]["nodeName"] == "n3";
+    fleet.cluster.wait_until(&["pod", "first"], LIMIT, runs).unwrap();
+
+    // What is no more as it was proven takes no new pods; those that run stay.
+    node.ok(&["rm", UNIT]).unwrap();
+    label(fleet, "n3", LABEL, false);
+    fleet.cluster.wait_until(&["node", "n3"], LIMIT, has_taint).unwrap();
+    patch(fleet, "sandboxruntime", "burst", &json!({ "metadata": { "annotations": { RETRY: "now" } } }));
+    label(fleet, "n3", LABEL, true);
+    fleet.cluster.wait_until(&["node", "n3"], LIMIT, |node| !has_taint(node)).unwrap();
     fleet.cluster.wait_until(&["pod", "first"], LIMIT, runs).unwrap();
 
     fleet.cluster.destroy_node("n3").unwrap();

@@ -7,12 +7,11 @@
 use serde_json::{Value, json};
 use std::time::Duration;
 use xtask::testbed::ClusterSpec;
-use xtask::testbed::fleet::{Fleet, Kind, NAMESPACE, Published};
+use xtask::testbed::fleet::{Fleet, Kind, LABEL, NAMESPACE, Published};
 use xtask::testbed::package::Release;
 use xtask::testbed::trial::binary;
 
 const LIMIT: Duration = Duration::from_secs(300);
-const LABEL: &str = "cofferdam.node-restriction.kubernetes.io/runsc-oci";
 const NODES: [&str; 2] = ["n1", "n2"];
 
 /// What the successor does at once if it does anything: it looks at everything first.

@@ -14,11 +14,10 @@ use std::time::Duration;
 use xtask::task::build::workspace;
 use xtask::testbed::ClusterSpec;
 use xtask::testbed::cluster::{Cluster, Component, OutsideSpec};
-use xtask::testbed::fleet::NAMESPACE;
+use xtask::testbed::fleet::{LABEL, NAMESPACE};
 use xtask::testbed::trial::{binary, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(300);
-const LABEL: &str = "cofferdam.node-restriction.kubernetes.io/runsc-oci";
 const NODES: usize = 3;
 
 /// Between the controller and the API server: a wire that can be cut.

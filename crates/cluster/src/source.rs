@@ -1,11 +1,12 @@
 //! From what the API or a file says of a package to what the host's worker reads.
 
-use crate::api::{OciSource, PackageSpec, SignerSpec, SourceSpec, VerifySpec};
+use crate::api::{LimitsSpec, OciSource, PackageSpec, SignerSpec, SourceSpec, VerifySpec};
 use cofferdam_core::class::Class;
 use cofferdam_core::reference::Reference;
 use cofferdam_core::trust::{
     Accept, Identity, Keyless, NamedKey, Pattern, Policy, PublicKey, Rule, Scope, TrustRoot,
 };
+use cofferdam_host::archive::{Asked, Limits};
 use cofferdam_host::error::{HostError, Result};
 use cofferdam_host::package::{Access, Place, Remote, Source};
 use cofferdam_host::registry::Keyring;
@@ -38,8 +39,21 @@ pub(crate) fn source(
         version: package.version.clone(),
         descriptor: package.descriptor.clone(),
         policy: package.verify.as_ref().map(policy).transpose()?,
+        limits: limits(package.limits.unwrap_or_default()),
         ..source
     })
+}
+
+fn limits(asked: LimitsSpec) -> Limits {
+    let LimitsSpec { max_bytes, max_entries, max_depth, max_ratio, zstd_window } = asked;
+    let asked = Asked {
+        bytes: max_bytes,
+        entries: max_entries,
+        depth: max_depth.map(usize::from),
+        ratio: max_ratio,
+        window: zstd_window,
+    };
+    asked.over(Limits::NORMAL)
 }
 
 fn remote(oci: &OciSource, pull_secret: impl FnOnce(&str) -> Result<String>) -> Result<Remote> {

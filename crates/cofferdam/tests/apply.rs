@@ -50,6 +50,27 @@ fn layouts_and_archives_are_sources_too() {
     apply(&bench, &both, &[]).expect(2).says("exactly one of `oci`, `layout`, `tar` and `directory`");
 }
 
+/// A file may know that its package is larger than others; who applies it has the last word.
+#[test]
+fn limits_are_the_files_and_then_the_callers() {
+    let bench = Bench::new("containerd@2.4");
+    let package = bench.package("toy");
+    let tar = bench.beside("toy.tar");
+    let mut builder = tar::Builder::new(std::fs::File::create(&tar).unwrap());
+    builder.append_dir_all(".", package.strip_prefix("dir:").unwrap()).unwrap();
+    builder.finish().unwrap();
+    let directory = format!("directory: {}", package.strip_prefix("dir:").unwrap());
+    let text = file(&[("toy", &package)])
+        .replace(&directory, &format!("tar: {}", tar.display()))
+        .replace("    source:", "    limits: {maxEntries: 2}\n    source:");
+    apply(&bench, &text, &[]).expect(2).says("more than 2 entries").says("docs/archives.md");
+    apply(&bench, &text, &["--max-entries", "50"]).expect(0).says("install toy 1.0: done");
+    let wrong = text.replace("maxEntries: 2", "maxEntries: 0");
+    apply(&bench, &wrong, &[]).expect(2).says("limits.maxEntries");
+    let unknown = text.replace("maxEntries: 2", "most: 2");
+    apply(&bench, &unknown, &[]).expect(2).says("`most`");
+}
+
 fn apply(bench: &Bench, text: &str, args: &[&str]) -> Ran {
     let path = bench.beside("runtimes.yaml");
     std::fs::write(&path, text).unwrap();

@@ -17,19 +17,52 @@ const ERRNOS: [(&str, &str, i32); 5] = [
     ("EBUSY", "Device or resource busy", 3),
 ];
 
+enum Change {
+    Install(&'static str),
+    Remove(&'static str),
+    /// An archive, of which each file is unpacked.
+    Pull(&'static str),
+}
+
 struct Case {
     config: Option<&'static str>,
     before: &'static [&'static str],
-    install: Option<&'static str>,
-    remove: Option<&'static str>,
+    change: Change,
 }
 
-const CASES: [Case; 4] = [
-    Case { config: None, before: &[], install: Some("one"), remove: None },
-    Case { config: Some("version = 3\n# theirs\n"), before: &["two"], install: Some("one"), remove: None },
-    Case { config: Some("version = 3\n# theirs\n"), before: &["one"], install: None, remove: Some("one") },
-    Case { config: None, before: &["one", "two"], install: None, remove: Some("one") },
+const CASES: [Case; 5] = [
+    Case { config: None, before: &[], change: Change::Install("one") },
+    Case { config: Some("version = 3\n# theirs\n"), before: &["two"], change: Change::Install("one") },
+    Case { config: Some("version = 3\n# theirs\n"), before: &["one"], change: Change::Remove("one") },
+    Case { config: None, before: &["one", "two"], change: Change::Remove("one") },
+    Case { config: None, before: &[], change: Change::Pull("one") },
 ];
+
+/// The package as an archive, with a link and a hard link in it.
+fn archive(shop: &Bench, name: &str) -> String {
+    let file = shop.beside(&format!("{name}.tar"));
+    if !file.exists() {
+        let package = shop.package(name);
+        let mut archive = tar::Builder::new(Vec::new());
+        archive.follow_symlinks(false);
+        archive.append_dir_all("", package.strip_prefix("dir:").unwrap()).unwrap();
+        let mut put = |kind, path: &str, content: &[u8], target: Option<&str>| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            match target {
+                Some(target) => archive.append_link(&mut header, path, target).unwrap(),
+                None => archive.append_data(&mut header, path, content).unwrap(),
+            }
+        };
+        put(tar::EntryType::Regular, "share/file", &[7; 5000], None);
+        put(tar::EntryType::Link, "share/again", &[], Some("share/file"));
+        put(tar::EntryType::Symlink, "share/link", &[], Some("file"));
+        std::fs::write(&file, archive.into_inner().unwrap()).unwrap();
+    }
+    format!("tar:{}", file.display())
+}
 
 impl Case {
     fn prepared(&self, shop: &Bench) -> Bench {
@@ -46,10 +79,10 @@ impl Case {
     }
 
     fn run(&self, bench: &Bench, shop: &Bench, fault: Option<&str>) -> Ran {
-        match (self.install, self.remove) {
-            (Some(name), _) => bench.run_with(fault, &["install", &shop.package(name)]),
-            (None, Some(name)) => bench.run_with(fault, &["remove", name]),
-            (None, None) => panic!("neither"),
+        match self.change {
+            Change::Install(name) => bench.run_with(fault, &["install", &shop.package(name)]),
+            Change::Remove(name) => bench.run_with(fault, &["remove", name]),
+            Change::Pull(name) => bench.run_with(fault, &["pull", &archive(shop, name)]),
         }
     }
 

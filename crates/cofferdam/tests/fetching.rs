@@ -14,20 +14,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
-use support::{Bench, Ran};
-
-/// Bytes that no compression makes much smaller.
-fn noise(seed: u64, size: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 24) as u8
-    })
-    .take(size)
-    .collect()
-}
+use support::{Bench, Ran, noise};
 
 /// A package of 17 MB, in several layers when it is packed.
 fn large(folder: &Path, version: u32) {
@@ -264,7 +251,7 @@ fn limits_are_asked_for_on_the_command_line() {
     let sources = [packed.to_str().unwrap(), wide.to_str().unwrap(), image.to_str().unwrap()];
     let refused = [
         (0, &["--max-ratio", "50"][..], "times as many"),
-        (1, &[], "window of 16777216 bytes"),
+        (1, &[], "window of more than 8388608 bytes"),
         (2, &["--max-ratio", "20"], "times as many"),
         (0, &["--max-ratio", "5000", "--max-bytes", "60MiB"], "62914560"),
         (0, &["--max-ratio", "5000", "--max-entries", "3"], "more than 3 entries"),

@@ -69,6 +69,16 @@ fn scenarios(program: Option<&Path>) -> Vec<Scenario> {
     ]
 }
 
+/// What a change begins and ends with.
+struct Ends {
+    /// Without anything of ours.
+    bare: Snapshot,
+    before: Snapshot,
+    after: Snapshot,
+    /// The tree before, to be copied.
+    prepared: Bench,
+}
+
 /// Packages that all trees of a test share: the ledger names where a package came from.
 struct Shop(Bench);
 
@@ -144,20 +154,22 @@ impl Scenario {
         points
     }
 
-    /// The trees before and after, from runs that nothing interrupts.
-    fn ends(&self, shop: &Shop) -> (Snapshot, Snapshot, Snapshot) {
-        let bench = self.prepared(shop);
-        let before = bench.snapshot();
-        let args = self.args(shop);
-        bench.run(&strs(&args)).expect(0);
-        (self.bare().snapshot(), before, bench.snapshot())
+    /// The trees before and after, from runs that nothing interrupts; and from the one after, nothing is left in the end.
+    fn ends(&self, shop: &Shop) -> Ends {
+        let prepared = self.prepared(shop);
+        let before = prepared.snapshot();
+        let bench = prepared.copy();
+        bench.run(&strs(&self.args(shop))).expect(0);
+        let ends = Ends { bare: self.bare().snapshot(), before, after: bench.snapshot(), prepared };
+        remove_all(&bench, &ends.bare, self.name);
+        ends
     }
 
     /// Kills at `fault`, recovers, and goes on. False if the fault did not strike.
-    fn kill_and_recover(&self, shop: &Shop, ends: &(Snapshot, Snapshot, Snapshot), fault: &str) -> bool {
+    fn kill_and_recover(&self, shop: &Shop, ends: &Ends, fault: &str) -> bool {
         let context = format!("{}, {fault}", self.name);
-        let (bare, before, after) = ends;
-        let bench = self.prepared(shop);
+        let Ends { bare, before, after, prepared } = ends;
+        let bench = prepared.copy();
         let args = self.args(shop);
         if bench.run_with(Some(fault), &strs(&args)).signal.is_none() {
             return false;
@@ -174,21 +186,21 @@ impl Scenario {
         match self.change {
             Change::Remove(name) if is_after => {
                 bench.run(&["install", &shop.package(name)]).expect(0);
+                remove_all(&bench, bare, &context);
             }
             _ => {
                 bench.run(&strs(&args)).expect(0);
                 assert_same(after, &bench.snapshot(), &format!("{context}: then again"));
             }
         }
-        remove_all(&bench, bare, &context);
         true
     }
 
     /// Kills at `fault`, and goes on with the same command as if nothing had happened. False if it did not strike.
-    fn kill_and_repeat(&self, shop: &Shop, ends: &(Snapshot, Snapshot, Snapshot), fault: &str) -> bool {
+    fn kill_and_repeat(&self, shop: &Shop, ends: &Ends, fault: &str) -> bool {
         let context = format!("{}, {fault}, repeated", self.name);
-        let (bare, _, after) = ends;
-        let bench = self.prepared(shop);
+        let Ends { after, prepared, .. } = ends;
+        let bench = prepared.copy();
         let args = self.args(shop);
         if bench.run_with(Some(fault), &strs(&args)).signal.is_none() {
             return false;
@@ -203,7 +215,6 @@ impl Scenario {
             assert_eq!(ran.code, Some(0), "{context}: {ran}");
         }
         assert_same(after, &bench.snapshot(), &context);
-        remove_all(&bench, bare, &context);
         true
     }
 }

@@ -1,5 +1,5 @@
 //! Packages in every form: folders, archives, images here, artifacts of plain files; paths that follow the installation; files
-//! of another runtime; images that are made of a package. With the real binary on offline trees.
+//! of another runtime. With the real binary on offline trees.
 
 // Helpers fail their test by panicking.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -8,24 +8,18 @@ mod support;
 
 use cofferdam_core::name::Digest;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use support::{Bench, Ran};
+use support::{Bench, Ran, put, tar_of, tree};
 
 const QEMU: &str = include_str!("../../core/tests/data/kata/configuration-qemu.toml");
 const CLH: &str = include_str!("../../core/tests/data/kata/configuration-clh.toml");
 
 const CONFIG: &str = "share/defaults/kata-containers/configuration-qemu.toml";
 const SHIM: &str = "bin/containerd-shim-kata-v2";
-
-fn put(path: &Path, bytes: impl AsRef<[u8]>, mode: u32) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, bytes).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-}
 
 /// What Kata's release has at `/opt/kata`, in small.
 fn kata(folder: &Path) {
@@ -42,14 +36,6 @@ fn kata(folder: &Path) {
     put(&folder.join("VERSION"), "3.26.0\n", 0o644);
 }
 
-/// The archive of a folder's content, with `./` before each path.
-fn tar_of(folder: &Path) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    builder.follow_symlinks(false);
-    builder.append_dir_all(".", folder).unwrap();
-    builder.into_inner().unwrap()
-}
-
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
@@ -63,16 +49,7 @@ fn xz(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn zstd(bytes: &[u8]) -> Vec<u8> {
-    ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest)
-}
-
-/// The installed tree of a runtime, in the offline tree and as it is called there.
-fn tree(bench: &Bench, runtime: &str) -> (PathBuf, String) {
-    let folder = format!("/opt/cofferdam/runtimes/{runtime}");
-    let mut found: Vec<_> = fs::read_dir(bench.at(&folder)).unwrap().map(|entry| entry.unwrap()).collect();
-    assert_eq!(found.len(), 1, "{found:?}");
-    let name = found.remove(0).file_name().into_string().unwrap();
-    (bench.at(&format!("{folder}/{name}")), format!("{folder}/{name}"))
+    zstd::encode_all(bytes, 1).unwrap()
 }
 
 fn manifest(tree: &Path) -> Value {
@@ -497,90 +474,6 @@ fn what_stays_behind_is_reported_and_what_is_no_toml_is_refused() {
     fs::write(folder.join("etc/toy.toml"), [0xff, 0xfe]).unwrap();
     bench.run(&["install", &package]).expect(2).says("not UTF-8");
     support::assert_same(&before, &bench.snapshot(), "refused");
-}
-
-/// The blobs of a layout with their sizes.
-fn blobs(layout: &Path) -> BTreeMap<String, u64> {
-    let entries = fs::read_dir(layout.join("blobs/sha256")).unwrap().map(|entry| entry.unwrap());
-    entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().len())).collect()
-}
-
-/// Bytes that gzip cannot make much smaller.
-fn noise(seed: u64, size: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    std::iter::repeat_with(|| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 24) as u8
-    })
-    .take(size)
-    .collect()
-}
-
-#[test]
-fn an_upgrade_moves_what_changed() {
-    let bench = Bench::new("containerd");
-    let folder = bench.beside("big");
-    support::make_package(
-        &folder,
-        "schema = 1\nname = \"big\"\nversion = \"1\"\n[[handler]]\nname = \"big\"\nshim = \"bin/containerd-shim-big-v1\"\n",
-        "big",
-    );
-    // 24 MB: a guest image, a hypervisor, and 1200 files in 60 folders.
-    put(&folder.join("share/guest.img"), noise(1, 7 << 20), 0o644);
-    put(&folder.join("bin/qemu"), noise(2, 5 << 20), 0o755);
-    let small = |i: u64| folder.join(format!("share/d{}/f{i}", i / 20));
-    for i in 0..1200 {
-        put(&small(i), noise(i + 9, 10_000), 0o644);
-    }
-    let pack = |name: &str| {
-        let out = bench.beside(name);
-        run(&bench, &["pack", folder.to_str().unwrap(), "-o", out.to_str().unwrap()]).expect(0);
-        blobs(&out)
-    };
-    let first = pack("one");
-    let total: u64 = first.values().sum();
-    for i in [0, 7] {
-        put(&small(i), noise(i + 9, 10_000), 0o644);
-    }
-    assert_eq!(pack("again"), first, "times say nothing");
-    // Layers, and the configuration and the manifest.
-    assert!((10..=130).contains(&first.len()), "{} blobs", first.len());
-
-    let moved = |name: &str| {
-        let blobs = pack(name);
-        blobs.iter().filter(|(name, _)| !first.contains_key(*name)).map(|(_, size)| size).sum::<u64>()
-    };
-    let percent = |bytes: u64| bytes as f64 * 100.0 / total as f64;
-    let mut image = noise(1, 7 << 20);
-    image[5_000_000] ^= 1;
-    put(&folder.join("share/guest.img"), &image, 0o644);
-    let one_byte = moved("byte");
-    assert!(one_byte < (7 << 20) + 100_000, "{one_byte}");
-    put(&folder.join("share/guest.img"), noise(1, 7 << 20), 0o644);
-
-    // 5% of the files: those of three folders, then as many all over the package.
-    for i in 240..300 {
-        put(&small(i), noise(i + 5000, 10_000), 0o644);
-    }
-    let together = moved("together");
-    for i in 240..300 {
-        put(&small(i), noise(i + 9, 10_000), 0o644);
-    }
-    for i in 0..60 {
-        put(&small(i * 20 + 3), noise(i + 7000, 10_000), 0o644);
-    }
-    let scattered = moved("scattered");
-    println!(
-        "of {total} bytes in {} blobs: one byte of the image {one_byte} ({:.1}%), 5% of the files in three folders {together} ({:.1}%), \
-         5% all over {scattered} ({:.1}%)",
-        first.len(),
-        percent(one_byte),
-        percent(together),
-        percent(scattered),
-    );
-    assert!(percent(together) < 30.0, "{together} of {total}");
 }
 
 #[test]

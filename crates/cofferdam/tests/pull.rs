@@ -88,7 +88,7 @@ fn machine() -> Bench {
 fn killed_anywhere_it_is_there_or_not() {
     let mut points = 0;
     let beside = machine();
-    let image = layout(&beside, "1.0", 1);
+    let image = layout_of(&beside, "1.0", 1, 3, 300_000);
     let image = image.to_str().unwrap();
     for n in 1.. {
         let bench = machine();
@@ -120,6 +120,11 @@ fn kept_or_nothing(bench: &Bench) -> Vec<String> {
 
 /// An image of the runtime, in which `seed` is in one small file.
 fn layout(bench: &Bench, version: &str, seed: u8) -> PathBuf {
+    layout_of(bench, version, seed, 60, 5 << 20)
+}
+
+/// One with so many small files, and a large one of this size.
+fn layout_of(bench: &Bench, version: &str, seed: u8, files: u8, size: usize) -> PathBuf {
     let package = bench.package_with("toy", version, &["toy"]);
     let folder = Path::new(package.strip_prefix("dir:").unwrap()).to_owned();
     let put = |name: &str, bytes: Vec<u8>| {
@@ -127,9 +132,9 @@ fn layout(bench: &Bench, version: &str, seed: u8) -> PathBuf {
         fs::write(folder.join(name), bytes).unwrap();
     };
     // Of its own layer, which says nothing of the version.
-    put(BIG, vec![7; 5 << 20]);
+    put(BIG, vec![7; size]);
     put("share/empty", Vec::new());
-    for i in 0..60 {
+    for i in 0..files {
         put(&format!("share/d{}/f{i}", i / 10), vec![i + if i == 31 { seed } else { 0 }; 200_000]);
     }
     let out = bench.beside(&format!("image-{version}"));

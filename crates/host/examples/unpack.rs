@@ -146,7 +146,7 @@ fn inflate<'r>(compressed: impl Read + 'r, compression: &str) -> Result<Box<dyn 
     let compressed = BufReader::with_capacity(128 << 10, compressed);
     Ok(match compression {
         "gzip" => Box::new(flate2::bufread::MultiGzDecoder::new(compressed)),
-        "zstd" => Box::new(ruzstd::decoding::StreamingDecoder::new(compressed)?),
+        "zstd" => Box::new(zstd::Decoder::with_buffer(compressed)?),
         _ => Box::new(compressed),
     })
 }

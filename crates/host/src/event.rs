@@ -70,6 +70,29 @@ pub struct Transfer {
     /// The layer that came last; none if the package comes in one piece.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer: Option<LayerTransfer>,
+    /// Bytes a second so far; none in the first second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<u64>,
+    /// In how many seconds the rest is here, if it goes on like this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
+}
+
+/// From when on a rate means something.
+const LONG_ENOUGH: Duration = Duration::from_secs(1);
+
+/// Bytes a second; none if it was too short to tell.
+pub fn rate(bytes: u64, took: Duration) -> Option<u64> {
+    (took >= LONG_ENOUGH).then(|| (bytes as f64 / took.as_secs_f64()) as u64)
+}
+
+/// How long the rest takes if it goes on like this.
+pub fn left(bytes: u64, total: u64, took: Duration) -> Option<Duration> {
+    let missing = total.checked_sub(bytes).filter(|missing| *missing > 0)?;
+    if bytes == 0 || took < LONG_ENOUGH {
+        return None;
+    }
+    Duration::try_from_secs_f64(took.as_secs_f64() * missing as f64 / bytes as f64).ok()
 }
 
 /// How far one layer is.
@@ -97,9 +120,14 @@ impl LayerTransfer {
 }
 
 impl Transfer {
+    /// So much, and who knows how fast.
+    pub(crate) const fn of(bytes: u64, total: u64, layer: Option<LayerTransfer>) -> Self {
+        Self { bytes, total, layer, rate: None, left: None }
+    }
+
     /// So much of a package that comes in one piece.
     pub const fn whole(bytes: u64, total: u64) -> Self {
-        Self { bytes, total, layer: None }
+        Self::of(bytes, total, None)
     }
 
     /// Whether this is the end of a layer, or of everything.
@@ -191,8 +219,9 @@ impl<F: FnMut(Event)> Sink for F {
 }
 
 /// Lets through what is worth telling of a transfer: not each read of a few bytes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Pace {
+    begun: Instant,
     told: Option<(Instant, u64)>,
 }
 
@@ -201,18 +230,27 @@ const TELL_BYTES: u64 = 4 << 20;
 const TELL_TIME: Duration = Duration::from_millis(250);
 
 impl Pace {
-    /// Whether it is to be told. The end of a layer always is.
-    pub(crate) fn lets(&mut self, transfer: &Transfer) -> bool {
+    /// It begins now.
+    pub(crate) fn begin() -> Self {
+        Self { begun: Instant::now(), told: None }
+    }
+
+    /// What is to be told, with the rate, if something is. The end of a layer always is.
+    pub(crate) fn lets(&mut self, transfer: Transfer) -> Option<Transfer> {
         let is_due = self.told.is_none_or(|(at, bytes)| {
             at.elapsed() >= TELL_TIME || transfer.bytes >= bytes.saturating_add(TELL_BYTES)
         });
         // At its end, an archive is read several times for nothing.
         let is_again = transfer.layer.is_none() && self.told.is_some_and(|(_, told)| told == transfer.bytes);
         let tells = (is_due || transfer.ends_something()) && !is_again;
-        if tells {
-            self.told = Some((Instant::now(), transfer.bytes));
+        if !tells {
+            return None;
         }
-        tells
+        self.told = Some((Instant::now(), transfer.bytes));
+        let Transfer { bytes, total, .. } = transfer;
+        let took = self.begun.elapsed();
+        let left = left(bytes, total, took).map(|left| left.as_secs());
+        Some(Transfer { rate: rate(bytes, took), left, ..transfer })
     }
 }
 
@@ -228,5 +266,21 @@ impl Stopwatch {
 
     pub(crate) fn into_millis(self) -> BTreeMap<String, u64> {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_means_something_from_the_first_second_on() {
+        let seconds = Duration::from_secs;
+        assert_eq!(rate(5000, Duration::from_millis(900)), None);
+        assert_eq!(rate(5000, seconds(2)), Some(2500));
+        assert_eq!(left(5000, 20_000, seconds(2)), Some(seconds(6)));
+        assert_eq!(left(5000, 20_000, Duration::from_millis(900)), None);
+        assert_eq!(left(20_000, 20_000, seconds(2)), None, "it is here");
+        assert_eq!(left(0, 20_000, seconds(2)), None, "nobody knows");
     }
 }

@@ -38,6 +38,7 @@ impl Host {
     fn access(&self) -> Access {
         let at = |name: &str| vec![self.0.path().join(name)];
         let settings = HostSettings {
+            engines: at("config.toml"),
             hosts: at("certs.d"),
             registries: [at("registries.conf"), at("registries.conf.d")].concat(),
             certificates: at("docker"),
@@ -83,6 +84,35 @@ fn a_mirror_is_asked_first_and_told_whom_it_stands_for() {
             .all(|path| path.starts_with("/cache/v2/team/toy/") && path.ends_with("?ns=r.invalid:5000")),
         "{asked:?}"
     );
+}
+
+#[test]
+fn what_containerd_is_told_in_its_own_configuration_counts() {
+    let bench = Bench::new();
+    let plugin = "plugins.\"io.containerd.grpc.v1.cri\".registry";
+    // A folder of its own, in a file that the configuration imports.
+    let mirror = Fake::start(bench.registry());
+    let host = Host::new();
+    let elsewhere = host.0.path().join("elsewhere");
+    let imported = format!("[{plugin}]\nconfig_path = \"/nowhere:{}\"\n", elsewhere.display());
+    let host = host
+        .with("config.toml", "version = 2\nimports = [\"more/*.toml\"]\n")
+        .with("more/registry.toml", &imported)
+        .with("elsewhere/r.invalid/hosts.toml", &format!("[host.\"http://127.0.0.1:{}\"]\n", mirror.port));
+    assert_eq!(from("r.invalid", host.access()).unwrap().1, bench.digest);
+    assert!(!mirror.requests().is_empty());
+
+    // Mirrors in the file itself.
+    let mirror = Fake::start(bench.registry());
+    let listed =
+        format!("[{plugin}.mirrors.\"r.invalid\"]\nendpoint = [\"http://127.0.0.1:{}\"]\n", mirror.port);
+    let host = Host::new().with("config.toml", &listed);
+    assert_eq!(from("r.invalid", host.access()).unwrap().1, bench.digest);
+    assert!(paths(&mirror).iter().all(|path| path.ends_with("?ns=r.invalid")));
+
+    let host = Host::new().with("config.toml", "version = \n");
+    let error = from("r.invalid", host.access()).unwrap_err().chain();
+    assert!(error.contains("config.toml") && error.contains("no TOML"), "{error}");
 }
 
 #[test]

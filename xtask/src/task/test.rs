@@ -8,6 +8,8 @@ use super::screen::{Screen, time};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use programs::Programs;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Runs the test suites, all or the named ones, and goes on after a failed one. Those that mostly wait run beside the others.
@@ -85,6 +87,29 @@ struct Selection<'a> {
     matrix_only: bool,
     /// Its page is written, not compared.
     write: bool,
+    /// Whether other suites run beside.
+    lanes: Lanes,
+}
+
+/// How many lanes still run.
+#[derive(Debug, Default)]
+struct Lanes(AtomicUsize);
+
+impl Lanes {
+    fn of(suites: &[Suite]) -> Self {
+        let lanes: BTreeSet<usize> = suites.iter().map(|suite| suite.lane()).collect();
+        Self(AtomicUsize::new(lanes.len()))
+    }
+
+    /// One more has ended.
+    fn end(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether no more than one is left.
+    fn is_last(&self) -> bool {
+        self.0.load(Ordering::Relaxed) <= 1
+    }
 }
 
 /// How a suite ended.
@@ -102,7 +127,12 @@ struct Score {
 pub fn run(args: &Args) -> Result<u8> {
     let mut screen = Screen::new();
     let chosen = args.suites();
-    let selection = Selection { filter: args.filter.as_deref(), matrix_only: args.matrix, write: args.write };
+    let selection = Selection {
+        filter: args.filter.as_deref(),
+        matrix_only: args.matrix,
+        write: args.write,
+        lanes: Lanes::of(&chosen),
+    };
     suites::prerequisites(&chosen)?;
     screen.heading("build the tests");
     let begun = Instant::now();
@@ -113,7 +143,7 @@ pub fn run(args: &Args) -> Result<u8> {
         "suites {}",
         chosen.iter().map(|suite| suite.name()).collect::<Vec<_>>().join(", ")
     ));
-    let scores = side_by_side(&chosen, |suite| {
+    let scores = side_by_side(&chosen, &selection.lanes, |suite| {
         let begun = Instant::now();
         let (passed, failures) = suites::run(suite, &programs, &selection, &screen);
         let score = Score { suite, passed, failures, took: begun.elapsed() };
@@ -125,12 +155,20 @@ pub fn run(args: &Args) -> Result<u8> {
 }
 
 /// Runs `suites`, a lane beside the other. Returns what each came to, in their order.
-fn side_by_side(suites: &[Suite], run: impl Fn(Suite) -> Score + Sync) -> Vec<Score> {
+fn side_by_side(suites: &[Suite], lanes: &Lanes, run: impl Fn(Suite) -> Score + Sync) -> Vec<Score> {
     let run = &run;
-    let lane = |number| suites.iter().copied().filter(move |suite| suite.lane() == number);
+    let lane = |number| {
+        let own: Vec<Suite> = suites.iter().copied().filter(|suite| suite.lane() == number).collect();
+        let scores: Vec<Score> = own.iter().copied().map(run).collect();
+        if !own.is_empty() {
+            lanes.end();
+        }
+        scores
+    };
+    let lane = &lane;
     let mut scores: Vec<Score> = std::thread::scope(|scope| {
-        let lanes = [0, 1, 2, 3].map(|number| scope.spawn(move || lane(number).map(run).collect::<Vec<_>>()));
-        lanes
+        let running = [0, 1, 2, 3].map(|number| scope.spawn(move || lane(number)));
+        running
             .into_iter()
             .flat_map(|lane| lane.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
             .collect()

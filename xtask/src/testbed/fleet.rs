@@ -4,12 +4,11 @@
 
 use super::cache::Cache;
 use super::cluster::{Cluster, ClusterSpec, Member};
-use super::command::Command;
 use super::error::{Error, Result};
+use super::host;
 use super::package::{self, Release, Runtime};
 pub use super::registry::Published;
 use super::registry::{Registry, RegistrySpec};
-use super::{host, packages};
 use crate::task::build::workspace;
 use crate::task::image;
 use serde_json::Value;
@@ -19,6 +18,9 @@ use tempfile::TempDir;
 
 /// Where Cofferdam runs.
 pub const NAMESPACE: &str = "cofferdam-system";
+
+/// The label of a node on which gVisor, as it is published here, is proven.
+pub const LABEL: &str = "cofferdam.node-restriction.kubernetes.io/runsc-oci";
 
 /// Its image, as the nodes know it.
 const IMAGE: &str = "cofferdam.test/cofferdam";
@@ -32,7 +34,7 @@ const SECRET: &str = "registry";
 /// How often agents say that they live, in seconds.
 pub const HEARTBEAT: u32 = 5;
 
-/// Pods start, on a busy machine.
+/// Pods start, and a rollout comes to its end, on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(300);
 
 /// What a published package should be.
@@ -84,10 +86,8 @@ impl Fleet {
     }
 
     fn build_image(&self) -> Result<()> {
-        // What only a debugger reads makes a test's program five times as large.
-        packages::ensure(&["binutils"])?;
         let program = self.file("cofferdam");
-        Command::new("strip").arg("-o").arg(&program).arg(&self.binary).ok()?;
+        host::strip(&self.binary, &program)?;
         let layout = self.file("image");
         image::build(&program, &layout).map_err(|error| Error::Unexpected {
             what: "the image".to_owned(),
@@ -149,12 +149,34 @@ impl Fleet {
         Ok(())
     }
 
+    /// Waits until a SandboxRuntime, as it is now, is done on so many nodes. Returns it.
+    ///
+    /// # Errors
+    /// It does not come to that.
+    pub fn wait_complete(&self, runtime: &str, nodes: u64) -> Result<Value> {
+        self.cluster.wait_until(&["sandboxruntime", runtime], START_LIMIT, |object| {
+            let status = &object["status"];
+            status["phase"] == "Complete"
+                && status["observedGeneration"] == object["metadata"]["generation"]
+                && status["nodes"]["ready"] == nodes
+        })
+    }
+
+    /// Waits until a node has a label, or has it no more.
+    ///
+    /// # Errors
+    /// It does not come to that.
+    pub fn wait_label(&self, node: &str, label: &str, present: bool) -> Result<()> {
+        let fits = |object: &Value| object["metadata"]["labels"].get(label).is_some() == present;
+        self.cluster.wait_until(&["node", node], START_LIMIT, fits).map(drop)
+    }
+
     /// Deletes the pods of a component at once, as a crash would: on all nodes, or on one.
     ///
     /// # Errors
     /// The API server refuses.
     pub fn kill(&self, component: &str, node: Option<&str>) -> Result<()> {
-        let selector = format!("--selector=app.kubernetes.io/component={component}");
+        let selector = selector(component);
         let mut args = vec!["delete", "pods", "-n", NAMESPACE, "--force", "--grace-period=0", &selector];
         let field = node.map(|node| format!("--field-selector=spec.nodeName={node}"));
         args.extend(field.as_deref());
@@ -167,7 +189,7 @@ impl Fleet {
     /// # Errors
     /// A pod does not answer.
     pub fn scrape(&self, component: &str, port: u16, path: &str) -> Result<Vec<String>> {
-        let selector = format!("--selector=app.kubernetes.io/component={component}");
+        let selector = selector(component);
         let list = self.cluster.get_json(&["pods", "-n", NAMESPACE, &selector])?.unwrap_or_default();
         let pods = list["items"].as_array().map(Vec::as_slice).unwrap_or_default().iter();
         let answer = |pod: &Value| {
@@ -216,6 +238,11 @@ impl Fleet {
              source:\n      oci:\n        reference: {reference}\n        pullSecret: {SECRET}\n        caBundle: |\n{ca}{more}"
         )
     }
+}
+
+/// Which pods are of a component.
+fn selector(component: &str) -> String {
+    format!("--selector=app.kubernetes.io/component={component}")
 }
 
 /// The chart.

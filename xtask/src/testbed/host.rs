@@ -1,10 +1,18 @@
-//! The few things that several parts do to this machine: mounts, removal, names.
+//! The few things that several parts do to this machine: mounts, removal, names; and copies of programs.
 
+use super::command::Command;
 use super::error::{Error, Result};
+use super::packages;
 use rustix::mount::{UnmountFlags, unmount};
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+/// Writes a copy of a program without debug information, which makes a test's program five times as large.
+pub(crate) fn strip(program: &Path, out: &Path) -> Result<()> {
+    packages::ensure(&["binutils"])?;
+    Command::new("strip").arg("--strip-debug").arg("-o").arg(out).arg(program).ok().map(drop)
+}
 
 /// One line of `/proc/self/mountinfo`.
 pub(crate) struct Mount {

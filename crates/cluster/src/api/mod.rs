@@ -18,7 +18,7 @@ pub use node::{
     Assigned, CheckState, EngineState, HandlerState, PodRef, RuntimeState, SandboxNode, SandboxNodeSpec,
     SandboxNodeStatus, State, Wanted,
 };
-pub use package::{OciSource, Overhead, PackageRevision, PackageSpec, Revision, SourceSpec};
+pub use package::{LimitsSpec, OciSource, Overhead, PackageRevision, PackageSpec, Revision, SourceSpec};
 pub use runtime::{
     Counts, HandlerSpec, NodeFailure, RolloutSpec, RuntimeClasses, SandboxRuntime, SandboxRuntimeSpec,
     SandboxRuntimeStatus, SchedulingSpec,

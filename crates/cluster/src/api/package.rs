@@ -32,6 +32,35 @@ pub struct PackageSpec {
     /// What is asked of it before it is unpacked. Without it, nothing is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<VerifySpec>,
+    /// For a package that is larger than others, or is to be kept smaller (docs/archives.md).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsSpec>,
+}
+
+/// How much of a package is unpacked. What is not set is as usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitsSpec {
+    /// Bytes of all its files (8589934592, that is 8 GiB).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_125_899_906_842_624_u64))]
+    pub max_bytes: Option<u64>,
+    /// Its files, folders and links (200000).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub max_entries: Option<u64>,
+    /// Folders within each other (64).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1024))]
+    pub max_depth: Option<u16>,
+    /// How many times as large as the archive its content may be (200).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_ratio: Option<u64>,
+    /// The window that zstd may ask for, in bytes (8388608, that is 8 MiB): so much memory is needed on each node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1024, max = 2_147_483_648_u64))]
+    pub zstd_window: Option<u64>,
 }
 
 /// Where a package's files are: exactly one of these.

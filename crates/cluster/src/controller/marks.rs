@@ -173,7 +173,7 @@ mod tests {
     fn runtime(taint: Option<&str>, compatible: bool) -> SandboxRuntime {
         let source = SourceSpec { directory: Some("/p".to_owned()), ..SourceSpec::default() };
         let mut spec: SandboxRuntimeSpec = serde_json::from_value(json!({
-            "package": PackageSpec { source, preset: None, version: None, descriptor: None, verify: None },
+            "package": PackageSpec { source, preset: None, version: None, descriptor: None, verify: None, limits: None },
         }))
         .unwrap();
         spec.scheduling.startup_taint = taint.map(str::to_owned);

@@ -79,6 +79,7 @@ fn declared(class: &Tree, index: usize, findings: &mut Vec<Finding>) -> Option<D
             version: None,
             descriptor: None,
             verify: None,
+            limits: None,
         },
         handlers: vec![HandlerSpec { name: name.clone(), runtime_class_name: None, overhead: None }],
         node_selector: selector(class, &path, findings),

@@ -1,7 +1,7 @@
 //! How much of a package is unpacked.
 
 use clap::Args;
-use cofferdam_host::archive::Limits;
+use cofferdam_host::archive::{Asked, Limits};
 
 /// How much of a package is unpacked.
 #[derive(Clone, Debug, Default, Args)]
@@ -26,17 +26,19 @@ pub(crate) struct LimitArgs {
 
 impl LimitArgs {
     pub(crate) fn limits(&self) -> Limits {
-        let mut limits = Limits::NORMAL;
-        if let Some(entries) = self.max_entries {
-            limits = limits.with_entries(entries);
-        }
-        Limits {
-            bytes: self.max_bytes.unwrap_or(limits.bytes),
-            depth: self.max_depth.map_or(limits.depth, usize::from),
-            ratio: self.max_ratio.unwrap_or(limits.ratio),
-            window: self.zstd_window.unwrap_or(limits.window),
-            ..limits
-        }
+        self.over(Limits::NORMAL)
+    }
+
+    /// The same where something else, e.g. a file, says what is usual.
+    pub(crate) fn over(&self, usual: Limits) -> Limits {
+        let asked = Asked {
+            bytes: self.max_bytes,
+            entries: self.max_entries,
+            depth: self.max_depth.map(usize::from),
+            ratio: self.max_ratio,
+            window: self.zstd_window,
+        };
+        asked.over(usual)
     }
 }
 

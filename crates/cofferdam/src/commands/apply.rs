@@ -132,8 +132,9 @@ fn install(
         .collect::<Result<Vec<_>>>()?;
     let survey = SurveyOptions { skip_checks, ..args.node.survey() };
     let source = file::source(&declared.spec.package, &args.pull_secrets)?.through(&proxies());
-    // Who applies a file asks for more than what the file asks for itself, never for less.
-    let source = Source { limits: args.limits.limits(), ..source.and_policy(policy.cloned()) };
+    // Who applies a file asks for more than what the file asks for itself, never for less; only limits are the caller's.
+    let limits = args.limits.over(source.limits);
+    let source = Source { limits, ..source.and_policy(policy.cloned()) };
     let wish = Wish::Install { source, expect: Expect::Anything };
     place.carry_out(wish, options(args), survey, &mut |name| {
         if wanted.contains(name) {

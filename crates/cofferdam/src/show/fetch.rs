@@ -1,7 +1,7 @@
 //! A package on its way here: on a terminal a bar for the layer that comes and one for all of them, elsewhere lines; in
 //! the end one line about all of it.
 
-use cofferdam_host::event::{LayerTransfer, Transfer};
+use cofferdam_host::event::{self, LayerTransfer, Transfer};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -9,9 +9,6 @@ use std::time::{Duration, Instant};
 /// How often it is told where nobody watches a bar, and how long a layer must take to have a line of its own.
 const TELL_EVERY: Duration = Duration::from_secs(5);
 const A_WHILE: Duration = Duration::from_secs(2);
-
-/// From when on a rate means something.
-const LONG_ENOUGH: Duration = Duration::from_secs(1);
 
 /// A package on its way here.
 pub(super) struct Fetching {
@@ -84,20 +81,20 @@ impl Account {
             return None;
         }
         self.told = now;
-        let Transfer { bytes, total, layer } = *transfer;
+        let Transfer { bytes, total, layer, .. } = *transfer;
         let mut line = format!("  fetching: {} of {}", HumanBytes(bytes), HumanBytes(total));
         if let Some(LayerTransfer { index, of, .. }) = layer.filter(|layer| layer.of > 1) {
             line.push_str(&format!(" (layer {index} of {of})"));
         }
         line.push_str(&rate(bytes, now));
-        if let Some(left) = left(bytes, total, now) {
+        if let Some(left) = event::left(bytes, total, now) {
             line.push_str(&format!(", {} left", time(left)));
         }
         Some(line)
     }
 
     fn end(&self, took: Duration, verbose: bool) -> Option<String> {
-        let Transfer { bytes, total, layer } = self.last?;
+        let Transfer { bytes, total, layer, .. } = self.last?;
         let of = layer.map_or(0, |layer| layer.of);
         let is_whole = match layer {
             Some(_) => self.layers + self.held == of,
@@ -133,19 +130,7 @@ impl Account {
 
 /// `, 25.00 MiB/s`, or nothing if it was too short to tell.
 fn rate(bytes: u64, took: Duration) -> String {
-    if took < LONG_ENOUGH {
-        return String::new();
-    }
-    format!(", {}/s", HumanBytes((bytes as f64 / took.as_secs_f64()) as u64))
-}
-
-/// How long the rest takes if it goes on like this.
-fn left(bytes: u64, total: u64, took: Duration) -> Option<Duration> {
-    let missing = total.checked_sub(bytes).filter(|missing| *missing > 0)?;
-    if bytes == 0 || took < LONG_ENOUGH {
-        return None;
-    }
-    Duration::try_from_secs_f64(took.as_secs_f64() * missing as f64 / bytes as f64).ok()
+    event::rate(bytes, took).map_or_else(String::new, |rate| format!(", {}/s", HumanBytes(rate)))
 }
 
 fn time(duration: Duration) -> String {
@@ -244,7 +229,7 @@ mod tests {
         }
 
         fn tell(&mut self, layer: LayerTransfer, bytes: u64) {
-            let transfer = Transfer { bytes, total: self.total, layer: Some(layer) };
+            let transfer = Transfer { layer: Some(layer), ..Transfer::whole(bytes, self.total) };
             self.lines.extend(self.account.reach(&transfer, self.now));
         }
 

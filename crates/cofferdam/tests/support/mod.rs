@@ -8,6 +8,7 @@ mod snapshot;
 #[allow(unused_imports)]
 pub use snapshot::{Snapshot, assert_same, differences, mark, snapshot, stamps};
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -136,6 +137,14 @@ impl Bench {
         self
     }
 
+    /// Another bench with the same tree; what lies beside it stays here.
+    pub fn copy(&self) -> Self {
+        let folder = scratch();
+        let copied = Command::new("cp").arg("-a").arg(self.at("/")).arg(folder.path().join("root")).status();
+        assert!(copied.unwrap().success());
+        Self { folder, engine: self.engine.clone(), systemd: self.systemd, program: self.program.clone() }
+    }
+
     /// Where `path` of the tree is.
     pub fn at(&self, path: &str) -> PathBuf {
         self.folder.path().join("root").join(path.trim_start_matches('/'))
@@ -238,4 +247,41 @@ pub fn small_program(folder: &Path) -> PathBuf {
         Ok(status) if status.success() => small,
         _ => BINARY.into(),
     }
+}
+
+/// Writes a file, and the folders above it.
+pub fn put(path: &Path, bytes: impl AsRef<[u8]>, mode: u32) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// The archive of a folder's content, with `./` before each path.
+pub fn tar_of(folder: &Path) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.follow_symlinks(false);
+    builder.append_dir_all(".", folder).unwrap();
+    builder.into_inner().unwrap()
+}
+
+/// The installed tree of a runtime, in the offline tree and as it is called there.
+pub fn tree(bench: &Bench, runtime: &str) -> (PathBuf, String) {
+    let folder = format!("/opt/cofferdam/runtimes/{runtime}");
+    let mut found: Vec<_> = fs::read_dir(bench.at(&folder)).unwrap().map(|entry| entry.unwrap()).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    let name = found.remove(0).file_name().into_string().unwrap();
+    (bench.at(&format!("{folder}/{name}")), format!("{folder}/{name}"))
+}
+
+/// Bytes that no compression makes much smaller.
+pub fn noise(seed: u64, size: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 24) as u8
+    })
+    .take(size)
+    .collect()
 }

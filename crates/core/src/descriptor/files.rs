@@ -53,6 +53,19 @@ pub fn check_files(
             check.file("config", path, &span("config"), false);
         }
     }
+    for path in &descriptor.setuid {
+        let span = top.as_ref().and_then(|top| top.value_span("setuid"));
+        check.file("setuid", path, &span, true);
+        if files.get(path) == Some(&FileKind::Link) {
+            let message = format!("`setuid`: `{path}` is a link");
+            check.reader.report(
+                FindingKind::NotAFile,
+                &span,
+                &message,
+                Some("name the file that it leads to".to_owned()),
+            );
+        }
+    }
     if let Some(relocate) = &descriptor.relocate {
         let spans = top.as_ref().map(pattern_spans).unwrap_or_default();
         for (index, pattern) in relocate.files.iter().enumerate() {

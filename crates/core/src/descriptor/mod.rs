@@ -49,6 +49,20 @@ pub struct Descriptor {
     /// Where the package's top is: the first of these folders that is there, else where the package was found.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub prefix: Vec<PackagePath>,
+    /// Programs that run with their owner's rights, which is root: below the package's top.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub setuid: Vec<PackagePath>,
+}
+
+impl Descriptor {
+    /// Where in an image or archive the programs of [`Self::setuid`] may be, for whoever does not know its top yet.
+    pub fn setuid_anywhere(&self) -> impl Iterator<Item = PackagePath> {
+        let below = |prefix: &PackagePath| {
+            let below = move |path: &PackagePath| PackagePath::new(format!("{prefix}/{path}")).ok();
+            self.setuid.iter().filter_map(below).collect::<Vec<_>>()
+        };
+        self.setuid.iter().cloned().chain(self.prefix.iter().flat_map(below))
+    }
 }
 
 /// One configuration of a runtime, under the name by which an engine knows it.

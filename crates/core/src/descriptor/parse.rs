@@ -14,7 +14,7 @@ const SCHEMA: i64 = 1;
 /// A descriptor is written by hand and read whole.
 const MAX_BYTES: usize = 1 << 20;
 
-const TOP: &[&str] = &["schema", "name", "version", "prefix", "handler", "base", "relocate"];
+const TOP: &[&str] = &["schema", "name", "version", "prefix", "setuid", "handler", "base", "relocate"];
 const HANDLER: &[&str] = &[
     "name",
     "shim",
@@ -114,16 +114,16 @@ fn descriptor(reader: &mut Reader<'_>, top: &Section<'_>, version: &VersionSourc
     let handlers = handlers(reader, top);
     let base = base(reader, top, name.as_ref());
     let relocate = relocate(reader, top);
-    let prefix = prefix(reader, top);
-    Some(Descriptor { name: name?, version: version?, handlers, base, relocate, prefix })
+    let (prefix, setuid) = (paths(reader, top, "prefix"), paths(reader, top, "setuid"));
+    Some(Descriptor { name: name?, version: version?, handlers, base, relocate, prefix, setuid })
 }
 
-fn prefix(reader: &mut Reader<'_>, top: &Section<'_>) -> Vec<PackagePath> {
+fn paths(reader: &mut Reader<'_>, top: &Section<'_>, key: &'static str) -> Vec<PackagePath> {
     let mut found = Vec::new();
-    for Spanned { value, span } in reader.texts(top, "prefix") {
+    for Spanned { value, span } in reader.texts(top, key) {
         match PackagePath::new(value) {
             Ok(path) => found.push(path),
-            Err(error) => reader.bad_name(&span, "prefix", &error),
+            Err(error) => reader.bad_name(&span, key, &error),
         }
     }
     found

@@ -75,21 +75,24 @@ impl Beneath {
 
     pub(super) fn make_link(&self, path: &str, target: &str) -> Result<(), ArchiveError> {
         let (parent, name) = self.parent(path)?;
-        rustix::fs::symlinkat(target, &parent, name).map_err(write("make the link", path))
+        fault::change()
+            .and_then(|()| rustix::fs::symlinkat(target, &parent, name))
+            .map_err(write("make the link", path))
     }
 
     pub(super) fn make_hard_link(&self, path: &str, target: &str) -> Result<(), ArchiveError> {
         let (old_parent, old_name) = self.parent(target)?;
         let (parent, name) = self.parent(path)?;
         // Not following: if somebody put a link there, the link itself gets a second name.
-        rustix::fs::linkat(&old_parent, old_name, &parent, name, AtFlags::empty())
+        fault::change()
+            .and_then(|()| rustix::fs::linkat(&old_parent, old_name, &parent, name, AtFlags::empty()))
             .map_err(write("make the hard link", path))
     }
 
     /// Deletes `path` and all below it.
     pub(super) fn delete(&self, path: &str) -> Result<(), ArchiveError> {
         let (parent, name) = self.parent(path)?;
-        delete_at(parent.as_fd(), name).map_err(write("delete", path))
+        fault::change().and_then(|()| delete_at(parent.as_fd(), name)).map_err(write("delete", path))
     }
 
     /// Makes all of it durable.
@@ -109,7 +112,9 @@ pub(super) fn finish(
         rustix::fs::fsetxattr(file, name.as_str(), value, XattrFlags::CREATE)
             .map_err(write("set an extended attribute of", path))?;
     }
-    rustix::fs::fchmod(file, Mode::from_raw_mode(mode)).map_err(write("set the mode of", path))
+    fault::change()
+        .and_then(|()| rustix::fs::fchmod(file, Mode::from_raw_mode(mode)))
+        .map_err(write("set the mode of", path))
 }
 
 fn write(action: &'static str, path: &str) -> impl Fn(Errno) -> ArchiveError {

@@ -30,16 +30,41 @@ impl Limits {
     pub const NORMAL: Self =
         Self { bytes: 8 << 30, entries: 200_000, names: 16 << 20, depth: 64, ratio: 200, window: 8 << 20 };
 
-    /// The same with so many entries, and with their names.
-    #[must_use]
-    pub fn with_entries(self, entries: u64) -> Self {
-        let usual = Self::NORMAL.names / Self::NORMAL.entries;
-        Self { entries, names: self.names.max(entries.saturating_mul(usual)), ..self }
-    }
-
     /// Whether `content` bytes are too many to come from `archive` bytes.
     pub(super) const fn is_bomb(&self, content: u64, archive: u64) -> bool {
         content > RATIO_FROM && content / self.ratio > archive
+    }
+}
+
+/// What somebody asks for, who knows a package that needs more or deserves less. What is not asked for is as usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// For [`Limits::bytes`].
+    pub bytes: Option<u64>,
+    /// For [`Limits::entries`], and for names that so many have.
+    pub entries: Option<u64>,
+    /// For [`Limits::depth`].
+    pub depth: Option<usize>,
+    /// For [`Limits::ratio`].
+    pub ratio: Option<u64>,
+    /// For [`Limits::window`].
+    pub window: Option<u64>,
+}
+
+impl Asked {
+    /// What is asked for, and `usual` of the rest.
+    #[must_use]
+    pub fn over(self, usual: Limits) -> Limits {
+        let each = Limits::NORMAL.names / Limits::NORMAL.entries;
+        let names = self.entries.map_or(0, |entries| entries.saturating_mul(each));
+        Limits {
+            bytes: self.bytes.unwrap_or(usual.bytes),
+            entries: self.entries.unwrap_or(usual.entries),
+            names: usual.names.max(names),
+            depth: self.depth.unwrap_or(usual.depth),
+            ratio: self.ratio.unwrap_or(usual.ratio),
+            window: self.window.unwrap_or(usual.window),
+        }
     }
 }
 
@@ -64,8 +89,8 @@ pub enum Lookup {
 pub struct Options {
     /// How much.
     pub limits: Limits,
-    /// Files that keep setuid and setgid bits and capabilities. In any other file they are refused.
-    pub privileged: BTreeSet<PackagePath>,
+    /// Files that may be setuid, since a descriptor asks for it. Any other one is refused, as are setgid and capabilities.
+    pub setuid: BTreeSet<PackagePath>,
     /// Names of extended attributes that are taken over, or their beginnings with a `*`. Those that say who may do what,
     /// and those that overlay file systems believe, never are.
     pub xattrs: Vec<String>,

@@ -8,8 +8,9 @@
 //!              tar headers to entries; what is not plain is refused
 //! names        what an entry may be called
 //! present      what is there, by our own list;  beneath: the folder, and nowhere else;  label: SELinux
-//! unpack       entries to files;  pipeline: over two cores;  writing: one file's content
+//! unpack       entries to files;  pipeline: over several cores;  writing: one file's content
 //! pack         files to a layer, the same bytes each time
+//! refusals     which guards refused something, for tests
 //! ```
 //!
 //! An archive is untrusted, and it is read before its digest can be known: what it holds is put where nothing looks, and
@@ -28,6 +29,7 @@ mod pax;
 mod pipeline;
 mod present;
 mod reader;
+pub mod refusals;
 mod sparse;
 #[cfg(test)]
 mod tests;
@@ -38,7 +40,7 @@ pub(crate) use compress::Compressing;
 pub use compress::Encoding;
 pub use compression::Compression;
 pub(crate) use label::Label;
-pub use limits::{Limits, Lookup, Options};
+pub use limits::{Asked, Limits, Lookup, Options};
 pub(crate) use measure::{Measuring, Telling};
 pub(crate) use pack::Packer;
 pub use unpack::Unpacking;
@@ -81,7 +83,15 @@ impl ArchiveError {
         }
     }
 
+    #[track_caller]
     fn refused(message: impl Into<String>) -> Self {
+        refusals::note();
         Self::Refused(message.into())
+    }
+
+    #[track_caller]
+    fn too_large(message: impl Into<String>) -> Self {
+        refusals::note();
+        Self::TooLarge(message.into())
     }
 }

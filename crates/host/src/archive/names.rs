@@ -35,7 +35,7 @@ pub(super) fn path(
         return Err(ArchiveError::refused(format!("{shown} leads out of the package")));
     }
     if path.split('/').count() > depth {
-        return Err(ArchiveError::TooLarge(format!("{shown} lies more than {depth} folders deep")));
+        return Err(ArchiveError::too_large(format!("{shown} lies more than {depth} folders deep")));
     }
     if path.len() > MOST_PATH || path.split('/').any(|part| part.len() > MOST_NAME) {
         let start: String = path.chars().take(60).collect();
@@ -43,7 +43,7 @@ pub(super) fn path(
             "the path {}... is too long (the limits are {MOST_NAME} bytes for a name, {MOST_PATH} for a path)",
             start.escape_debug()
         );
-        return Err(ArchiveError::TooLarge(text));
+        return Err(ArchiveError::too_large(text));
     }
     if let Some(found) = path.chars().find(|c| is_elusive(*c)) {
         let code = u32::from(found);

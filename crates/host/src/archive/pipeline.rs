@@ -1,10 +1,10 @@
-//! One layer over two cores: the caller's thread fetches and inflates, a second one hashes and writes.
+//! One layer over the cores: the caller's thread fetches, a second one inflates, a third one hashes and writes.
 //!
 //! ```text
-//! caller: read -> digest of the blob (the caller's reader) -> inflate -> |buffers| -> digest of the layer -> files :second
+//! caller: read -> digest of the blob (the caller's reader) |buffers| inflate |buffers| digest of the layer -> files
 //! ```
 //!
-//! A few buffers go round. Neither side ever holds more than them, however large the layer or a file in it is.
+//! A few buffers go round between two of them. None ever holds more, however large the layer or a file in it is.
 
 use super::compression::{Compression, TooWide, decompress};
 use super::limits::Limits;
@@ -15,11 +15,12 @@ use std::cell::Cell;
 use std::io::{BufRead, Error, ErrorKind, Read};
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, Scope, ScopedJoinHandle};
 
 /// The size of a buffer.
 const BUFFER: usize = 256 << 10;
 
-/// How many there are.
+/// How many there are between two threads.
 const BUFFERS: usize = 8;
 
 impl Unpacking {
@@ -33,92 +34,67 @@ impl Unpacking {
         how: Compression,
     ) -> Result<Digest, ArchiveError> {
         let limits = self.options().limits;
-        let (full, filled) = sync_channel(BUFFERS);
-        let (emptied, empty) = sync_channel(BUFFERS);
-        let (inflated, unpacked) = std::thread::scope(|scope| {
-            let second = std::thread::Builder::new().name("unpack".to_owned());
-            let second = second.spawn_scoped(scope, move || {
-                let mut archive = Filled::new(filled, emptied);
+        std::thread::scope(|scope| {
+            let (to_inflate, fetched) = channel();
+            let (to_unpack, inflated) = channel();
+            let inflating = spawn(scope, "inflate", move || inflate(fetched, how, &limits, to_unpack));
+            let unpacking = spawn(scope, "unpack", move || {
+                let mut archive = Hashed::new(inflated);
                 self.layer(&mut archive).map(|()| archive.digest())
             });
-            match second {
-                Ok(second) => {
-                    let inflated = inflate(compressed, how, &limits, &full, &empty);
-                    // The other side sees the end.
-                    drop(full);
-                    let gone = || Err(ArchiveError::Read(Error::other("the thread that unpacks ended")));
-                    (inflated, second.join().unwrap_or_else(|_| gone()))
-                }
-                Err(error) => (Ok(()), Err(ArchiveError::Read(error))),
-            }
-        });
-        // If both failed, it was for the first one's reason.
-        inflated.and(unpacked)
+            let read = to_inflate.all_of(compressed, |_| Ok(())).map_err(|error| broken(error, how));
+            let (inflated, unpacked) = (ended(inflating), ended(unpacking));
+            // If several failed, it was for the first one's reason.
+            read.and(inflated).and(unpacked)
+        })
     }
 }
 
-/// What goes from one side to the other; nothing if the stream broke.
-type Part = Option<Vec<u8>>;
-
-fn inflate(
-    compressed: impl Read,
-    how: Compression,
-    limits: &Limits,
-    full: &SyncSender<Part>,
-    empty: &Receiver<Vec<u8>>,
-) -> Result<(), ArchiveError> {
-    let result = inflate_parts(compressed, how, limits, full, empty);
-    if result.is_err() {
-        // So that the other side takes the end for no end. If it is gone, it has its own reason.
-        let _ = full.send(None);
-    }
-    result
+/// A thread of the pipeline. If there cannot be one, its ends of the channels are gone, and the others end.
+fn spawn<'scope, T: Send + 'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    name: &str,
+    work: impl FnOnce() -> Result<T, ArchiveError> + Send + 'scope,
+) -> std::io::Result<ScopedJoinHandle<'scope, Result<T, ArchiveError>>> {
+    Builder::new().name(name.to_owned()).spawn_scoped(scope, work)
 }
 
-fn inflate_parts(
-    compressed: impl Read,
-    how: Compression,
-    limits: &Limits,
-    full: &SyncSender<Part>,
-    empty: &Receiver<Vec<u8>>,
-) -> Result<(), ArchiveError> {
+/// What came of a thread.
+fn ended<T>(
+    thread: std::io::Result<ScopedJoinHandle<'_, Result<T, ArchiveError>>>,
+) -> Result<T, ArchiveError> {
+    let gone = |_| Err(ArchiveError::Read(Error::other("a thread that unpacks ended")));
+    thread.map_err(ArchiveError::Read)?.join().unwrap_or_else(gone)
+}
+
+/// What the fetched bytes hold, to those who unpack it.
+fn inflate(fetched: Filled, how: Compression, limits: &Limits, to: Filling) -> Result<(), ArchiveError> {
     let came = Rc::new(Cell::new(0));
-    let counted = Counted { inner: compressed, bytes: Rc::clone(&came) };
-    let mut reader = decompress(counted, how, limits.window);
-    let (mut content, mut made) = (0, 0);
-    loop {
-        let mut buffer = match empty.try_recv() {
-            Ok(buffer) => buffer,
-            Err(_) if made < BUFFERS => {
-                made += 1;
-                Vec::new()
-            }
-            Err(_) => match empty.recv() {
-                Ok(buffer) => buffer,
-                Err(_) => return Ok(()),
-            },
-        };
-        buffer.resize(BUFFER, 0);
-        let n = fill(&mut reader, &mut buffer).map_err(|error| broken(error, how))?;
-        buffer.truncate(n);
-        content += n as u64;
-        if limits.is_bomb(content, came.get()) {
-            return Err(ArchiveError::TooLarge(format!(
-                "{} bytes of it become {content} (the limit is {} times as many)",
-                came.get(),
-                limits.ratio
-            )));
-        }
-        if n == 0 || full.send(Some(buffer)).is_err() {
-            return Ok(());
-        }
-    }
+    let counted = Counted { inner: fetched, bytes: Rc::clone(&came) };
+    let reader = decompress(counted, how, limits.window).map_err(ArchiveError::Read)?;
+    let check = |content| match limits.is_bomb(content, came.get()) {
+        false => Ok(()),
+        true => Err(Error::other(Bomb { archive: came.get(), content, ratio: limits.ratio })),
+    };
+    to.all_of(reader, check).map_err(|error| broken(error, how))
+}
+
+/// Content that is too large for the archive that it comes from.
+#[derive(Debug, thiserror::Error)]
+#[error("{archive} bytes of it become {content} (the limit is {ratio} times as many)")]
+struct Bomb {
+    archive: u64,
+    content: u64,
+    ratio: u64,
 }
 
 /// What an error of a decompressor means.
 fn broken(error: Error, how: Compression) -> ArchiveError {
-    if let Some(wide) = error.get_ref().and_then(|inner| inner.downcast_ref::<TooWide>()) {
-        return ArchiveError::TooLarge(wide.to_string());
+    let inner = error.get_ref();
+    let wide = inner.and_then(|inner| inner.downcast_ref::<TooWide>()).map(ToString::to_string);
+    let bomb = inner.and_then(|inner| inner.downcast_ref::<Bomb>()).map(ToString::to_string);
+    if let Some(text) = wide.or(bomb) {
+        return ArchiveError::too_large(text);
     }
     ArchiveError::Read(match error.kind() {
         ErrorKind::UnexpectedEof => Error::new(ErrorKind::UnexpectedEof, "it ends in the middle"),
@@ -127,6 +103,64 @@ fn broken(error: Error, how: Compression) -> ArchiveError {
         }
         _ => error,
     })
+}
+
+/// What goes from one thread to the next; nothing if the stream broke.
+type Part = Option<Vec<u8>>;
+
+/// Buffers from one thread to another, and back when they were read.
+fn channel() -> (Filling, Filled) {
+    let (full, filled) = sync_channel(BUFFERS);
+    let (emptied, empty) = sync_channel(BUFFERS);
+    (Filling { full, empty }, Filled { filled, emptied, buffer: Vec::new(), at: 0 })
+}
+
+/// The end of those who fill buffers.
+struct Filling {
+    full: SyncSender<Part>,
+    empty: Receiver<Vec<u8>>,
+}
+
+impl Filling {
+    /// Sends all that `source` gives, unless nobody wants it any more: that one has its own reason. `check` is told how
+    /// much it was.
+    fn all_of(self, source: impl Read, check: impl Fn(u64) -> std::io::Result<()>) -> std::io::Result<()> {
+        let sent = self.parts_of(source, check);
+        if sent.is_err() {
+            // So that the other side takes the end for no end.
+            let _ = self.full.send(None);
+        }
+        sent
+    }
+
+    fn parts_of(
+        &self,
+        mut source: impl Read,
+        check: impl Fn(u64) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        let (mut sent, mut made) = (0, 0);
+        loop {
+            let mut buffer = match self.empty.try_recv() {
+                Ok(buffer) => buffer,
+                Err(_) if made < BUFFERS => {
+                    made += 1;
+                    Vec::new()
+                }
+                Err(_) => match self.empty.recv() {
+                    Ok(buffer) => buffer,
+                    Err(_) => return Ok(()),
+                },
+            };
+            buffer.resize(BUFFER, 0);
+            let n = fill(&mut source, &mut buffer)?;
+            buffer.truncate(n);
+            sent += n as u64;
+            check(sent)?;
+            if n == 0 || self.full.send(Some(buffer)).is_err() {
+                return Ok(());
+            }
+        }
+    }
 }
 
 /// Fills `buffer`, unless the stream ends before.
@@ -157,18 +191,57 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// The buffers as a stream, which is hashed.
+/// The other end: the buffers as a stream.
 struct Filled {
     filled: Receiver<Part>,
     emptied: SyncSender<Vec<u8>>,
     buffer: Vec<u8>,
     at: usize,
-    hash: Sha256,
 }
 
 impl Filled {
-    fn new(filled: Receiver<Part>, emptied: SyncSender<Vec<u8>>) -> Self {
-        Self { filled, emptied, buffer: Vec::new(), at: 0, hash: Sha256::new() }
+    /// Goes to the next buffer, which is empty at the end.
+    fn next(&mut self) -> std::io::Result<&[u8]> {
+        let used = std::mem::take(&mut self.buffer);
+        self.at = 0;
+        if used.capacity() > 0 {
+            // There is room for all of them. If nobody wants one any more, so be it.
+            let _ = self.emptied.try_send(used);
+        }
+        match self.filled.recv() {
+            Ok(Some(buffer)) => self.buffer = buffer,
+            Ok(None) => return Err(ErrorKind::BrokenPipe.into()),
+            Err(_) => {}
+        }
+        Ok(&self.buffer)
+    }
+
+    /// What of the buffer was not read yet.
+    fn rest(&self) -> &[u8] {
+        self.buffer.get(self.at..).unwrap_or_default()
+    }
+}
+
+impl Read for Filled {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.rest().is_empty() {
+            self.next()?;
+        }
+        let n = self.rest().read(buffer)?;
+        self.at += n;
+        Ok(n)
+    }
+}
+
+/// The same, hashed.
+struct Hashed {
+    inner: Filled,
+    hash: Sha256,
+}
+
+impl Hashed {
+    fn new(inner: Filled) -> Self {
+        Self { inner, hash: Sha256::new() }
     }
 
     fn digest(self) -> Digest {
@@ -176,7 +249,7 @@ impl Filled {
     }
 }
 
-impl Read for Filled {
+impl Read for Hashed {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let n = self.fill_buf()?.read(buffer)?;
         self.consume(n);
@@ -184,28 +257,16 @@ impl Read for Filled {
     }
 }
 
-impl BufRead for Filled {
+impl BufRead for Hashed {
     fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
-        if self.at >= self.buffer.len() {
-            let used = std::mem::take(&mut self.buffer);
-            self.at = 0;
-            if used.capacity() > 0 {
-                // There is room for all of them. If nobody wants one any more, so be it.
-                let _ = self.emptied.try_send(used);
-            }
-            match self.filled.recv() {
-                Ok(Some(buffer)) => {
-                    self.hash.update(&buffer);
-                    self.buffer = buffer;
-                }
-                Ok(None) => return Err(ErrorKind::BrokenPipe.into()),
-                Err(_) => {}
-            }
+        if self.inner.rest().is_empty() {
+            let next = self.inner.next()?;
+            self.hash.update(next);
         }
-        Ok(self.buffer.get(self.at..).unwrap_or_default())
+        Ok(self.inner.rest())
     }
 
     fn consume(&mut self, n: usize) {
-        self.at += n;
+        self.inner.at += n;
     }
 }

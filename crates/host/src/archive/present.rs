@@ -19,7 +19,7 @@ impl From<Node> for Item {
     fn from(node: Node) -> Self {
         match node {
             Node::Folder => Self::Folder,
-            Node::File { size, digest, executable } => Self::File { size, digest, executable },
+            Node::File { size, digest, executable } => Self::File { size, digest, executable, setuid: false },
             Node::Link { target } => Self::Link { target: target.into() },
         }
     }

@@ -116,7 +116,7 @@ impl<R: BufRead> Reader<R> {
                     self.globals += 1;
                     if self.globals > MOST_GLOBAL {
                         let text = format!("it has more than {MOST_GLOBAL} global headers");
-                        return Err(ArchiveError::TooLarge(text));
+                        return Err(ArchiveError::too_large(text));
                     }
                     check_global(&self.extended(header.size()?)?)?;
                 }
@@ -262,7 +262,7 @@ impl<R: BufRead> Reader<R> {
                 false => Err(ArchiveError::refused("something follows its end")),
             })?;
             if zeros > MOST_ZEROS {
-                return Err(ArchiveError::TooLarge("too much follows its end".to_owned()));
+                return Err(ArchiveError::too_large("too much follows its end"));
             }
         }
         Ok(())
@@ -315,14 +315,14 @@ impl<R: BufRead> Reader<R> {
         self.source.consume(n);
         self.came += n as u64;
         if self.came > self.most {
-            return Err(ArchiveError::TooLarge(format!("it has more than {} bytes", self.most)));
+            return Err(ArchiveError::too_large(format!("it has more than {} bytes", self.most)));
         }
         Ok(n as u64)
     }
 
     fn bytes(&mut self, size: u64, most: u64, what: &str) -> Result<Vec<u8>, ArchiveError> {
         if size > most {
-            return Err(ArchiveError::TooLarge(format!("{what} of {size} bytes (the limit is {most})")));
+            return Err(ArchiveError::too_large(format!("{what} of {size} bytes (the limit is {most})")));
         }
         self.expect(size);
         let mut bytes = Vec::new();

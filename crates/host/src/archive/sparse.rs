@@ -185,5 +185,5 @@ fn broken() -> ArchiveError {
 }
 
 pub(super) fn too_many() -> ArchiveError {
-    ArchiveError::TooLarge(format!("a sparse file has more than {MOST_SEGMENTS} segments"))
+    ArchiveError::too_large(format!("a sparse file has more than {MOST_SEGMENTS} segments"))
 }

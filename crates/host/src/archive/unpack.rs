@@ -123,7 +123,9 @@ impl Unpacking {
             let node = match item {
                 Item::Folder => self.make_folder(path.as_str())?,
                 Item::Link { target } => self.make_link(path, target)?,
-                Item::File { size, digest, executable } => {
+                // Its rights are another package's: this one may not ask for them.
+                Item::File { setuid: true, .. } => return Ok(false),
+                Item::File { size, digest, executable, .. } => {
                     self.count_bytes(path.as_str(), *size)?;
                     if *size == 0 {
                         let file = self.folder.make_file(path.as_str())?;
@@ -189,9 +191,6 @@ impl Unpacking {
             self.count_names()?;
             return if name == OPAQUE { self.clear_lower(folder) } else { self.hide(folder, hidden) };
         }
-        if let Kind::Special(what) = entry.kind {
-            return Err(ArchiveError::refused(format!("{path} is {what}")));
-        }
         if !self.make_way(&path, is_folder)? {
             return Ok(());
         }
@@ -219,7 +218,7 @@ impl Unpacking {
         self.entries += 1;
         let most = self.options.limits.entries;
         if self.entries > most {
-            return Err(ArchiveError::TooLarge(format!("it has more than {most} entries")));
+            return Err(ArchiveError::too_large(format!("it has more than {most} entries")));
         }
         Ok(())
     }
@@ -227,7 +226,7 @@ impl Unpacking {
     fn count_names(&self) -> Result<(), ArchiveError> {
         let most = self.options.limits.names;
         if self.present.names().saturating_add(self.marked) > most {
-            return Err(ArchiveError::TooLarge(format!("its paths have more than {most} bytes together")));
+            return Err(ArchiveError::too_large(format!("its paths have more than {most} bytes together")));
         }
         Ok(())
     }
@@ -236,20 +235,22 @@ impl Unpacking {
         self.bytes = self.bytes.saturating_add(size);
         let most = self.options.limits.bytes;
         if self.bytes > most {
-            return Err(ArchiveError::TooLarge(format!(
+            return Err(ArchiveError::too_large(format!(
                 "its files have more than {most} bytes together, {path} alone has {size}"
             )));
         }
         Ok(())
     }
 
-    /// The mode that a file gets.
+    /// The mode that a file gets. Programs that may be setuid are so where they are installed, not here.
     fn mode(&self, path: &PackagePath, mode: u32) -> Result<u32, ArchiveError> {
         let normal = if mode & 0o111 == 0 { 0o644 } else { 0o755 };
         match mode & 0o6000 {
             0 => Ok(normal),
-            special if self.options.privileged.contains(path) => Ok(normal | special),
-            _ => Err(ArchiveError::refused(format!("{path} is setuid or setgid"))),
+            0o4000 if self.options.setuid.contains(path) => Ok(normal),
+            _ => Err(ArchiveError::refused(format!(
+                "{path} is setuid or setgid; docs/descriptor.md says what may be setuid"
+            ))),
         }
     }
 
@@ -259,11 +260,10 @@ impl Unpacking {
         path: &PackagePath,
         mut xattrs: Vec<(String, Vec<u8>)>,
     ) -> Result<Vec<(String, Vec<u8>)>, ArchiveError> {
-        let privileged = self.options.privileged.contains(path);
-        if !privileged && xattrs.iter().any(|(name, _)| name == CAPABILITIES) {
+        if xattrs.iter().any(|(name, _)| name == CAPABILITIES) {
             return Err(ArchiveError::refused(format!("{path} has capabilities")));
         }
-        xattrs.retain(|(name, _)| name == CAPABILITIES || self.options.takes(name));
+        xattrs.retain(|(name, _)| self.options.takes(name));
         Ok(xattrs)
     }
 
@@ -370,7 +370,9 @@ impl Unpacking {
         let size = content.size;
         self.count_bytes(path, size)?;
         if content.segments.is_some() && self.options.limits.is_bomb(self.bytes, self.came + reader.came()) {
-            return Err(ArchiveError::TooLarge(format!("{path} has holes of more bytes than is believable")));
+            return Err(ArchiveError::too_large(format!(
+                "{path} has holes of more bytes than is believable"
+            )));
         }
         let file = self.folder.make_file(path)?;
         let mut writing = Writing::new(path, file);

@@ -2,6 +2,7 @@
 
 use super::ArchiveError;
 use super::reader::Reader;
+use crate::fault;
 use cofferdam_core::name::Digest;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
@@ -34,6 +35,7 @@ impl<'p> Writing<'p> {
         while left > 0 {
             let n = reader.content(left, |bytes| {
                 self.hash.update(bytes);
+                fault::change().map_err(|errno| self.failed(errno.into()))?;
                 self.file.write_all(bytes).map_err(|error| self.failed(error))
             })?;
             if n == 0 {

@@ -76,6 +76,13 @@ impl Base {
                 .with_hint("give the file of the package another name"));
             }
             self.paths.insert(path.clone());
+            // What the base asked for is not asked for by who takes its files.
+            let item = match item {
+                Item::File { size, digest, executable, .. } => {
+                    Item::File { size, digest, executable, setuid: false }
+                }
+                other => other,
+            };
             items.insert(path, item);
         }
         Ok(())

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     fn file(size: u64) -> Item {
-        Item::File { size, digest: Digest::of(b""), executable: false }
+        Item::File { size, digest: Digest::of(b""), executable: false, setuid: false }
     }
 
     fn items(files: impl IntoIterator<Item = (String, u64)>) -> BTreeMap<PackagePath, Item> {

@@ -78,7 +78,8 @@ pub struct PackageDir {
     layers: Layers,
 }
 
-/// One entry of a package. Permissions are normal: 0755 for folders and executables, 0644 for other files.
+/// One entry of a package. Permissions are normal: 0755 for folders and executables, 0644 for other files; 4755 for what the
+/// descriptor names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "type")]
 pub enum Item {
@@ -92,6 +93,9 @@ pub enum Item {
         digest: Digest,
         /// Whether it may be executed.
         executable: bool,
+        /// Whether it runs with its owner's rights, since the descriptor asks for it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        setuid: bool,
     },
     /// A symbolic link to something in the package.
     Link {
@@ -111,6 +115,7 @@ impl Item {
     /// Its permissions; a link has none.
     pub(crate) const fn mode(&self) -> u32 {
         match self {
+            Self::File { setuid: true, .. } => 0o4755,
             Self::Folder | Self::File { executable: true, .. } => 0o755,
             Self::File { executable: false, .. } => 0o644,
             Self::Link { .. } => 0o777,

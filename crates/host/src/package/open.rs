@@ -1,6 +1,6 @@
 //! A source to a package: what is elsewhere is fetched first.
 
-use super::{Held, Layers, Manifest, PackageDir, Place, Source, Unpacked, tarball};
+use super::{Held, Layers, Manifest, PackageDir, Place, Source, Unpacked, Using, tarball};
 use crate::archive::{Label, Options};
 use crate::error::{HostError, Result};
 use crate::event::Transfer;
@@ -18,7 +18,7 @@ use cofferdam_core::record::{Installed, Ledger};
 use cofferdam_core::trust::Verified;
 use rustix::fs::{Mode, OFlags};
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::DirBuilder;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -204,7 +204,7 @@ impl Source {
         let verified = self.verify_files()?;
         let folder = empty(room)?;
         let unpacked =
-            tarball::unpack(file, folder()?, self.options(room), room.progress).inspect_err(|_| {
+            tarball::unpack(file, folder()?, self.options(room)?, room.progress).inspect_err(|_| {
                 let _ = room.root.delete_all(&room.folder);
             })?;
         let shown = self.place.to_string();
@@ -229,7 +229,8 @@ impl Source {
         }
         let held = Held::of(room)?;
         let open = empty(room)?;
-        let unpacked = registry::unpack(origin, image, open()?, self.options(room), &held, room.progress);
+        let options = self.options(room)?;
+        let unpacked = registry::unpack(origin, image, open()?, options, &held, room.progress);
         let unpacked = unpacked.inspect_err(|error| {
             // What came whole from a registry that then went away is good.
             if !error.is_of_others() {
@@ -240,8 +241,16 @@ impl Source {
         Ok((image, verified, Fetched::Folder(open()?, unpacked)))
     }
 
-    fn options(&self, room: &Room<'_>) -> Options {
-        Options { label: room.label.clone(), ..self.limits.into() }
+    fn options(&self, room: &Room<'_>) -> Result<Options> {
+        // A preset's programs have their caller's rights.
+        let setuid = match self.using()? {
+            Some(Using::Text(text)) => descriptor::parse("the descriptor", text)
+                .map_err(|findings| HostError::new(Class::Invalid, findings.to_string()))?
+                .setuid_anywhere()
+                .collect(),
+            Some(Using::Preset(..)) | None => BTreeSet::new(),
+        };
+        Ok(Options { label: room.label.clone(), setuid, ..self.limits.into() })
     }
 
     /// The package of `image` as it is installed, if its tree is sound: then nothing has to be fetched.

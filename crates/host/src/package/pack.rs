@@ -77,7 +77,7 @@ impl PackageDir {
         let mut plain_digest = None;
         let mut failed = None;
         let layer = layout.stream(encoding.media_type(), |file| {
-            let mut plain = Measuring::new(Compressing::new(file, encoding));
+            let mut plain = Measuring::new(Compressing::new(file, encoding)?);
             let gauge = plain.gauge();
             if let Err(error) = self.write_layer(&mut plain, paths) {
                 let text = error.chain();

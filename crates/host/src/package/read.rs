@@ -41,7 +41,7 @@ impl PackageDir {
             Some(unpacked) => below(unpacked, prefix)?,
             None => {
                 let mut items = BTreeMap::new();
-                walk(fd.as_fd(), "", &mut items)?;
+                walk(fd.as_fd(), "", &descriptor.setuid, &mut items)?;
                 (items, Layers::new())
             }
         };
@@ -58,6 +58,11 @@ impl PackageDir {
             }
             None => None,
         };
+        for path in &descriptor.setuid {
+            if let Some(Item::File { setuid, executable: true, .. }) = items.get_mut(path) {
+                *setuid = true;
+            }
+        }
         let kinds = kinds(&items);
         let (findings, added): (_, BTreeMap<_, _>) = match preset {
             Some(preset) => (preset.check_files(&descriptor, &kinds), preset.added(&kinds).collect()),
@@ -68,7 +73,10 @@ impl PackageDir {
         for (path, file) in &added {
             let bytes = file.text.as_bytes();
             let (size, digest) = (bytes.len() as u64, Digest::of(bytes));
-            items.insert(path.clone(), Item::File { size, digest, executable: file.executable });
+            items.insert(
+                path.clone(),
+                Item::File { size, digest, executable: file.executable, setuid: false },
+            );
             for folder in above(path)? {
                 items.entry(folder).or_insert(Item::Folder);
             }
@@ -221,7 +229,12 @@ fn below(unpacked: Unpacked, top: Option<&PackagePath>) -> Result<(BTreeMap<Pack
     Ok((items, if top.is_none() { unpacked.layers } else { Layers::new() }))
 }
 
-fn walk(folder: impl AsFd, prefix: &str, items: &mut BTreeMap<PackagePath, Item>) -> Result<()> {
+fn walk(
+    folder: impl AsFd,
+    prefix: &str,
+    setuid: &[PackagePath],
+    items: &mut BTreeMap<PackagePath, Item>,
+) -> Result<()> {
     let shown = if prefix.is_empty() { "the package" } else { prefix };
     for entry in list_fd(&folder).map_err(|errno| HostError::io("list", shown, errno))? {
         let path = if prefix.is_empty() { entry.name.clone() } else { format!("{prefix}/{}", entry.name) };
@@ -231,10 +244,13 @@ fn walk(folder: impl AsFd, prefix: &str, items: &mut BTreeMap<PackagePath, Item>
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let fd =
                     rustix::fs::openat(&folder, entry.name.as_str(), flags, Mode::empty()).map_err(fail)?;
-                walk(&fd, &path, items)?;
+                walk(&fd, &path, setuid, items)?;
                 Item::Folder
             }
-            FileType::RegularFile => read_file(&folder, &entry.name, &path)?,
+            FileType::RegularFile => {
+                let may_be = setuid.iter().any(|known| known.as_str() == path);
+                read_file(&folder, &entry.name, &path, if may_be { 0o2000 } else { 0o6000 })?
+            }
             FileType::Symlink => {
                 let target =
                     rustix::fs::readlinkat(&folder, entry.name.as_str(), Vec::new()).map_err(fail)?;
@@ -267,16 +283,24 @@ fn admit(path: &str, item: Item, items: &mut BTreeMap<PackagePath, Item>) -> Res
     Ok(())
 }
 
-fn read_file(folder: impl AsFd, name: &str, path: &str) -> Result<Item> {
+/// A file that has none of the bits in `refused`.
+fn read_file(folder: impl AsFd, name: &str, path: &str, refused: u32) -> Result<Item> {
     let fail = |errno| HostError::io("read", path, errno);
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(folder, name, flags, Mode::empty()).map_err(fail)?;
     let stat = rustix::fs::fstat(&fd).map_err(fail)?;
-    if stat.st_mode & 0o6000 != 0 {
-        return Err(invalid(format!("{path} is setuid or setgid")).with_hint(format!("chmod ug-s {path}")));
+    if stat.st_mode & refused != 0 {
+        let mut hint = format!("chmod ug-s {path}");
+        if stat.st_mode & 0o6000 == 0o4000 {
+            hint.push_str(&format!(
+                "; or, if it is to run with root's rights, name it in `setuid` of {DESCRIPTOR}"
+            ));
+        }
+        return Err(invalid(format!("{path} is setuid or setgid")).with_hint(hint));
     }
     let digest = digest_of(File::from(fd)).map_err(|error| HostError::std_io("read", path, error))?;
-    Ok(Item::File { size: stat.st_size.unsigned_abs(), digest, executable: stat.st_mode & 0o111 != 0 })
+    let (size, executable) = (stat.st_size.unsigned_abs(), stat.st_mode & 0o111 != 0);
+    Ok(Item::File { size, digest, executable, setuid: false })
 }
 
 /// The package's digest: over its descriptor and one line for each entry, sorted by path.

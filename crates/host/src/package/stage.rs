@@ -47,11 +47,12 @@ impl PackageDir {
             match (&*item, self.relocate(path)) {
                 (Item::Folder, _) => root.make_folder(&target, 0o755)?,
                 (Item::Link { target: to }, _) => root.make_link(&target, to)?,
-                (Item::File { size, digest, executable }, Some(relocate)) => {
-                    let (original, executable) = (Original { size: *size, digest: *digest }, *executable);
+                (Item::File { size, digest, executable, setuid }, Some(relocate)) => {
+                    let original = Original { size: *size, digest: *digest };
+                    let (executable, setuid) = (*executable, *setuid);
                     let text = self.relocated(path, &original, relocate, (tree, &files))?;
                     let (size, digest) = (text.len() as u64, Digest::of(text.as_bytes()));
-                    *item = Item::File { size, digest, executable };
+                    *item = Item::File { size, digest, executable, setuid };
                     // One that was relocated is like the one that was relocated before.
                     if !shared.put(item, root, &target)? {
                         create(root, &target, &mut text.as_bytes(), item.mode(), &mut told)?;
@@ -93,7 +94,9 @@ impl PackageDir {
     /// Moves a file of ours to its place, if it is on the same file system and needs no change. Nobody could write to it
     /// since it was read.
     fn is_moved(&self, root: &HostRoot, path: &PackagePath, target: &HostPath) -> Result<bool> {
-        if !self.movable || self.is_lent(path) || self.added.contains_key(path) {
+        // What was unpacked has nobody's rights yet.
+        let is_setuid = matches!(self.items.get(path), Some(Item::File { setuid: true, .. }));
+        if !self.movable || is_setuid || self.is_lent(path) || self.added.contains_key(path) {
             return Ok(false);
         }
         let (parent, name) = root.parent_of(target)?;

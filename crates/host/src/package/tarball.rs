@@ -74,7 +74,9 @@ pub(super) fn unpack(
         }
     };
     unpacked.map_err(|error| match error {
-        ArchiveError::Write { source, action, path } => HostError::std_io(action, path, source),
+        ArchiveError::Write { source, action, path } => {
+            HostError::std_io(action, format!("{path} of {shown}"), source)
+        }
         ArchiveError::Read(source) if source.raw_os_error().is_some() => fail(source),
         other => {
             let why =

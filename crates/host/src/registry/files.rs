@@ -125,7 +125,7 @@ impl Layer {
     /// The one entry that the plain file `blob` makes, as long as nothing is wrong with its name. None: it is an archive.
     pub(super) fn entry(&self, blob: &Blob) -> Option<(PackagePath, Item)> {
         let Self::File { name, size, executable } = self else { return None };
-        let file = Item::File { size: *size, digest: blob.digest, executable: *executable };
+        let file = Item::File { size: *size, digest: blob.digest, executable: *executable, setuid: false };
         Some((PackagePath::new(name.as_str()).ok()?, file))
     }
 

@@ -64,6 +64,6 @@ impl<'p> Tally<'p> {
             held,
         };
         let bytes = self.bytes.saturating_add(bytes);
-        (self.progress)(Transfer { bytes, total: self.total, layer: Some(layer) });
+        (self.progress)(Transfer::of(bytes, self.total, Some(layer)));
     }
 }

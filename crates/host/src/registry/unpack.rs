@@ -10,6 +10,7 @@ use crate::archive::{LIMITS_HINT, Measuring, Options, Telling, Unpacking};
 use crate::error::{HostError, Result};
 use crate::event::Transfer;
 use crate::package::{DESCRIPTOR, Entries, Held, Item, Unpacked};
+use cofferdam_core::descriptor;
 use cofferdam_core::name::{Digest, PackagePath};
 use std::io::{BufReader, Read};
 use std::os::fd::OwnedFd;
@@ -25,7 +26,7 @@ pub(crate) fn unpack(
     held: &Held<'_>,
     progress: &mut dyn FnMut(Transfer),
 ) -> Result<Unpacked> {
-    let options = options.into();
+    let mut options = options.into();
     let limits = options.limits;
     let own = Platform::own();
     let what = origin.name();
@@ -47,6 +48,11 @@ pub(crate) fn unpack(
         DESCRIPTOR_TYPE => Some(small_blob(origin, &manifest.config, &format!("the descriptor of {what}"))?),
         _ => None,
     };
+    // What is wrong with it is said when the package is read.
+    let text = descriptor.as_deref().and_then(|text| std::str::from_utf8(text).ok());
+    if let Some(descriptor) = text.and_then(|text| descriptor::parse(DESCRIPTOR, text).ok()) {
+        options.setuid.extend(descriptor.setuid_anywhere());
+    }
     let mut unpacking = Unpacking::new(folder, options);
     let mut layers: Vec<(Digest, Entries)> = Vec::new();
     let is_known = |blob: &Blob| held.layer(&blob.digest).is_some();

@@ -273,9 +273,9 @@ fn run_all(
 fn fetch(host: &mut Host<'_>, store: &Store<'_>, source: &Source) -> Result<PackageDir> {
     let ledger = store.ledger()?;
     let root = host.root;
-    let mut pace = Pace::default();
+    let mut pace = Pace::begin();
     let mut progress = |transfer: Transfer| {
-        if pace.lets(&transfer) {
+        if let Some(transfer) = pace.lets(transfer) {
             host.sink.take(Event::Fetched(transfer));
         }
     };

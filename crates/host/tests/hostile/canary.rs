@@ -115,7 +115,7 @@ pub fn of_items(items: &BTreeMap<PackagePath, Item>) -> Vec<String> {
     let shown = items.iter().map(|(path, item)| match item {
         Item::Folder => format!("{path} /"),
         Item::Link { target } => format!("{path} -> {target}"),
-        Item::File { size, digest, executable } => format!("{path} {size} {digest} {executable}"),
+        Item::File { size, digest, executable, .. } => format!("{path} {size} {digest} {executable}"),
     });
     let mut shown: Vec<String> = shown.collect();
     shown.sort();

@@ -1,7 +1,10 @@
 //! Headers that two readers read in two ways.
 
 use super::tar::{Head, Tar, record, tar};
-use super::{Case, Class};
+use super::{Case, Class, Expected, Layer};
+use cofferdam_host::archive::Compression;
+use std::io::Read;
+use std::sync::Arc;
 
 /// A file that another reader would see as a header and a file of its own.
 fn smuggled() -> Tar {
@@ -107,6 +110,31 @@ fn twice() -> Vec<Case> {
     ]
 }
 
+/// Each is as large as it may be; held once.
+fn large_globals() -> Layer {
+    let one: Arc<[u8]> = tar().global(&[("comment", &"x".repeat(1_000_000))]).0.into();
+    let bytes = move || -> Box<dyn Read> { Box::new(Again { bytes: Arc::clone(&one), at: 0, times: 80 }) };
+    Layer { bytes: Box::new(bytes), how: Compression::None }
+}
+
+/// The same bytes, again and again.
+struct Again {
+    bytes: Arc<[u8]>,
+    at: usize,
+    times: u32,
+}
+
+impl Read for Again {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.at == self.bytes.len() && self.times > 1 {
+            (self.at, self.times) = (0, self.times - 1);
+        }
+        let n = (&self.bytes[self.at..]).read(buffer)?;
+        self.at += n;
+        Ok(n)
+    }
+}
+
 fn globals() -> Vec<Case> {
     let keys = ["path", "linkpath", "size", "GNU.sparse.major", "GNU.sparse.map", "SCHILY.xattr.user.x"];
     let case = |key: &str| {
@@ -115,6 +143,11 @@ fn globals() -> Vec<Case> {
     let mut cases: Vec<Case> = keys.into_iter().map(case).collect();
     let many = (0..1001).fold(tar(), |tar, _| tar.global(&[("comment", "x")]));
     cases.push(Case::refused("many", many.file("a", "").end(), "global headers"));
+    cases.push(Case::of(
+        "large ones together",
+        vec![large_globals()],
+        Expected::Refused("more than 67446544 bytes"),
+    ));
     let comment = tar().global(&[("comment", "made by git")]).file("a", "").end();
     cases.push(Case::unpacked("a comment may be", comment, &["a 644 "]));
     cases

@@ -6,6 +6,8 @@
 #![allow(missing_docs, clippy::missing_panics_doc, clippy::must_use_candidate)]
 
 mod canary;
+#[cfg(feature = "failpoints")]
+mod guards;
 mod headers;
 mod images;
 mod layers;
@@ -180,6 +182,8 @@ fn hostile_archives_do_no_harm() {
     let classes = classes();
     let failures = failures(&classes);
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+    #[cfg(feature = "failpoints")]
+    assert_eq!(guards::without_a_case(), Vec::<String>::new(), "without them no case would go red");
     let peak = peak_memory();
     assert!(peak < MOST_MEMORY, "{peak} kB were held at once");
 }

@@ -10,7 +10,7 @@ fn with_xattr(name: &str) -> Tar {
 }
 
 fn asked(options: &mut Options) {
-    options.privileged.insert(PackagePath::new("a").unwrap());
+    options.setuid.insert(PackagePath::new("a").unwrap());
 }
 
 pub fn classes() -> Vec<Class> {
@@ -31,8 +31,10 @@ pub fn classes() -> Vec<Class> {
                     "setuid or setgid",
                 )
                 .with(asked),
-                plain("asked for", special(0o4755), "a 4755 ").with(asked),
-                plain("setgid asked for", special(0o2711), "a 2755 ").with(asked),
+                // It becomes so where it is installed.
+                plain("asked for", special(0o4755), "a 755 ").with(asked),
+                Case::refused("setgid asked for", special(0o2711).end(), "setuid or setgid").with(asked),
+                Case::refused("both asked for", special(0o6755).end(), "setuid or setgid").with(asked),
                 plain("asked for, and not there", special(0o755), "a 755 ").with(asked),
             ],
         },
@@ -61,13 +63,11 @@ pub fn classes() -> Vec<Class> {
                 )
                 .with(|options| options.xattrs.push("*".to_owned())),
                 Case::refused(
-                    "for another file",
-                    with_xattr("security.capability").file("b", "").end(),
+                    "of one that may be setuid",
+                    with_xattr("security.capability").end(),
                     "has cap",
                 )
-                .with(|options| {
-                    options.privileged.insert(PackagePath::new("b").unwrap());
-                }),
+                .with(asked),
             ],
         },
         Class {

@@ -210,6 +210,16 @@ pub fn classes() -> Vec<Class> {
                     "star's own form",
                 ),
                 Case::refused(
+                    "old, of no size",
+                    tar().head(Head::new(b'S', "a").gnu().text(483, "7x"), b"").end(),
+                    "a size is no number",
+                ),
+                Case::refused(
+                    "old, letters in its map",
+                    tar().head(Head::new(b'S', "a").gnu().octal(483, 12, 7).text(386, "letters"), b"").end(),
+                    broken,
+                ),
+                Case::refused(
                     "old without GNU's header",
                     tar().head(Head::new(b'S', "a"), b"").end(),
                     "not GNU's",

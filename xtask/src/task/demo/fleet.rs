@@ -3,7 +3,7 @@
 #![allow(clippy::indexing_slicing)] // reading what a JSON object has not gives null
 
 use crate::task::screen::{Screen, time};
-use crate::testbed::fleet::{Fleet, Kind, NAMESPACE, Published};
+use crate::testbed::fleet::{Fleet, Kind, LABEL, NAMESPACE, Published};
 use crate::testbed::package::Release;
 use crate::testbed::{ClusterSpec, Tree};
 use anyhow::{Context, Result, bail, ensure};
@@ -211,7 +211,7 @@ impl Story<'_> {
 
     fn wait_for_labels(&self) -> Result<()> {
         for node in ["n1", "n2"] {
-            let labelled = |object: &Value| object["metadata"]["labels"].get(label()) == Some(&"true".into());
+            let labelled = |object: &Value| object["metadata"]["labels"].get(LABEL) == Some(&"true".into());
             if let Err(error) = self.fleet.cluster.wait_until(&["node", node], LIMIT, labelled) {
                 bail!("{error}\n{}", self.logs());
             }
@@ -231,7 +231,7 @@ impl Story<'_> {
 
     fn label(&self, node: &str) -> Result<Option<String>> {
         let node = self.get(&["node", node])?;
-        Ok(node["metadata"]["labels"].get(label()).and_then(Value::as_str).map(str::to_owned))
+        Ok(node["metadata"]["labels"].get(LABEL).and_then(Value::as_str).map(str::to_owned))
     }
 
     /// The pods, once so many are ready.
@@ -255,10 +255,6 @@ impl Story<'_> {
         self.screen.output(&output.stdout);
         Ok(output.stdout)
     }
-}
-
-const fn label() -> &'static str {
-    "cofferdam.node-restriction.kubernetes.io/runsc-oci"
 }
 
 /// The ready pods of a list.

@@ -1,12 +1,13 @@
 //! The tests of a suite: so many processes at a time, whichever program they are of.
 
 use super::super::screen::{Screen, time};
+use super::Lanes;
 use super::programs::Program;
 use crate::testbed::interrupt;
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What one process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,12 +18,29 @@ pub(super) enum Each {
     Test,
 }
 
+impl Each {
+    /// What only computes gives way to nodes and clusters, which have time limits.
+    const fn nicer(self) -> u8 {
+        match self {
+            Self::Program => 5,
+            Self::Test => 0,
+        }
+    }
+}
+
+/// How a line begins that tells what a test reached: it is shown although the test passed.
+const REACHED: &str = "reached: ";
+
 /// What is the same for all tests of a run.
 pub(super) struct Pool<'a> {
     /// What one process runs.
     pub(super) each: Each,
     /// So many processes at a time.
     pub(super) width: usize,
+    /// So many more of them, once no other suite runs beside.
+    pub(super) more: usize,
+    /// Whether one does.
+    pub(super) lanes: &'a Lanes,
     /// Only tests whose names contain this.
     pub(super) filter: Option<&'a str>,
     /// Their environment.
@@ -52,8 +70,9 @@ impl Pool<'_> {
         board.waiting.reverse();
         let board = Mutex::new(board);
         std::thread::scope(|scope| {
-            for _ in 0..self.width {
-                scope.spawn(|| self.work(&board, screen));
+            for number in 0..self.width + self.more {
+                let board = &board;
+                scope.spawn(move || self.work(number >= self.width, board, screen));
             }
         });
         let mut board = board.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -75,9 +94,14 @@ impl Pool<'_> {
         Ok(tests.into_iter().filter(fits).map(Some).collect())
     }
 
-    fn work(&self, board: &Mutex<Board<'_>>, screen: &Screen) {
+    /// `waits`: only once no other suite runs beside.
+    fn work(&self, waits: bool, board: &Mutex<Board<'_>>, screen: &Screen) {
         let lock = || board.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         while !interrupt::is_due() {
+            if waits && !self.lanes.is_last() && !lock().waiting.is_empty() {
+                std::thread::sleep(Duration::from_millis(500));
+                continue;
+            }
             // Its own statement: the guard must not live for the whole test.
             let next = lock().waiting.pop();
             let Some((program, test)) = next else { return };
@@ -91,7 +115,7 @@ impl Pool<'_> {
                 Some(test) => (vec!["--exact", test], format!("{} {test}", program.title())),
                 None => (self.filter.into_iter().collect(), program.title()),
             };
-            let ended = program.run(&args, self.env, &mut keep);
+            let ended = program.run(&args, self.each.nicer(), self.env, &mut keep);
             let took = time(begun.elapsed());
             let mut board = lock();
             match ended {
@@ -101,6 +125,8 @@ impl Pool<'_> {
                 }
                 Ok(tests) => {
                     screen.line(&format!("{title} ... {tests} ok ({took})"));
+                    let reached = printed.lines().filter_map(|line| line.strip_prefix(REACHED));
+                    reached.for_each(|line| screen.line(&format!("    {line}")));
                     board.passed += tests;
                 }
                 Err(e) => {

@@ -2,6 +2,7 @@
 
 use super::super::build::{TARGET, cargo};
 use super::passed_in;
+use crate::testbed::host;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::io::{BufRead, BufReader};
@@ -98,11 +99,7 @@ fn command(message: Message) -> Option<PathBuf> {
 /// A copy of a program without debug information.
 fn stripped(program: &Path) -> Result<PathBuf> {
     let out = program.with_extension("stripped");
-    let status = Command::new("strip").arg("--strip-debug").arg("-o").arg(&out).arg(program).status();
-    let status = status.context("cannot start strip; next: apt-get install binutils")?;
-    if !status.success() {
-        bail!("strip {}: {status}", program.display());
-    }
+    host::strip(program, &out)?;
     Ok(out)
 }
 
@@ -111,11 +108,6 @@ impl Program {
     pub(super) fn title(&self) -> String {
         let package = self.dir.file_name().unwrap_or_default().to_string_lossy();
         format!("{package} {}", self.name)
-    }
-
-    /// Whether it has nodes or clusters in it, and mostly waits for them.
-    fn waits(&self) -> bool {
-        self.name.starts_with("node_") || self.name.starts_with("cluster_")
     }
 
     /// The names of its tests.
@@ -133,20 +125,20 @@ impl Program {
         Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
     }
 
-    /// Runs it, passes on what it prints, and returns how many tests passed.
+    /// Runs it, so much nicer than others, passes on what it prints, and returns how many tests passed.
     ///
     /// # Errors
     /// A test failed, or the limit came first.
     pub(super) fn run(
         &self,
         args: &[&str],
+        nicer: u8,
         env: &[(&str, &Path)],
         print: &mut dyn FnMut(&str),
     ) -> Result<usize> {
-        // --foreground: Ctrl-C reaches the tests as well, and they tear down what they built.
-        // Programs that only compute give way to those with nodes in them, which have time limits.
         let mut command = Command::new("nice");
-        command.arg(if self.waits() { "--adjustment=0" } else { "--adjustment=5" });
+        command.arg(format!("--adjustment={nicer}"));
+        // --foreground: Ctrl-C reaches the tests as well, and they tear down what they built.
         command.args(["timeout", "--foreground", "--kill-after=60", "3000"]).arg(&self.executable).args(args);
         command.current_dir(&self.dir).env("CARGO_MANIFEST_DIR", &self.dir).stdin(Stdio::null());
         command.envs(env.iter().copied());

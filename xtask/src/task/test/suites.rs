@@ -18,6 +18,9 @@ const MATRIX: &str = "node_matrix";
 /// run: containerd gives a shim five seconds to answer after a restart.
 const NODES: usize = 2;
 
+/// So many more once the other suites have ended: nodes mostly wait.
+const MORE_NODES: usize = 2;
+
 /// What the names of the cluster suite's programs begin with.
 const CLUSTER: &str = "cluster_";
 
@@ -72,7 +75,8 @@ pub(super) fn run(
     selection: &Selection<'_>,
     screen: &Screen,
 ) -> (usize, Vec<String>) {
-    let whole = Pool { each: Each::Program, width: 1, filter: selection.filter, env: &[] };
+    let Selection { filter, lanes, .. } = selection;
+    let whole = Pool { each: Each::Program, width: 1, more: 0, lanes, filter: *filter, env: &[] };
     match suite {
         Suite::Unit => {
             let elsewhere = |name: &str| {
@@ -111,7 +115,8 @@ fn nodes(programs: &Programs, selection: &Selection<'_>, screen: &Screen) -> (us
     // The command is built already.
     env.extend(programs.cofferdam().map(|path| ("COFFERDAM_BIN", path)));
     let fits = |name: &str| if selection.matrix_only { name == MATRIX } else { name.starts_with("node_") };
-    let pool = Pool { each: Each::Test, width: NODES, filter: selection.filter, env: &env };
+    let Selection { filter, lanes, .. } = selection;
+    let pool = Pool { each: Each::Test, width: NODES, more: MORE_NODES, lanes, filter: *filter, env: &env };
     let (passed, mut failures) = pool.run(&programs.with(fits), screen);
     if selection.filter.is_none()
         && let Err(e) = judge(records.path(), selection.write, screen)

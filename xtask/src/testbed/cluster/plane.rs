@@ -297,8 +297,9 @@ impl Plane {
             .arg(format!("--bind-address={}", self.inner_address()))
             .arg(format!("--cert-dir={}", dir.join("controller-manager-certificates").display()))
             .args(["--use-service-account-credentials=true", "--leader-elect=false"])
-            // A dead node is noticed within a test's patience.
-            .args(["--node-monitor-grace-period=20s", "--node-monitor-period=2s"])
+            // A dead node is noticed within a test's patience, and one that could not be heard since the API server was away
+            // is none.
+            .args(["--node-monitor-grace-period=60s", "--node-monitor-period=2s"])
             .args(["--kube-api-qps=200", "--kube-api-burst=400"]);
         command
     }

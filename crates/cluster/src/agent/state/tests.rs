@@ -13,6 +13,7 @@ pub(in crate::agent) fn assigned(name: &str, sequence: u64, wanted: Wanted) -> A
         version: None,
         descriptor: None,
         verify: None,
+        limits: None,
     };
     let target = PackageRevision::of(&package, &[]);
     Assigned {

@@ -15,7 +15,7 @@ pub(super) fn parse(text: &str, folder: &Path, reference: &Reference) -> Result<
         for (server, settings) in hosts.iter() {
             let settings =
                 settings.as_table_like().ok_or_else(|| format!("`host.\"{server}\"` is no table"))?;
-            let site = Site { mirror: true, ..at(server, settings, reference)? };
+            let site = Site { mirror: true, ..at(server, is_overridden(settings), reference)? };
             sites.push(
                 with(site, settings, folder).map_err(|reason| format!("`host.\"{server}\"`: {reason}"))?,
             );
@@ -23,15 +23,20 @@ pub(super) fn parse(text: &str, folder: &Path, reference: &Reference) -> Result<
     }
     let root = document.as_table();
     let last = match text_of(root, "server")? {
-        Some(server) if !server.is_empty() => at(server, root, reference)?,
+        Some(server) if !server.is_empty() => at(server, is_overridden(root), reference)?,
         _ => Site::origin(reference),
     };
     sites.push(with(last, root, folder)?);
     Ok(sites)
 }
 
+/// Whether an address' path stands for `/v2`, and not before it.
+fn is_overridden(settings: &dyn TableLike) -> bool {
+    settings.get("override_path").and_then(Item::as_bool).unwrap_or(false)
+}
+
 /// The place that an address names.
-fn at(server: &str, settings: &dyn TableLike, reference: &Reference) -> Result<Site, String> {
+pub(super) fn at(server: &str, overridden: bool, reference: &Reference) -> Result<Site, String> {
     let (scheme, rest) = match server.split_once("://") {
         Some(("https", rest)) => (Scheme::Https, rest),
         Some(("http", rest)) => (Scheme::Http, rest),
@@ -45,7 +50,6 @@ fn at(server: &str, settings: &dyn TableLike, reference: &Reference) -> Result<S
             server.split('@').next_back().unwrap_or_default()
         ));
     }
-    let overridden = settings.get("override_path").and_then(Item::as_bool).unwrap_or(false);
     let path = path.trim_matches('/');
     let path = match (path, overridden) {
         ("", false) => "/v2".to_owned(),
@@ -98,7 +102,7 @@ fn with(mut site: Site, settings: &dyn TableLike, folder: &Path) -> Result<Site,
 }
 
 /// A text, or a list of texts.
-fn all_texts(item: &Item) -> Option<Vec<String>> {
+pub(super) fn all_texts(item: &Item) -> Option<Vec<String>> {
     if let Some(text) = item.as_str() {
         return Some(vec![text.to_owned()]);
     }

@@ -1,10 +1,15 @@
 //! The settings of this host: which files say something of a registry.
 
+use super::containerd_toml::Containerd;
 use super::hosts_toml;
 use super::registries_conf::{Registries, Said};
+use crate::config_files;
+use crate::error::HostError;
 use crate::net::{Identity, Tls};
 use crate::registry::RegistryError;
 use crate::registry::site::{Site, Trust};
+use crate::root::HostRoot;
+use cofferdam_core::name::HostPath;
 use cofferdam_core::reference::Reference;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
@@ -21,6 +26,8 @@ const MOST: u64 = 4 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct HostSettings {
+    /// containerd's configuration files: they name more folders of the next kind, and may list mirrors themselves.
+    pub engines: Vec<PathBuf>,
     /// Folders with a folder for each registry that holds a `hosts.toml`: containerd's `config_path`.
     pub hosts: Vec<PathBuf>,
     /// `registries.conf` and the folders with more of them. Later ones win.
@@ -34,6 +41,11 @@ impl Default for HostSettings {
     fn default() -> Self {
         let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect();
         Self {
+            engines: paths(&[
+                "/etc/containerd/config.toml",
+                "/var/lib/rancher/k3s/agent/etc/containerd/config.toml",
+                "/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
+            ]),
             hosts: paths(&[
                 "/etc/containerd/certs.d",
                 "/var/lib/rancher/k3s/agent/etc/containerd/certs.d",
@@ -49,38 +61,75 @@ impl Default for HostSettings {
 impl HostSettings {
     /// Nothing is looked at.
     pub const fn none() -> Self {
-        Self { hosts: Vec::new(), registries: Vec::new(), certificates: Vec::new() }
+        Self { engines: Vec::new(), hosts: Vec::new(), registries: Vec::new(), certificates: Vec::new() }
     }
 
-    /// Where `reference` may be had, in the order in which the places are asked. `hosts.toml` counts before
-    /// `registries.conf`, a folder for the registry before one for all (`_default`).
+    /// Where `reference` may be had, in the order in which the places are asked. `hosts.toml` counts before what
+    /// containerd's configuration lists, and that before `registries.conf`; folders that a configuration names before those
+    /// that nobody names, and in each the registry's own before the one for all (`_default`).
     pub(in crate::registry) fn sites(&self, reference: &Reference) -> Result<Vec<Site>> {
-        let mut sites = match self.of_hosts(reference)? {
-            Some(sites) => sites,
-            None => self.of_registries(reference)?.unwrap_or_else(|| vec![Site::origin(reference)]),
-        };
+        let engines = self.engines()?;
+        let mut sites = self.of_hosts(reference, &engines)?;
+        for (file, engine) in &engines {
+            if sites.is_none() {
+                sites = engine.sites(reference).map_err(|reason| bad(file, reason))?;
+            }
+        }
+        if sites.is_none() {
+            sites = self.of_registries(reference)?;
+        }
+        let mut sites = sites.unwrap_or_else(|| vec![Site::origin(reference)]);
         for site in &mut sites {
             self.with_certificates(site)?;
         }
         Ok(sites)
     }
 
-    fn of_hosts(&self, reference: &Reference) -> Result<Option<Vec<Site>>> {
+    /// containerd's configuration files with those that they import: what is imported counts first, as there.
+    fn engines(&self) -> Result<Vec<(PathBuf, Containerd)>> {
+        let mut found = Vec::new();
+        for config in &self.engines {
+            let read = HostPath::new(config.to_string_lossy().as_ref())
+                .map_err(|error| error.to_string())
+                .and_then(|path| {
+                    let root = HostRoot::open(Path::new("/"));
+                    root.and_then(|root| config_files::read(&root, &path))
+                        .map_err(|error: HostError| error.chain())
+                });
+            let (own, mut files) = read.map_err(|reason| bad(config, reason))?;
+            let own = files.remove_entry(&own);
+            for (path, text) in files.into_iter().rev().chain(own) {
+                let path = PathBuf::from(path.as_str());
+                let engine = Containerd::parse(&text).map_err(|reason| bad(&path, reason))?;
+                found.push((path, engine));
+            }
+        }
+        Ok(found)
+    }
+
+    fn of_hosts(
+        &self,
+        reference: &Reference,
+        engines: &[(PathBuf, Containerd)],
+    ) -> Result<Option<Vec<Site>>> {
+        let mut folders = Vec::new();
+        for (file, engine) in engines {
+            folders.extend(engine.folders().map_err(|reason| bad(file, reason))?);
+        }
+        folders.extend(self.hosts.iter().cloned());
         let host = reference.registry();
         let with_port = host.rsplit_once(':').map(|(name, port)| format!("{name}_{port}_"));
-        let names = with_port.into_iter().chain([host.to_owned(), "_default".to_owned()]);
-        for name in names {
-            for folder in &self.hosts {
-                let folder = folder.join(&name);
-                let file = folder.join("hosts.toml");
-                if let Some(text) = read(&file)? {
-                    let sites = hosts_toml::parse(&text, &folder, reference);
-                    return sites.map(Some).map_err(|reason| bad(&file, reason));
-                }
-                // containerd reads certificates there in Docker's way, too.
-                if let Some(trust) = certificates(&folder)? {
-                    return Ok(Some(vec![Site { trust, ..Site::origin(reference) }]));
-                }
+        let names: Vec<String> =
+            with_port.into_iter().chain([host.to_owned(), "_default".to_owned()]).collect();
+        for folder in folders.iter().flat_map(|folder| names.iter().map(|name| folder.join(name))) {
+            let file = folder.join("hosts.toml");
+            if let Some(text) = read(&file)? {
+                let sites = hosts_toml::parse(&text, &folder, reference);
+                return sites.map(Some).map_err(|reason| bad(&file, reason));
+            }
+            // containerd reads certificates there in Docker's way, too.
+            if let Some(trust) = certificates(&folder)? {
+                return Ok(Some(vec![Site { trust, ..Site::origin(reference) }]));
             }
         }
         Ok(None)

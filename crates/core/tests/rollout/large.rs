@@ -1,4 +1,4 @@
-//! A decision must not be felt, however large the fleet.
+//! However large the fleet: few change at a time. (How long a decision takes: `cargo xtask bench --fleet`.)
 
 use crate::fleet::Machine;
 use cofferdam_core::name::NodeName;
@@ -7,7 +7,6 @@ use cofferdam_core::rollout::{
     Time, Wanted, decide,
 };
 use cofferdam_core::testing::Random;
-use std::time::{Duration, Instant};
 
 fn view(number: u64, random: &mut Random) -> NodeView {
     let name =
@@ -31,7 +30,7 @@ fn view(number: u64, random: &mut Random) -> NodeView {
 }
 
 #[test]
-fn a_decision_over_5000_nodes_takes_milliseconds() {
+fn of_5000_nodes_no_more_than_the_most_change_at_a_time() {
     let mut random = Random::new(1);
     let fleet = Fleet::Nodes((1..=5000).map(|number| view(number, &mut random)).collect());
     let goal = Goal::Install(Revision("new".to_owned()));
@@ -40,16 +39,7 @@ fn a_decision_over_5000_nodes_takes_milliseconds() {
     let record = Record::default();
     let request =
         Request { moment, policy: &policy, goal: &goal, retry: None, fleet: &fleet, record: &record };
-    let mut best = Duration::MAX;
-    let mut begun = 0;
-    for _ in 0..5 {
-        let start = Instant::now();
-        let decision = decide(&request);
-        best = best.min(start.elapsed());
-        begun = decision.actions.len();
-    }
-    println!("5000 nodes: {best:?}, {begun} actions");
+    let begun = decide(&request).actions.len();
     // Ten in a hundred would be 500, but no more than 250 change at a time; each is withdrawn and assigned.
     assert_eq!(begun, 2 * Policy::MOST_CHANGING);
-    assert!(best < Duration::from_millis(50), "{best:?}");
 }
