@@ -95,6 +95,13 @@ impl Beneath {
         fault::change().and_then(|()| delete_at(parent.as_fd(), name)).map_err(write("delete", path))
     }
 
+    /// The folder, opened once more: that something could not be written is told to each who opened it, so nothing that is
+    /// told to this one is lost to [`Self::sync`].
+    pub(super) fn again(&self) -> rustix::io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(&self.folder, ".", flags, Mode::empty())
+    }
+
     /// Makes all of it durable.
     pub(super) fn sync(&self) -> Result<(), ArchiveError> {
         fault::change().and_then(|()| rustix::fs::syncfs(&self.folder)).map_err(write("sync", "."))

@@ -4,7 +4,8 @@ use flate2::GzBuilder;
 use flate2::write::GzEncoder;
 use std::io::{Result, Write};
 
-/// What a vendor packs once is unpacked on each node of a fleet: about twice as long to pack as the usual 3, and smaller.
+/// What a vendor packs once is fetched by each node of a fleet: a tenth smaller than with the usual 3, and still faster than
+/// gzip (docs/package-format.md).
 const LEVEL: i32 = 9;
 
 /// How a layer that we write is compressed.

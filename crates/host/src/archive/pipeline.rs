@@ -4,6 +4,8 @@
 //! caller: read -> digest of the blob (the caller's reader) |buffers| inflate |buffers| digest of the layer -> files
 //! ```
 //!
+//! A fourth one has the disk write while they compute: else it would idle until the end, when all wait for it.
+//!
 //! A few buffers go round between two of them. None ever holds more, however large the layer or a file in it is.
 
 use super::compression::{Compression, TooWide, decompress};
@@ -23,6 +25,9 @@ const BUFFER: usize = 256 << 10;
 /// How many there are between two threads.
 const BUFFERS: usize = 8;
 
+/// After so many bytes what was unpacked is written back.
+const WRITE_BACK: u64 = 128 << 20;
+
 impl Unpacking {
     /// Unpacks one layer that is compressed, reads it to its end, and tells the digest of what it holds.
     ///
@@ -37,13 +42,23 @@ impl Unpacking {
         std::thread::scope(|scope| {
             let (to_inflate, fetched) = channel();
             let (to_unpack, inflated) = channel();
+            let (due, dues) = sync_channel(1);
+            let folder = self.folder();
+            let writing_back = spawn(scope, "write back", move || {
+                // What cannot be written is told by the sync in the end.
+                while let (Ok(folder), Ok(())) = (&folder, dues.recv()) {
+                    let _ = rustix::fs::syncfs(folder);
+                }
+                Ok(())
+            });
             let inflating = spawn(scope, "inflate", move || inflate(fetched, how, &limits, to_unpack));
             let unpacking = spawn(scope, "unpack", move || {
-                let mut archive = Hashed::new(inflated);
+                let mut archive = Hashed::new(inflated, due);
                 self.layer(&mut archive).map(|()| archive.digest())
             });
             let read = to_inflate.all_of(compressed, |_| Ok(())).map_err(|error| broken(error, how));
             let (inflated, unpacked) = (ended(inflating), ended(unpacking));
+            let _ = ended(writing_back);
             // If several failed, it was for the first one's reason.
             read.and(inflated).and(unpacked)
         })
@@ -233,15 +248,18 @@ impl Read for Filled {
     }
 }
 
-/// The same, hashed.
+/// The same, hashed; and from time to time it is due to write back what was made of it.
 struct Hashed {
     inner: Filled,
     hash: Sha256,
+    /// Bytes since that was due last.
+    bytes: u64,
+    due: SyncSender<()>,
 }
 
 impl Hashed {
-    fn new(inner: Filled) -> Self {
-        Self { inner, hash: Sha256::new() }
+    fn new(inner: Filled, due: SyncSender<()>) -> Self {
+        Self { inner, hash: Sha256::new(), bytes: 0, due }
     }
 
     fn digest(self) -> Digest {
@@ -262,6 +280,12 @@ impl BufRead for Hashed {
         if self.inner.rest().is_empty() {
             let next = self.inner.next()?;
             self.hash.update(next);
+            self.bytes += next.len() as u64;
+            if self.bytes >= WRITE_BACK {
+                self.bytes = 0;
+                // If it is still at it, so much the more is done the next time.
+                let _ = self.due.try_send(());
+            }
         }
         Ok(self.inner.rest())
     }

@@ -157,6 +157,11 @@ impl Unpacking {
         self.marks.clear();
     }
 
+    /// The folder once more, to write back what is in it.
+    pub(super) fn folder(&self) -> rustix::io::Result<OwnedFd> {
+        self.folder.again()
+    }
+
     /// Makes what was unpacked durable.
     ///
     /// # Errors
