@@ -7,7 +7,7 @@
 //! ```text
 //! kill:before:write-file:2    SIGKILL before the second step of that kind; or kill:after:...
 //! kill:probe:2                SIGKILL in the second probe, once its sandbox runs
-//! slow:probe:1                the first probe hesitates once its sandbox runs, for longer than a kubelet bears with it
+//! slow:probe:3                the first three probes hesitate once their sandbox runs, for longer than a kubelet bears with it
 //! keep:probe:1                the first probe's pod is left behind, as by a worker that was killed
 //! kill:change:7               SIGKILL before the seventh change of a file, wherever it is
 //! fail:verify:1               the first step of that kind reports a failure
@@ -63,7 +63,7 @@ mod armed {
 
     const FILE: &str = "/run/cofferdam.fault";
     /// A kubelet looks for pods that it does not know every two seconds (`housekeepingPeriod`).
-    const HESITATION: std::time::Duration = std::time::Duration::from_secs(5);
+    const HESITATION: std::time::Duration = std::time::Duration::from_secs(3);
     static SEEN: AtomicU32 = AtomicU32::new(0);
 
     fn armed() -> Option<String> {
@@ -79,11 +79,14 @@ mod armed {
 
     /// Whether the armed failpoint is `prefix:<n>` and this is the n-th time that it is asked for.
     fn strikes(prefix: &str) -> bool {
-        let Some(text) = armed() else { return false };
-        let Some(count) = text.trim().strip_prefix(prefix).and_then(|rest| rest.strip_prefix(':')) else {
-            return false;
-        };
-        count.parse() == Ok(SEEN.fetch_add(1, Ordering::SeqCst) + 1)
+        left(prefix) == Some(0)
+    }
+
+    /// How many more times the armed failpoint `prefix:<n>` has to be asked for until it is the n-th time.
+    fn left(prefix: &str) -> Option<u32> {
+        let text = armed()?;
+        let count: u32 = text.trim().strip_prefix(prefix)?.strip_prefix(':')?.parse().ok()?;
+        count.checked_sub(SEEN.fetch_add(1, Ordering::SeqCst) + 1)
     }
 
     pub(crate) fn step(kind: StepKind, side: Side) {
@@ -100,8 +103,10 @@ mod armed {
         if strikes("kill:probe") {
             die();
         }
-        if strikes("slow:probe") {
-            disarm();
+        if let Some(left) = left("slow:probe") {
+            if left == 0 {
+                disarm();
+            }
             std::thread::sleep(HESITATION);
         }
     }

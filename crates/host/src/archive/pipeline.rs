@@ -1,10 +1,11 @@
-//! One layer over the cores: the caller's thread fetches, a second one inflates, a third one hashes and writes.
+//! One layer over the cores: the caller's thread fetches, and one each inflates, hashes and writes.
 //!
 //! ```text
-//! caller: read -> digest of the blob (the caller's reader) |buffers| inflate |buffers| digest of the layer -> files
+//! caller: read -> digest of the blob (the caller's reader) |buffers| inflate |buffers| digest of the layer |buffers| files
 //! ```
 //!
-//! A fourth one has the disk write while they compute: else it would idle until the end, when all wait for it.
+//! What takes longest differs by compression and by machine: with a thread for each the cores are never short of work. One
+//! more has the disk write while they compute: else it would idle until the end, when all wait for it.
 //!
 //! A few buffers go round between two of them. None ever holds more, however large the layer or a file in it is.
 
@@ -41,7 +42,7 @@ impl Unpacking {
         let limits = self.options().limits;
         std::thread::scope(|scope| {
             let (to_inflate, fetched) = channel();
-            let (to_unpack, inflated) = channel();
+            let (to_hash, inflated) = channel();
             let (due, dues) = sync_channel(1);
             let folder = self.folder();
             let writing_back = spawn(scope, "write back", move || {
@@ -51,16 +52,15 @@ impl Unpacking {
                 }
                 Ok(())
             });
-            let inflating = spawn(scope, "inflate", move || inflate(fetched, how, &limits, to_unpack));
-            let unpacking = spawn(scope, "unpack", move || {
-                let mut archive = Hashed::new(inflated, due);
-                self.layer(&mut archive).map(|()| archive.digest())
-            });
+            let inflating = spawn(scope, "inflate", move || inflate(fetched, how, &limits, to_hash));
+            let (to_unpack, mut archive) = inflated.divided();
+            let hashing = spawn(scope, "hash", move || Ok(to_unpack.hash(&due)));
+            let unpacking = spawn(scope, "unpack", move || self.layer(&mut archive));
             let read = to_inflate.all_of(compressed, |_| Ok(())).map_err(|error| broken(error, how));
             let (inflated, unpacked) = (ended(inflating), ended(unpacking));
-            let _ = ended(writing_back);
+            let (hashed, _) = (ended(hashing), ended(writing_back));
             // If several failed, it was for the first one's reason.
-            read.and(inflated).and(unpacked)
+            read.and(inflated).and(unpacked).and(hashed)
         })
     }
 }
@@ -216,7 +216,7 @@ struct Filled {
 
 impl Filled {
     /// Goes to the next buffer, which is empty at the end.
-    fn next(&mut self) -> std::io::Result<&[u8]> {
+    fn next(&mut self) -> std::io::Result<()> {
         let used = std::mem::take(&mut self.buffer);
         self.at = 0;
         if used.capacity() > 0 {
@@ -228,7 +228,13 @@ impl Filled {
             Ok(None) => return Err(ErrorKind::BrokenPipe.into()),
             Err(_) => {}
         }
-        Ok(&self.buffer)
+        Ok(())
+    }
+
+    /// The same in two steps: someone looks at the buffers before they can be read.
+    fn divided(self) -> (Passing, Self) {
+        let (to, filled) = sync_channel(BUFFERS);
+        (Passing { from: self.filled, to }, Self { filled, ..self })
     }
 
     /// What of the buffer was not read yet.
@@ -239,58 +245,51 @@ impl Filled {
 
 impl Read for Filled {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.rest().is_empty() {
-            self.next()?;
-        }
-        let n = self.rest().read(buffer)?;
-        self.at += n;
-        Ok(n)
-    }
-}
-
-/// The same, hashed; and from time to time it is due to write back what was made of it.
-struct Hashed {
-    inner: Filled,
-    hash: Sha256,
-    /// Bytes since that was due last.
-    bytes: u64,
-    due: SyncSender<()>,
-}
-
-impl Hashed {
-    fn new(inner: Filled, due: SyncSender<()>) -> Self {
-        Self { inner, hash: Sha256::new(), bytes: 0, due }
-    }
-
-    fn digest(self) -> Digest {
-        Digest::from_bytes(self.hash.finalize().into())
-    }
-}
-
-impl Read for Hashed {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let n = self.fill_buf()?.read(buffer)?;
         self.consume(n);
         Ok(n)
     }
 }
 
-impl BufRead for Hashed {
+impl BufRead for Filled {
     fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
-        if self.inner.rest().is_empty() {
-            let next = self.inner.next()?;
-            self.hash.update(next);
-            self.bytes += next.len() as u64;
-            if self.bytes >= WRITE_BACK {
-                self.bytes = 0;
-                // If it is still at it, so much the more is done the next time.
-                let _ = self.due.try_send(());
-            }
+        if self.rest().is_empty() {
+            self.next()?;
         }
-        Ok(self.inner.rest())
+        Ok(self.rest())
     }
 
     fn consume(&mut self, n: usize) {
-        self.inner.at += n;
+        self.at += n;
+    }
+}
+
+/// Buffers on their way, which are hashed; and from time to time it is due to write back what was made of them.
+struct Passing {
+    from: Receiver<Part>,
+    to: SyncSender<Part>,
+}
+
+impl Passing {
+    /// The digest of all that passes.
+    fn hash(self, due: &SyncSender<()>) -> Digest {
+        let mut hash = Sha256::new();
+        let mut bytes = 0;
+        for part in self.from {
+            if let Some(buffer) = &part {
+                hash.update(buffer);
+                bytes += buffer.len() as u64;
+            }
+            if bytes >= WRITE_BACK {
+                bytes = 0;
+                // If it is still at it, so much the more is done the next time.
+                let _ = due.try_send(());
+            }
+            if self.to.send(part).is_err() {
+                // Nobody wants it any more: that one has its own reason.
+                break;
+            }
+        }
+        Digest::from_bytes(hash.finalize().into())
     }
 }

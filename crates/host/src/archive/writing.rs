@@ -17,12 +17,14 @@ pub(super) struct Writing<'p> {
     file: File,
     hash: Sha256,
     at: u64,
+    /// Where the last byte that was written ends.
+    end: u64,
 }
 
 impl<'p> Writing<'p> {
     /// To `file`, which is empty; `path` is its name for people.
     pub(super) fn new(path: &'p str, file: File) -> Self {
-        Self { path, file, hash: Sha256::new(), at: 0 }
+        Self { path, file, hash: Sha256::new(), at: 0, end: 0 }
     }
 
     /// The next `length` bytes come from the archive.
@@ -43,6 +45,7 @@ impl<'p> Writing<'p> {
             }
             left -= n;
             self.at += n;
+            self.end = self.at;
         }
         Ok(())
     }
@@ -61,8 +64,10 @@ impl<'p> Writing<'p> {
 
     /// The file with `size` bytes, and their digest.
     pub(super) fn finish(self, size: u64) -> Result<(File, Digest), ArchiveError> {
-        // It may end with a hole.
-        self.file.set_len(size).map_err(|error| self.failed(error))?;
+        // It may end with a hole. The system takes its time for a length that is right already.
+        if self.end < size {
+            self.file.set_len(size).map_err(|error| self.failed(error))?;
+        }
         Ok((self.file, Digest::from_bytes(self.hash.finalize().into())))
     }
 

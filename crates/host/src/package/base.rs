@@ -77,13 +77,7 @@ impl Base {
             }
             self.paths.insert(path.clone());
             // What the base asked for is not asked for by who takes its files.
-            let item = match item {
-                Item::File { size, digest, executable, .. } => {
-                    Item::File { size, digest, executable, setuid: false }
-                }
-                other => other,
-            };
-            items.insert(path, item);
+            items.insert(path, item.without_setuid());
         }
         Ok(())
     }

@@ -112,6 +112,14 @@ impl Item {
         }
     }
 
+    /// The same; a program runs with its caller's rights.
+    fn without_setuid(mut self) -> Self {
+        if let Self::File { setuid, .. } = &mut self {
+            *setuid = false;
+        }
+        self
+    }
+
     /// Its permissions; a link has none.
     pub(crate) const fn mode(&self) -> u32 {
         match self {

@@ -80,7 +80,10 @@ impl Endpoint {
         let (logins, lacks) = match access.login.as_ref().filter(|_| !site.mirror) {
             Some(login) => (vec![login.clone()], None),
             None => {
-                let found = access.keyring.find(&site.name, &site.repository);
+                let mut found = access.keyring.find(&site.name, &site.repository);
+                if found.is_empty() {
+                    found.extend(site.login.clone());
+                }
                 let lacks = access.keyring.lacks(&site.name, &site.repository).filter(|_| found.is_empty());
                 (found, lacks)
             }

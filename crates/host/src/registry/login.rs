@@ -79,14 +79,15 @@ const OTHER_SETTINGS: [&str; 12] = [
 /// The keys of Docker's registry.
 const DOCKER_KEYS: [&str; 2] = ["index.docker.io", "registry-1.docker.io"];
 
+/// A login as Docker's files and containerd's configuration have it.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Entry {
-    auth: String,
-    username: String,
-    password: String,
-    identitytoken: String,
-    registrytoken: String,
+pub(super) struct Entry {
+    pub(super) auth: String,
+    pub(super) username: String,
+    pub(super) password: String,
+    pub(super) identitytoken: String,
+    pub(super) registrytoken: String,
 }
 
 impl Keyring {
@@ -155,7 +156,7 @@ impl Keyring {
 
 impl Entry {
     /// Its login, if it has one.
-    fn login(&self) -> Result<Option<Login>, &'static str> {
+    pub(super) fn login(&self) -> Result<Option<Login>, &'static str> {
         if !self.registrytoken.is_empty() {
             return Ok(Some(Login::Bearer { token: self.registrytoken.clone() }));
         }

@@ -1,5 +1,6 @@
 //! A place where an image may be had: the registry of its reference, or a mirror of it. No I/O.
 
+use super::login::Login;
 use cofferdam_core::reference::{DEFAULT_REGISTRY, Reference};
 use std::path::PathBuf;
 
@@ -57,6 +58,8 @@ pub(crate) struct Site {
     pub(crate) namespace: Option<String>,
     pub(crate) can: Can,
     pub(crate) trust: Trust,
+    /// Who the host's settings say that we are there.
+    pub(crate) login: Option<Login>,
     /// What it is told with each request.
     pub(crate) headers: Vec<(String, String)>,
     /// Whether it stands for another registry.
@@ -78,6 +81,7 @@ impl Site {
             namespace: None,
             can: Can::ALL,
             trust: Trust::default(),
+            login: None,
             headers: Vec::new(),
             mirror: false,
         }

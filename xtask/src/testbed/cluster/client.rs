@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::time::Duration;
 
 /// Between two looks at an object: each is a kubectl of its own, which takes a processor for a tenth of a second.
-const TURN: Duration = Duration::from_millis(400);
+const TURN: Duration = Duration::from_millis(800);
 
 impl Cluster {
     /// A call of kubectl as the administrator, to be given input or a limit.

@@ -1,7 +1,8 @@
-//! containerd's own configuration: the folders with `hosts.toml`, and mirrors that it lists itself (`registry.mirrors` and
-//! `registry.configs`: deprecated since containerd 1.5, and still in many files). No I/O.
+//! containerd's own configuration: the folders with `hosts.toml`, and mirrors, certificates and logins that it lists itself
+//! (`registry.mirrors` and `registry.configs`: deprecated since containerd 1.5, and still in many files). No I/O.
 
 use super::hosts_toml::{all_texts, at, one_line};
+use crate::registry::login::{Entry, Login};
 use crate::registry::site::{Site, Trust};
 use cofferdam_core::reference::Reference;
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ impl Containerd {
     }
 
     /// Where `reference` may be had, by `registry.mirrors` and `registry.configs`; none if they do not speak of its
-    /// registry. Logins in them are not ours to send.
+    /// registry.
     pub(super) fn sites(&self, reference: &Reference) -> Result<Option<Vec<Site>>, String> {
         for registry in self.registries() {
             let origin = Site::origin(reference);
@@ -60,6 +61,28 @@ impl Containerd {
         }
         Ok(None)
     }
+
+    /// Who the engine says that it is at `host`: `registry.configs."HOST".auth`.
+    pub(super) fn login(&self, host: &str) -> Result<Option<Login>, String> {
+        let Some(auth) = self.registries().find_map(|registry| config(registry, host, "auth")) else {
+            return Ok(None);
+        };
+        // What is wrong is said without what stands there: it may be a secret.
+        let bad = |reason: &str| format!("`registry.configs.\"{host}\".auth`: {reason}");
+        let text = |key: &str| match auth.get(key).map(Item::as_str) {
+            None => Ok(String::new()),
+            Some(Some(text)) => Ok(text.to_owned()),
+            Some(None) => Err(bad(&format!("`{key}` is no text"))),
+        };
+        let (username, password) = (text("username")?, text("password")?);
+        let (auth, identitytoken) = (text("auth")?, text("identitytoken")?);
+        Entry { auth, username, password, identitytoken, ..Entry::default() }.login().map_err(bad)
+    }
+}
+
+/// `registry.configs."HOST".KEY`.
+fn config<'r>(registry: &'r dyn TableLike, host: &str, key: &str) -> Option<&'r dyn TableLike> {
+    registry.get("configs")?.as_table_like()?.get(host)?.get(key)?.as_table_like()
 }
 
 fn endpoints_of(endpoints: &Item, reference: &Reference) -> Result<Vec<Site>, String> {
@@ -86,10 +109,7 @@ fn is_loopback(address: &str) -> bool {
 
 /// `registry.configs."HOST".tls`.
 fn trust(registry: &dyn TableLike, host: &str) -> Result<Trust, String> {
-    let configs = registry.get("configs").and_then(Item::as_table_like);
-    let Some(tls) = configs.and_then(|all| all.get(host)?.get("tls")?.as_table_like()) else {
-        return Ok(Trust::default());
-    };
+    let Some(tls) = config(registry, host, "tls") else { return Ok(Trust::default()) };
     let file = |key: &str| match tls.get(key) {
         None => Ok(None),
         Some(item) => match item.as_str() {
@@ -168,6 +188,31 @@ mod tests {
         assert_eq!(found[0].trust, Trust { ca: vec!["/ca.pem".into()], identity, anyone: false });
         assert_eq!(found[1].trust, Trust::default());
         assert!(sites("alone.example/a")[0].trust.anyone);
+    }
+
+    #[test]
+    fn logins_are_known_by_their_host_and_never_shown() {
+        let of = |auth: &str| {
+            let text = format!(
+                "[plugins.\"io.containerd.grpc.v1.cri\".registry.configs.\"r.example\".auth]\n{auth}\n"
+            );
+            let file = Containerd::parse(&text).unwrap();
+            assert_eq!(file.login("other.example"), Ok(None), "{auth}");
+            file.login("r.example")
+        };
+        let ann = Login::Basic { username: "ann".to_owned(), password: "hunter2".to_owned() };
+        assert_eq!(of("username = \"ann\"\npassword = \"hunter2\""), Ok(Some(ann.clone())));
+        assert_eq!(of("auth = \"YW5uOmh1bnRlcjI=\""), Ok(Some(ann)));
+        let token = Login::Identity { token: "hunter2".to_owned() };
+        assert_eq!(of("identitytoken = \"hunter2\""), Ok(Some(token)));
+        assert_eq!(of(""), Ok(None));
+        for (auth, reason) in [("password = 7", "`password` is no text"), ("auth = \"hunter2!\"", "base64")] {
+            let error = of(auth).unwrap_err();
+            assert!(
+                error.contains(reason) && error.contains("r.example") && !error.contains("hunter2"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -81,6 +81,11 @@ impl HostSettings {
         let mut sites = sites.unwrap_or_else(|| vec![Site::origin(reference)]);
         for site in &mut sites {
             self.with_certificates(site)?;
+            for (file, engine) in &engines {
+                if site.login.is_none() {
+                    site.login = engine.login(&site.authority).map_err(|reason| bad(file, reason))?;
+                }
+            }
         }
         Ok(sites)
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! data      the runtime, the same each time
 //! registry  what serves it
+//! ground    where they write: a file system that is new for each
 //! measure   programs under the clock
 //! others    skopeo with umoci, containerd's ctr
 //! rows      one way of compressing: everyone, round by round
@@ -13,6 +14,7 @@
 //! the best split over two cores, with nothing checked (`crates/host/examples/unpack.rs`).
 
 mod data;
+mod ground;
 mod measure;
 mod others;
 mod registry;
@@ -26,6 +28,7 @@ use crate::testbed::cache::Cache;
 use crate::testbed::{Containerd, packages};
 use anyhow::{Context, Result, ensure};
 use data::{Data, Shape};
+use ground::Ground;
 use measure::{Sample, run as run_command};
 use others::{Engine, Skopeo};
 use registry::Server;
@@ -61,7 +64,7 @@ struct Setting<'a> {
     cofferdam: &'a Path,
     /// The example `unpack`, as a release.
     unpack: &'a Path,
-    folder: &'a Path,
+    ground: &'a Ground,
     server: &'a Server,
     shape: Shape,
     screen: &'a Screen,
@@ -90,11 +93,13 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let shape = Shape { files: args.files, megabytes: args.size };
     let data = Data::prepare(&folder, shape, &|text| screen.line(text))?;
     let server = Server::start()?;
+    screen.line("making a file system for what is measured");
+    let ground = Ground::prepare(&folder)?;
     server.put_layers(&data);
     let setting = Setting {
         cofferdam: &cofferdam,
         unpack: &unpack,
-        folder: &folder,
+        ground: &ground,
         server: &server,
         shape,
         screen: &screen,
@@ -119,7 +124,6 @@ pub(super) fn run(args: &Args) -> Result<()> {
     }
     report.upgrades = upgrade::measure(&setting)?;
     report.load_after = load()?;
-    clean(&folder)?;
     if args.json {
         screen.line(&serde_json::to_string_pretty(&report)?);
     } else {
@@ -145,17 +149,6 @@ fn build() -> Result<PathBuf> {
         .context("cannot start cargo")?;
     ensure!(status.success(), "the measured program does not build (see above)");
     Ok(target_dir().join("release/examples/unpack"))
-}
-
-/// What the measured programs left; the layers stay for the next time.
-fn clean(folder: &Path) -> Result<()> {
-    for name in ["root", "unpacked", "skopeo", "containerd", "upgrade"] {
-        let path = folder.join(name);
-        if path.exists() {
-            std::fs::remove_dir_all(&path).with_context(|| format!("cannot delete {}", path.display()))?;
-        }
-    }
-    Ok(())
 }
 
 impl Setting<'_> {

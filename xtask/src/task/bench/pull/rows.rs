@@ -56,6 +56,7 @@ pub(super) fn measure(
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); all.len()];
     for round in 1..=runs {
         for ((name, measure), samples) in all.iter_mut().zip(&mut samples) {
+            setting.ground.anew()?;
             let sample = measure().with_context(|| format!("{name}, {}", packed.name))?;
             let seconds = sample.seconds;
             setting.screen.line(&format!("{} {round}/{runs}: {name}: {seconds:.2} s", packed.name));
@@ -80,7 +81,8 @@ fn contestants<'m>(
 ) -> Vec<(String, Measure<'m>)> {
     let reference = setting.server.reference(packed.name);
     let mut all: Vec<(String, Measure<'m>)> = Vec::new();
-    let whole = move || setting.carry_out("pull", packed.name, &upgrade::root(setting.folder, "root")?);
+    let whole =
+        move || setting.carry_out("pull", packed.name, &upgrade::root(&setting.ground.folder, "root")?);
     all.push((OURS.to_owned(), Box::new(whole)));
     let ours = vec!["ours".to_owned(), reference.clone()];
     all.push(("our unpacking alone".to_owned(), Box::new(move || unpack(setting, &ours))));
@@ -98,10 +100,10 @@ fn contestants<'m>(
     }
     if let Some(Others { skopeo, engines }) = compared {
         let from = reference.clone();
-        all.push((skopeo.name.clone(), Box::new(move || skopeo.pull(setting.folder, &from))));
+        all.push((skopeo.name.clone(), Box::new(move || skopeo.pull(&setting.ground.folder, &from))));
         for engine in engines {
             let from = reference.clone();
-            all.push((engine.name.clone(), Box::new(move || engine.pull(setting.folder, &from))));
+            all.push((engine.name.clone(), Box::new(move || engine.pull(&setting.ground.folder, &from))));
         }
     }
     all
@@ -109,7 +111,7 @@ fn contestants<'m>(
 
 /// Runs the measured example on a new folder.
 fn unpack(setting: &Setting<'_>, arguments: &[String]) -> Result<Sample> {
-    let folder = empty(setting.folder, "unpacked")?;
+    let folder = empty(&setting.ground.folder, "unpacked")?;
     run(Command::new(setting.unpack).args(arguments).arg(&folder))
 }
 

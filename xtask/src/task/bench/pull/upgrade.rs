@@ -24,7 +24,9 @@ pub(super) struct Upgrade {
 
 /// Installs one version on an offline tree, and pulls two others that differ from it.
 pub(super) fn measure(setting: &Setting<'_>) -> Result<Vec<Upgrade>> {
-    let folder = empty(setting.folder, "upgrade")?;
+    setting.ground.anew()?;
+    let place = &setting.ground.folder;
+    let folder = empty(place, "upgrade")?;
     setting.screen.line("packing three versions of the runtime");
     let tree = Tree::make(folder.join("tree"), setting.shape)?;
     let pack = |tag: &str| -> Result<u64> {
@@ -44,7 +46,7 @@ pub(super) fn measure(setting: &Setting<'_>) -> Result<Vec<Upgrade>> {
     std::fs::remove_dir_all(&tree.folder)?;
 
     let upgrade = |change: String, tag: Option<&str>, image: u64| -> Result<Upgrade> {
-        let root = root(setting.folder, "root")?;
+        let root = root(place, "root")?;
         let nothing = setting.server.given();
         let installed = setting.carry_out("install", "1.0", &root)?;
         let before = setting.server.given();
