@@ -79,6 +79,22 @@ const MASKED: &[&str] = &[
     "systemd-update-done.service",
 ];
 
+/// systemd runs all of its generators at each boot and each `daemon-reload`. They make units of a machine's disks, consoles and
+/// command line, of which a node has none.
+const MASKED_GENERATORS: &[&str] = &[
+    "systemd-debug-generator",
+    "systemd-fstab-generator",
+    "systemd-getty-generator",
+    "systemd-gpt-auto-generator",
+    "systemd-hibernate-resume-generator",
+    "systemd-rc-local-generator",
+    "systemd-run-generator",
+    "systemd-ssh-generator",
+    "systemd-system-update-generator",
+    "systemd-sysv-generator",
+    "systemd-tpm2-generator",
+];
+
 /// Files of the test bed in the tree: path, content, mode.
 const FILES: &[(&str, &str, u32)] = &[
     (
@@ -99,7 +115,8 @@ pub fn tree(cache: &Cache, image: Image) -> Result<Entry> {
     let mut recipe = Recipe::new("image-trixie")
         .with("suite", image.suite())
         .with("packages", NODE_PACKAGES.join(" "))
-        .with("masked", MASKED.join(" "));
+        .with("masked", MASKED.join(" "))
+        .with("masked generators", MASKED_GENERATORS.join(" "));
     for (path, content, mode) in FILES {
         recipe = recipe.with(&format!("{path} {mode:o}"), content);
     }
@@ -130,6 +147,11 @@ fn adapt(dir: &Path) -> Result<()> {
     let units = dir.join("etc/systemd/system");
     for unit in MASKED {
         link("/dev/null", &units.join(unit))?;
+    }
+    let generators = dir.join("etc/systemd/system-generators");
+    fs::create_dir_all(&generators).map_err(Error::io("create", &generators))?;
+    for generator in MASKED_GENERATORS {
+        link("/dev/null", &generators.join(generator))?;
     }
     let wants = units.join("sysinit.target.wants");
     fs::create_dir_all(&wants).map_err(Error::io("create", &wants))?;
