@@ -55,7 +55,8 @@ fn nothing_is_lost_when_parts_fail() {
 /// Every kubelet does so with pods that it does not know, every two seconds: a node may be slower for a while.
 fn a_kubelet_takes_a_probe_away(fleet: &Fleet, old: &Published) {
     for node in fleet.cluster.nodes() {
-        node.put(FAULT, "slow:probe:5", 0o644).unwrap();
+        // The first one is of what was there before, and may fail.
+        node.put(FAULT, "slow:probe:2-6", 0o644).unwrap();
     }
     apply(fleet, old);
     wait_complete(fleet);

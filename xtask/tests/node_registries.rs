@@ -133,7 +133,7 @@ fn comes_back(registry: &Registry, more: &str) {
         refused(nobody, Class::Invalid, &["does not let us read team/toy", "without credentials"]);
         let other = access(registry, more, Some((USER, "hunter2")));
         let other = fetch(Place::Oci(at(registry, target, other)));
-        refused(other, Class::Invalid, &["does not let us read team/toy", "with the credentials given"]);
+        refused(other, Class::Invalid, &["does not let us read team/toy", "with credentials"]);
     }
     let missing = fetch(Place::Oci(at(registry, ":2.0", ours.clone())));
     refused(missing, Class::Invalid, &["has no", "team/toy:2.0"]);

@@ -54,7 +54,8 @@ fn own(name: &str, state: Value) -> SandboxNode {
         "status": {
             "heartbeat": "2026-01-01T11:59:30Z", "agentVersion": "0.1.0", "kernel": "6.12.0", "os": "Debian 13",
             "engine": {"name": "containerd", "version": "2.4.2"}, "runtimes": [told],
-            "checks": [{"name": "kvm", "result": "no", "message": "/dev/kvm is not there"}],
+            "checks": [{"name": "kill-mode", "result": "no", "message": "it ends sandboxes"}],
+            "requirements": [{"name": "kvm", "result": "no", "message": "/dev/kvm is not there"}],
         },
     }))
     .unwrap()
@@ -116,7 +117,7 @@ fn explain_says_what_is_wrong_and_what_to_do() {
         "why       rolled-back: the probe failed\n            exit 1\n",
         "next      the node has what it had before.",
         "kubectl cofferdam retry gvisor --node w1",
-        "check kvm: no: /dev/kvm is not there",
+        "check kill-mode: no: it ends sandboxes",
     ] {
         assert!(text.contains(expected), "{expected:?} is not in\n{text}");
     }
@@ -151,7 +152,16 @@ fn explain_tells_waiting_from_silence_and_from_not_being_meant() {
 #[test]
 fn checks_of_all_nodes() {
     let text = view::checks(&[own("w1", json!({}))], &now());
-    assert_eq!(text, "NODE  CHECK  RESULT  BECAUSE\nw1    kvm    no      /dev/kvm is not there\n");
+    assert_eq!(
+        text,
+        "NODE  CHECK      RESULT  BECAUSE\nw1    kill-mode  no      it ends sandboxes\n\n\
+         what some runtimes require, and nodes do not have:\n\
+         NODE  REQUIREMENT  RESULT  BECAUSE\nw1    kvm          no      /dev/kvm is not there\n"
+    );
+    let mut bare = own("w2", json!({}));
+    let status = bare.status.as_mut().unwrap();
+    (status.checks, status.requirements) = Default::default();
+    assert_eq!(view::checks(&[bare], &now()), "w2: nothing stands in the way\n");
 }
 
 fn class(name: &str, owner: &str) -> RuntimeClass {

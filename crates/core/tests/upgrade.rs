@@ -85,10 +85,26 @@ fn an_upgrade_registers_beside_the_old_tree_and_restarts_once() {
 #[test]
 fn upgrade_is_only_for_what_is_installed() {
     let upgrade = |node: &Node| {
-        node.plan(|world| plan::install(world, &version("toy", "2.0", "toy"), Expect::Installed, true))
+        node.plan(|world| plan::install(world, &version("toy", "2.0", "toy"), &Expect::Installed, true))
     };
     refused(upgrade(&Node::live()), Class::Invalid, &["toy is not installed"], "status");
     assert!(upgrade(&Node::with(&["1.0"])).is_ok());
+}
+
+#[test]
+fn another_runtime_does_not_take_the_place_of_one() {
+    let node = Node::with(&["1.0"]);
+    let of = |runtime: &str| {
+        let expect = Expect::Runtime(name("toy"));
+        node.plan(|world| plan::install(world, &version(runtime, "2.0", runtime), &expect, true))
+    };
+    assert!(of("toy").is_ok());
+    refused(
+        of("other"),
+        Class::Invalid,
+        &["the package is the runtime other, and toy is what is installed here"],
+        "SandboxRuntime of its own",
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! ```text
 //! kill:before:write-file:2    SIGKILL before the second step of that kind; or kill:after:...
 //! kill:probe:2                SIGKILL in the second probe, once its sandbox runs
-//! slow:probe:3                the first three probes hesitate once their sandbox runs, for longer than a kubelet bears with it
+//! slow:probe:2-6              the second to sixth probe hesitate once their sandbox runs, for longer than a kubelet bears with it
 //! keep:probe:1                the first probe's pod is left behind, as by a worker that was killed
 //! kill:change:7               SIGKILL before the seventh change of a file, wherever it is
 //! fail:verify:1               the first step of that kind reports a failure
@@ -82,11 +82,15 @@ mod armed {
         left(prefix) == Some(0)
     }
 
-    /// How many more times the armed failpoint `prefix:<n>` has to be asked for until it is the n-th time.
+    /// The armed failpoint is `prefix:<n>` or `prefix:<m>-<n>`, and this is the m-th to n-th time that it is asked for: so
+    /// many times are left.
     fn left(prefix: &str) -> Option<u32> {
         let text = armed()?;
-        let count: u32 = text.trim().strip_prefix(prefix)?.strip_prefix(':')?.parse().ok()?;
-        count.checked_sub(SEEN.fetch_add(1, Ordering::SeqCst) + 1)
+        let counts = text.trim().strip_prefix(prefix)?.strip_prefix(':')?;
+        let (first, last) = counts.split_once('-').unwrap_or((counts, counts));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        let now = SEEN.fetch_add(1, Ordering::SeqCst) + 1;
+        if now < first { None } else { last.checked_sub(now) }
     }
 
     pub(crate) fn step(kind: StepKind, side: Side) {

@@ -16,6 +16,7 @@ use crate::store::Store;
 use crate::survey::{Look, Survey, SurveyOptions};
 use crate::systemd::{Manager, Restart, SystemdError, TransientUnit, Type};
 use cofferdam_core::class::Class;
+use cofferdam_core::descriptor::Requirement;
 use cofferdam_core::doctor::{self, Answer};
 use cofferdam_core::name::{Digest, HandlerName, RuntimeName, Version};
 use cofferdam_core::observation::CriObservation;
@@ -66,6 +67,9 @@ pub struct Report {
     pub runtimes: BTreeMap<RuntimeName, RuntimeReport>,
     /// What the doctor does not say yes to; empty in a quick report.
     pub checks: Vec<CheckReport>,
+    /// What runtimes may require of a node, and this one does not have; empty in a quick report.
+    #[serde(default)]
+    pub requirements: Vec<CheckReport>,
 }
 
 /// One installed runtime.
@@ -118,6 +122,7 @@ pub fn take(root: &HostRoot, options: &SurveyOptions, depth: Depth) -> Result<Re
             (name.clone(), runtime(name, installed, &cri, &drift, users))
         })
     });
+    let is_full = depth == Depth::Full;
     Ok(Report {
         depth,
         kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
@@ -127,7 +132,8 @@ pub fn take(root: &HostRoot, options: &SurveyOptions, depth: Depth) -> Result<Re
         generation: look.ledger.as_ref().map_or(0, |ledger| ledger.generation),
         journal: Store::new(root)?.journal()?.map(|journal| journal.change.to_string()),
         runtimes: runtimes.collect(),
-        checks: if depth == Depth::Full { checks(&checkup) } else { Vec::new() },
+        checks: if is_full { checks(&checkup) } else { Vec::new() },
+        requirements: if is_full { requirements(&checkup) } else { Vec::new() },
     })
 }
 
@@ -232,16 +238,27 @@ fn runtime(
 
 fn checks(checkup: &Checkup) -> Vec<CheckReport> {
     let findings = doctor::run(&checkup.case(None)).into_iter();
-    findings
-        .filter_map(|finding| {
-            let (no, because) = match finding.answer {
-                Answer::Yes { .. } => return None,
-                Answer::No { because, .. } => (true, because),
-                Answer::Unknown { why } => (false, why),
-            };
-            Some(CheckReport { name: finding.check.to_string(), no, because })
-        })
-        .collect()
+    findings.filter_map(|finding| not_yes(finding.check.to_owned(), finding.answer)).collect()
+}
+
+/// For each requirement that is not met the first reason.
+fn requirements(checkup: &Checkup) -> Vec<CheckReport> {
+    let of = |requirement: Requirement| {
+        let (_, findings) = doctor::requirement_readiness(&checkup.case(None), requirement);
+        let mut all: Vec<_> =
+            findings.into_iter().filter_map(|f| not_yes(requirement.to_string(), f.answer)).collect();
+        all.sort_by_key(|report| !report.no);
+        all.into_iter().next()
+    };
+    Requirement::ALL.into_iter().filter_map(of).collect()
+}
+
+fn not_yes(name: String, answer: Answer) -> Option<CheckReport> {
+    match answer {
+        Answer::Yes { .. } => None,
+        Answer::No { because, .. } => Some(CheckReport { name, no: true, because }),
+        Answer::Unknown { why } => Some(CheckReport { name, no: false, because: why }),
+    }
 }
 
 /// Has systemd run the report with the program at `program` on the host, and reads it.

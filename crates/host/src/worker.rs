@@ -81,7 +81,9 @@ pub enum Wish {
 impl std::fmt::Display for Wish {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Install { source, expect: Expect::Anything } => write!(f, "install {}", source.place),
+            Self::Install { source, expect: Expect::Anything | Expect::Runtime(_) } => {
+                write!(f, "install {}", source.place)
+            }
             Self::Install { source, expect: Expect::Installed } => write!(f, "upgrade {}", source.place),
             Self::Pull { source } => write!(f, "pull {}", source.place),
             Self::Rollback { name } => write!(f, "rollback {name}"),
@@ -121,7 +123,7 @@ pub fn perform(job: &Job, root: &HostRoot, sink: &mut dyn Sink) -> Outcome {
     let scribe = Scribe::new(job.asker.clone(), job.wish.to_string());
     let host = Host { root, survey: &job.survey, engine, scribe: &scribe, sink };
     let outcome = match &job.wish {
-        Wish::Install { source, expect } => transact::install(host, source, *expect, job.options),
+        Wish::Install { source, expect } => transact::install(host, source, expect, job.options),
         Wish::Pull { source } => transact::pull(host, source),
         Wish::Rollback { name } => transact::rollback(host, name, job.options),
         Wish::Collect { scope } => transact::collect(host, *scope),

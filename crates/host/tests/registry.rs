@@ -66,7 +66,7 @@ fn a_login_is_sent_to_who_asks_and_to_nobody_else() {
     );
     let wrong = Login::Basic { username: "ann".to_owned(), password: "other".to_owned() };
     let wrong = Access { login: Some(wrong), ..quick() };
-    refused(fetch_from(&basic, ":1.0", wrong), Class::Invalid, &["401", "with the credentials given"]);
+    refused(fetch_from(&basic, ":1.0", wrong), Class::Invalid, &["401", "with credentials"]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::source::source;
 use cofferdam_core::class::Class;
 use cofferdam_core::doctor::Skip;
 use cofferdam_core::history::Through;
-use cofferdam_core::plan::{Expect, Overwrite};
+use cofferdam_core::plan::Overwrite;
 use cofferdam_host::error::HostError;
 use cofferdam_host::event::{Ending, Outcome};
 use cofferdam_host::history;
@@ -324,7 +324,7 @@ impl<H: Host> Agent<H> {
                         policy: source.policy,
                         limits: source.limits,
                     }),
-                    false => Wish::Install { source, expect: Expect::Anything },
+                    false => Wish::Install { source, expect: self.known.expected(assigned) },
                 }
             }
             Task::Remove(assigned) => match self.known.runtime_of(assigned) {

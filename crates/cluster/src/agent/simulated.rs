@@ -212,6 +212,7 @@ impl Host for Machine {
             journal: None,
             runtimes: self.installed.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             checks: Vec::new(),
+            requirements: Vec::new(),
         }))
     }
 

@@ -7,11 +7,11 @@ use crate::api::{
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::Descriptor;
 use cofferdam_core::name::{HandlerName, RuntimeName};
-use cofferdam_core::plan::User;
+use cofferdam_core::plan::{Expect, User};
 use cofferdam_core::record::Verdict;
 use cofferdam_host::error::HostError;
 use cofferdam_host::event::{Ending, Outcome};
-use cofferdam_host::report::{Depth, Report, RuntimeReport};
+use cofferdam_host::report::{CheckReport, Depth, Report, RuntimeReport};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use std::collections::BTreeMap;
 
@@ -53,6 +53,13 @@ impl Known {
         RuntimeName::new(name).ok()
     }
 
+    /// What of this assignment is on the host already stays the same runtime: another one would leave it behind.
+    pub(super) fn expected(&self, assigned: &Assigned) -> Expect {
+        let installed = self.get(&assigned.name).filter(|state| state.installed.is_some());
+        let name = installed.and_then(|state| RuntimeName::new(state.runtime.as_str()).ok());
+        name.map_or(Expect::Anything, Expect::Runtime)
+    }
+
     /// Whether what is to be there was installed before, and is not any more what it was.
     pub(super) fn is_drifted(&self, assigned: &Assigned, report: &Report) -> bool {
         let installed = self.get(&assigned.name).and_then(|state| state.installed.as_ref());
@@ -83,7 +90,10 @@ impl Known {
         let state = self.entry(assigned);
         state.sequence = assigned.sequence;
         state.revision = assigned.target.revision.clone();
-        if let Some(descriptor) = &done.descriptor {
+        let ending = done.result.as_ref().map(|outcome| outcome.result);
+        let is_there = matches!(ending, Ok(Ending::Committed | Ending::Unchanged));
+        // What was refused is not what is installed.
+        if let Some(descriptor) = done.descriptor.as_ref().filter(|_| is_there || state.installed.is_none()) {
             state.runtime = descriptor.name.to_string();
             state.handlers = handlers(descriptor);
         }
@@ -321,6 +331,7 @@ pub(super) fn status(
         runtimes: known.states(),
         ..before.clone()
     };
+    summarize(&mut status);
     status.conditions = vec![agent_ready(looked, before, generation, now)];
     if let Looked::Saw(report) = looked {
         status.kernel.clone_from(&report.kernel);
@@ -332,10 +343,21 @@ pub(super) fn status(
         });
         status.unmanaged = known.unmanaged(report);
         if report.depth == Depth::Full {
-            status.checks = checks(report);
+            status.checks = checks(&report.checks);
+            status.requirements = checks(&report.requirements);
         }
     }
     status
+}
+
+/// What a table shows of all runtimes.
+fn summarize(status: &mut SandboxNodeStatus) {
+    let mut states: Vec<&RuntimeState> = status.runtimes.iter().collect();
+    states.sort_by_key(|state| matches!(state.state, State::Proven | State::Absent));
+    let words: Vec<String> = states.iter().map(|state| format!("{}={:?}", state.name, state.state)).collect();
+    let message = states.iter().map(|state| &state.message).find(|message| !message.is_empty());
+    (status.summary, status.message) = (words.join(" "), message.cloned().unwrap_or_default());
+    status.in_use = status.runtimes.iter().map(|state| state.in_use).fold(0, u32::saturating_add);
 }
 
 /// Whether the agent can look at its node. Its time moves only with its status.
@@ -357,8 +379,8 @@ fn agent_ready(looked: Looked<'_>, before: &SandboxNodeStatus, generation: i64, 
     }
 }
 
-fn checks(report: &Report) -> Vec<CheckState> {
-    let checks = report.checks.iter().map(|check| CheckState {
+fn checks(reports: &[CheckReport]) -> Vec<CheckState> {
+    let checks = reports.iter().map(|check| CheckState {
         name: check.name.clone(),
         result: if check.no { "no" } else { "unknown" }.to_owned(),
         message: shortened(&check.because),

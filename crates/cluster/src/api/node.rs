@@ -30,26 +30,20 @@ use serde::{Deserialize, Serialize};
     printcolumn(
         name = "Runtimes",
         type_ = "string",
-        json_path = ".status.runtimes[*].name",
-        description = "SandboxRuntimes"
-    ),
-    printcolumn(
-        name = "State",
-        type_ = "string",
-        json_path = ".status.runtimes[*].state",
-        description = "The state of each"
+        json_path = ".status.summary",
+        description = "The state of each SandboxRuntime"
     ),
     printcolumn(
         name = "In-Use",
-        type_ = "string",
-        json_path = ".status.runtimes[*].inUse",
-        description = "Sandboxes that run with each"
+        type_ = "integer",
+        json_path = ".status.inUse",
+        description = "Sandboxes that run with any of them"
     ),
     printcolumn(
         name = "Message",
         type_ = "string",
-        json_path = ".status.runtimes[?(@.message)].message",
-        description = "What is wrong"
+        json_path = ".status.message",
+        description = "What is wrong, of the first that is not as it should be"
     ),
     printcolumn(
         name = "Heard",
@@ -133,6 +127,18 @@ pub struct SandboxNodeStatus {
     /// The container engine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub engine: Option<EngineState>,
+    /// All runtimes in a line, as `kata=Failed gvisor=Proven`, for a column of a table: those first that are not as they
+    /// should be.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 8192))]
+    pub summary: String,
+    /// How many sandboxes run with any of them.
+    #[serde(default)]
+    pub in_use: u32,
+    /// What is wrong with the first of them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 2048))]
+    pub message: String,
     /// One for each runtime of the spec that the agent has dealt with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -144,6 +150,9 @@ pub struct SandboxNodeStatus {
     /// What the doctor says no to, or could not look at (at most 64).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub checks: Vec<CheckState>,
+    /// What runtimes may require of a node (`kvm`, say), and this one does not have, or could not look for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requirements: Vec<CheckState>,
     /// `AgentReady`: whether the agent can look at its node. A dead agent cannot say so: see `heartbeat`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]

@@ -288,7 +288,7 @@ pub struct NodeFailure {
     pub node: String,
     /// The revision.
     pub revision: Revision,
-    /// The failure's class, e.g. `RolledBack`.
+    /// The failure's class, e.g. `rolled-back`.
     pub reason: String,
     /// The agent's words.
     pub message: String,

@@ -1,6 +1,7 @@
 //! Which SandboxRuntime owns which handler: the older one.
 
-use crate::api::{HandlerState, SandboxNode, SandboxRuntime};
+use super::reported::{Reported, reported};
+use crate::api::{SandboxNode, SandboxRuntime};
 use crate::runtime_class::{self, KnownHandler};
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,7 +33,7 @@ struct Claim {
     handlers: Vec<KnownHandler>,
     /// As far as their names, from before.
     remembered: Vec<KnownHandler>,
-    /// Those that its agents report.
+    /// Those that its agents agree upon.
     reported: Vec<String>,
     rival: Option<Rival>,
 }
@@ -47,26 +48,29 @@ impl Claims {
         let mut reported = reported(sandbox_nodes);
         let mut claims = Self::default();
         for name in unreadable.keys() {
-            let (states, installed) = reported.remove(name).unwrap_or_default();
-            let handlers = states.iter().map(|state| format!("handler {}", state.name));
-            let names = installed.iter().map(|runtime| format!("runtime {runtime}"));
+            let Reported { handlers, names } = reported.remove(name).unwrap_or_default();
+            let handlers = handlers.iter().map(|handler| format!("handler {}", handler.name));
+            let names = names.iter().map(|runtime| format!("runtime {runtime}"));
             claims.taken.extend(handlers.chain(names).map(|what| (what, name.clone())));
         }
         for runtime in runtimes {
-            let (states, installed) = reported.remove(&runtime.name_any()).unwrap_or_default();
-            claims.add(runtime, &states, &installed);
+            claims.add(runtime, &reported.remove(&runtime.name_any()).unwrap_or_default());
         }
         claims
     }
 
-    fn add(&mut self, runtime: &SandboxRuntime, states: &[HandlerState], installed: &BTreeSet<String>) {
+    fn add(&mut self, runtime: &SandboxRuntime, reported: &Reported) {
         let name = runtime.name_any();
         let package = &runtime.spec.package;
-        let handlers = runtime_class::handlers(&runtime.spec, states);
+        let handlers = runtime_class::handlers(&runtime.spec, &reported.handlers);
         let own = handlers
             .iter()
             .flat_map(|h| [format!("handler {}", h.name), format!("RuntimeClass {}", h.class)]);
-        let names = package.preset.iter().chain(installed).map(|name| format!("runtime {name}"));
+        // Where the spec says it nobody else is asked.
+        let said = runtime_class::runtime_name(package);
+        let told =
+            said.as_ref().map_or_else(|| reported.names.clone(), |name| BTreeSet::from([name.clone()]));
+        let names = package.preset.iter().chain(&told).map(|name| format!("runtime {name}"));
         let wants: BTreeSet<_> = own.chain(names).collect();
         let rival = wants.iter().find_map(|what| {
             let owner = self.taken.get(what)?.clone();
@@ -77,13 +81,10 @@ impl Claims {
         }
         let remembered = || runtime.status.as_ref().map(|status| status.runtime.clone());
         let claim = Claim {
-            runtime: runtime_class::runtime_name(package)
-                .or_else(|| installed.first().cloned())
-                .or_else(remembered)
-                .unwrap_or_default(),
+            runtime: told.first().cloned().or_else(remembered).unwrap_or_default(),
             handlers,
             remembered: remembered_handlers(runtime),
-            reported: states.iter().map(|state| state.name.clone()).collect(),
+            reported: reported.handlers.iter().map(|handler| handler.name.clone()).collect(),
             rival,
         };
         self.by_name.insert(name, claim);
@@ -137,23 +138,4 @@ fn remembered_handlers(runtime: &SandboxRuntime) -> Vec<KnownHandler> {
     let names = runtime.status.iter().flat_map(|status| &status.handlers);
     let known = |name: &String| KnownHandler { name: name.clone(), class: name.clone(), overhead: None };
     names.map(known).collect()
-}
-
-type Reported = BTreeMap<String, (Vec<HandlerState>, BTreeSet<String>)>;
-
-/// By SandboxRuntime: the handlers that agents found, and the runtimes' own names.
-fn reported(sandbox_nodes: &BTreeMap<String, Arc<SandboxNode>>) -> Reported {
-    let mut reported = Reported::new();
-    for state in sandbox_nodes.values().filter_map(|node| node.status.as_ref()).flat_map(|s| &s.runtimes) {
-        let (handlers, names) = reported.entry(state.name.clone()).or_default();
-        for handler in &state.handlers {
-            if !handlers.iter().any(|known| known.name == handler.name) {
-                handlers.push(handler.clone());
-            }
-        }
-        if !state.runtime.is_empty() {
-            names.insert(state.runtime.clone());
-        }
-    }
-    reported
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! cache     what the watches have brought: SandboxRuntimes, SandboxNodes, Nodes, RuntimeClasses
 //! shelf     the objects of one kind, and those of it that do not parse (pure)
+//! reported  what agents report of a runtime, as far as they agree (pure)
 //! claims    which SandboxRuntime owns which handler (pure)
 //! view      objects -> what a decision depends on (pure; the decision is cofferdam_core::rollout)
 //! marks     announcements -> labels and taints of nodes (pure)
@@ -33,6 +34,7 @@ pub(crate) mod forecast;
 mod lease;
 mod marks;
 mod pass;
+mod reported;
 mod run;
 mod shelf;
 mod truth;

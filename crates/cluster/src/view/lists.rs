@@ -115,9 +115,10 @@ pub(super) const fn word(state: State) -> &'static str {
     }
 }
 
-/// What the doctor does not say yes to on these nodes.
+/// What the doctor does not say yes to on these nodes, and what runtimes may require that they do not have.
 pub fn checks(nodes: &[SandboxNode], now: &Time) -> String {
     let mut table = Table::new(["NODE", "CHECK", "RESULT", "BECAUSE"]);
+    let mut lacking = Table::new(["NODE", "REQUIREMENT", "RESULT", "BECAUSE"]);
     let mut text = String::new();
     for node in nodes {
         let status = node.status.clone().unwrap_or_default();
@@ -138,6 +139,17 @@ pub fn checks(nodes: &[SandboxNode], now: &Time) -> String {
         for check in status.checks {
             table.row([name.clone(), check.name, check.result, first_line(&check.message).to_owned()]);
         }
+        for lack in status.requirements {
+            lacking.row([name.clone(), lack.name, lack.result, first_line(&lack.message).to_owned()]);
+        }
     }
-    if table.is_empty() { text } else { format!("{table}{text}") }
+    let mut parts = Vec::new();
+    if !table.is_empty() {
+        parts.push(table.to_string());
+    }
+    parts.push(text);
+    if !lacking.is_empty() {
+        parts.push(format!("\nwhat some runtimes require, and nodes do not have:\n{lacking}"));
+    }
+    parts.concat()
 }

@@ -31,7 +31,7 @@ fn install(args: &InstallArgs, expect: Expect, dry_run: bool) -> Result<ExitCode
     args.node.require_root()?;
     let source = args.package.source()?;
     let options = Options { skip_rehearsal: args.skip_rehearsal, force: false };
-    let wish = Wish::Install { source: source.clone(), expect };
+    let wish = Wish::Install { source: source.clone(), expect: expect.clone() };
     // What has to be fetched is fetched once, by whoever installs it; that the same is there already is found there.
     if !dry_run && !matches!(source.place, Place::Dir(_)) {
         return carry_out(wish, options, args.survey(), &args.node);
@@ -55,7 +55,7 @@ fn install(args: &InstallArgs, expect: Expect, dry_run: bool) -> Result<ExitCode
     progress.finish();
     let package = package?;
     preview_or_carry_out(&args.node, args.survey(), dry_run, (wish, options), |survey| {
-        let plan = survey.plan(|world| plan::install(world, &package, expect, !args.skip_rehearsal))?;
+        let plan = survey.plan(|world| plan::install(world, &package, &expect, !args.skip_rehearsal))?;
         Ok((plan, survey.overridden(&package.descriptor)))
     })
 }

@@ -59,6 +59,14 @@ pub enum PlanError {
         /// What is installed.
         installed: String,
     },
+    /// The package is another runtime than the one whose place it is to take.
+    #[error("the package is the runtime {name}, and {wanted} is what is installed here")]
+    OtherRuntime {
+        /// The package's.
+        name: RuntimeName,
+        /// The installed one.
+        wanted: RuntimeName,
+    },
     /// Another runtime of ours has the handler.
     #[error("handler {handler} belongs to the installed runtime {owner}")]
     HandlerTaken {
@@ -166,7 +174,8 @@ impl PlanError {
             Self::BaseMissing { .. }
             | Self::NotInstalled(_)
             | Self::NoEarlier(_)
-            | Self::OtherPackage { .. } => Class::Invalid,
+            | Self::OtherPackage { .. }
+            | Self::OtherRuntime { .. } => Class::Invalid,
             Self::Unfit { .. } | Self::NoSpace { .. } | Self::KillMode { .. } | Self::NoUnit { .. } => {
                 Class::Unsupported
             }
@@ -195,6 +204,9 @@ impl PlanError {
             }
             Self::OtherPackage { .. } => {
                 "name the package that was installed; another one is an upgrade".to_owned()
+            }
+            Self::OtherRuntime { name, wanted } => {
+                format!("go back to a package of {wanted}; for {name} make a SandboxRuntime of its own")
             }
             Self::HandlerTaken { owner, .. } => {
                 format!("rename the handler, or remove the other: cofferdam remove {owner}")

@@ -5,18 +5,20 @@ use super::{Package, Plan, PlanError, World};
 use crate::descriptor::Descriptor;
 use crate::doctor::Gate;
 use crate::engine::containerd;
-use crate::name::HostPath;
+use crate::name::{HostPath, RuntimeName};
 use crate::observation::TreeState;
 use crate::record::{Change, Installed, Ledger, RUNTIME_ROOT, Verdict};
 
 /// What the caller takes for granted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Expect {
     /// Nothing: it may be installed already, in this version or in another one.
     Anything,
     /// Some version is installed (`upgrade`).
     Installed,
+    /// The package is this runtime, and no other one: it takes the place of what is installed.
+    Runtime(RuntimeName),
 }
 
 /// Plans the installation of `package`. Without steps, it is there already. If another version is there, it stays for
@@ -27,7 +29,7 @@ pub enum Expect {
 pub fn install(
     world: &World<'_>,
     package: &Package,
-    expect: Expect,
+    expect: &Expect,
     rehearse: bool,
 ) -> Result<Plan, PlanError> {
     let draft = draft(world, package, expect, rehearse);
@@ -46,13 +48,17 @@ pub fn install(
     }
 }
 
-fn draft(world: &World<'_>, package: &Package, expect: Expect, rehearse: bool) -> Result<Plan, PlanError> {
+fn draft(world: &World<'_>, package: &Package, expect: &Expect, rehearse: bool) -> Result<Plan, PlanError> {
     let descriptor = &package.descriptor;
     let name = &descriptor.name;
     let before = ledger(world);
     let present = before.runtimes.get(name);
-    if expect == Expect::Installed && present.is_none() {
-        return Err(PlanError::NotInstalled(name.clone()));
+    match expect {
+        Expect::Installed if present.is_none() => return Err(PlanError::NotInstalled(name.clone())),
+        Expect::Runtime(wanted) if wanted != name => {
+            return Err(PlanError::OtherRuntime { name: name.clone(), wanted: wanted.clone() });
+        }
+        _ => {}
     }
     let installed = installed(&before, package)?;
     refuse_missing_base(&before, package, &installed.tree)?;

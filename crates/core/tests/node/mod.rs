@@ -163,7 +163,7 @@ impl Node {
     }
 
     pub fn install(&self, package: &Package) -> Result<Plan, PlanError> {
-        self.plan(|world| plan::install(world, package, Expect::Anything, true))
+        self.plan(|world| plan::install(world, package, &Expect::Anything, true))
     }
 
     pub fn remove(&self, name: &RuntimeName, force: Force) -> Result<Plan, PlanError> {

@@ -7,7 +7,8 @@
 //! What takes longest differs by compression and by machine: with a thread for each the cores are never short of work. One
 //! more has the disk write while they compute: else it would idle until the end, when all wait for it.
 //!
-//! A few buffers go round between two of them. None ever holds more, however large the layer or a file in it is.
+//! A few buffers go round behind the first one, and a few behind the second. There are never more, however large the layer
+//! or a file in it is.
 
 use super::compression::{Compression, TooWide, decompress};
 use super::limits::Limits;
@@ -23,7 +24,7 @@ use std::thread::{Builder, Scope, ScopedJoinHandle};
 /// The size of a buffer.
 const BUFFER: usize = 256 << 10;
 
-/// How many there are between two threads.
+/// How many go round from a thread that fills them to one that empties them.
 const BUFFERS: usize = 8;
 
 /// After so many bytes what was unpacked is written back.
@@ -60,7 +61,7 @@ impl Unpacking {
             let (inflated, unpacked) = (ended(inflating), ended(unpacking));
             let (hashed, _) = (ended(hashing), ended(writing_back));
             // If several failed, it was for the first one's reason.
-            read.and(inflated).and(unpacked).and(hashed)
+            read.and(inflated).and(hashed).and_then(|digest| unpacked.map(|()| digest))
         })
     }
 }

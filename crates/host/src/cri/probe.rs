@@ -26,6 +26,9 @@ const LOOKS: Duration = Duration::from_secs(2);
 /// So many tries whose pod went away, and that were faster than those looks, are no coincidence.
 const TRIES: u32 = 4;
 
+/// So many are enough for a node that is slow.
+const MOST_TRIES: u32 = 10;
+
 /// After a failure: within this the sandbox is gone if somebody was taking it away. On a busy node that takes seconds.
 const AFTERMATH: Duration = Duration::from_secs(8);
 
@@ -115,13 +118,15 @@ pub fn probe(
 ) -> ProbeOutcome {
     let (mut attempt, mut telling) = (1, 0);
     loop {
+        let began = Instant::now();
         let seed = format!("{id_seed}-{attempt}");
         let (outcome, taken) = try_once(cri, handler, sandbox_image, &seed, has_kubelet, deadline);
         let Some(exposed) = taken else { return outcome };
         // A slower one was certainly met by a look, and tells nothing of the handler.
         telling += u32::from(exposed < LOOKS);
         // What a try without time would end with tells less than this.
-        if telling == TRIES || Instant::now() + exposed >= deadline {
+        let is_time = Instant::now() + began.elapsed() < deadline;
+        if telling == TRIES || attempt == MOST_TRIES || !is_time {
             return outcome;
         }
         attempt += 1;

@@ -84,7 +84,7 @@ pub struct Access {
     /// What stands between us and the registry.
     #[serde(skip_serializing_if = "is_default")]
     pub proxies: Proxies,
-    /// Where the settings of this host's engines are: mirrors, certificates.
+    /// Where the settings of this host's engines are: mirrors, certificates, logins.
     #[serde(skip_serializing_if = "is_default")]
     pub settings: HostSettings,
     /// Speak plain http.

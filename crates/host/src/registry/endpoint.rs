@@ -2,7 +2,7 @@
 
 use super::challenge;
 use super::error::Action;
-use super::site::{Scheme, Site};
+use super::site::{Configured, Scheme, Site};
 use super::{Login, RegistryError, mirror, retry};
 use crate::net::{Body, HttpClient, Identity, NetError, Reply, Roots, Tls};
 use crate::package::Access;
@@ -61,6 +61,17 @@ impl<'a> Call<'a> {
     }
 }
 
+impl Configured {
+    /// The login, and what to say if it is refused; `lacks`: what the given ones lack.
+    fn used(self, lacks: Option<String>) -> Result<(Vec<Login>, Option<String>)> {
+        let file = self.file.display().to_string();
+        let whence = format!("the credentials are those that {file} has for it");
+        let said = lacks.into_iter().chain([whence]).collect::<Vec<_>>().join("; ");
+        let login = self.login.map_err(|reason| RegistryError::Settings { file, reason })?;
+        Ok((vec![login], Some(said)))
+    }
+}
+
 impl Endpoint {
     /// The place `site`, by what `access` has for it.
     pub(super) fn new(mut site: Site, access: &Access, action: Action) -> Result<Self> {
@@ -73,19 +84,22 @@ impl Endpoint {
             let (certificate, key) = (own.certificate.as_bytes(), own.key.as_bytes());
             tls.identity = Some(Identity::of_pem(certificate, key, "the client certificate")?);
         }
-        if access.plain_http && !site.mirror {
+        if access.plain_http && !site.mirror && site.scheme != Scheme::Http {
             site.scheme = Scheme::Http;
+            // Nobody told the engine to show its login to whoever is on the way.
+            site.login = None;
         }
         let client = HttpClient::with(&tls, access.patience.clone(), access.proxies.clone())?;
         let (logins, lacks) = match access.login.as_ref().filter(|_| !site.mirror) {
             Some(login) => (vec![login.clone()], None),
             None => {
-                let mut found = access.keyring.find(&site.name, &site.repository);
-                if found.is_empty() {
-                    found.extend(site.login.clone());
-                }
+                let found = access.keyring.find(&site.name, &site.repository);
                 let lacks = access.keyring.lacks(&site.name, &site.repository).filter(|_| found.is_empty());
-                (found, lacks)
+                // The engine pulls, and pushes nothing.
+                match site.login.take().filter(|_| found.is_empty() && action == Action::Pull) {
+                    Some(own) => own.used(lacks)?,
+                    None => (found, lacks),
+                }
             }
         };
         let mut headers = HeaderMap::new();

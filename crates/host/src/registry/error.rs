@@ -37,7 +37,7 @@ pub enum RegistryError {
     /// The registry wants to know who we are, and does not know us.
     #[error(
         "{registry} does not let us {action} {repository} ({status}), {}",
-        if *.login { "with the credentials given" } else { "without credentials" }
+        if *.login { "with credentials" } else { "without credentials" }
     )]
     Denied {
         /// The registry.

@@ -42,6 +42,15 @@ pub(crate) struct Trust {
     pub(crate) anyone: bool,
 }
 
+/// A login that the engine's own configuration has for a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Configured {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// Or what is wrong with it: that matters only if it is needed.
+    pub(crate) login: Result<Login, String>,
+}
+
 /// A place where an image may be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Site {
@@ -58,8 +67,8 @@ pub(crate) struct Site {
     pub(crate) namespace: Option<String>,
     pub(crate) can: Can,
     pub(crate) trust: Trust,
-    /// Who the host's settings say that we are there.
-    pub(crate) login: Option<Login>,
+    /// Who the engine says that it is there.
+    pub(crate) login: Option<Configured>,
     /// What it is told with each request.
     pub(crate) headers: Vec<(String, String)>,
     /// Whether it stands for another registry.

@@ -138,7 +138,7 @@ impl Host<'_> {
 }
 
 /// Installs the package of `source`, or upgrades to it, unless it is installed already.
-pub fn install(mut host: Host<'_>, source: &Source, expect: Expect, options: Options) -> Outcome {
+pub fn install(mut host: Host<'_>, source: &Source, expect: &Expect, options: Options) -> Outcome {
     let mut overridden = Vec::new();
     let declared = host.scribe.asker().through == Through::Apply;
     let outcome = run_with(

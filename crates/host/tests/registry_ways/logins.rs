@@ -3,11 +3,11 @@
 use super::fake::bench::{Bench, fetch_from, quick, refused, told};
 use super::fake::{Answer, Fake};
 use super::proxies::through;
-use super::{Host, from};
+use super::{Host, from, remote};
 use cofferdam_core::class::Class;
 use cofferdam_core::reference::Reference;
 use cofferdam_host::package::{Access, AccessFiles, ClientCertificate};
-use cofferdam_host::registry::{HelperHost, HostSettings, Keyring};
+use cofferdam_host::registry::{HelperHost, HostSettings, Keyring, Layout, Registry, push};
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -76,36 +76,67 @@ fn a_mirror_gets_its_own_login_and_never_the_registrys() {
     );
 }
 
+/// The host whose containerd knows the registry `r.invalid` by the mirror at `port`, and has a login for `host`.
+fn with_login(port: u16, host: &str, login: &str) -> Host {
+    let configs = "plugins.\"io.containerd.grpc.v1.cri\".registry.configs";
+    Host::new()
+        .with("config.toml", &format!("[{configs}.\"{host}\".auth]\n{login}\n"))
+        .with("certs.d/r.invalid/hosts.toml", &format!("[host.\"http://127.0.0.1:{port}\"]\n"))
+}
+
 #[test]
 fn containerds_own_login_goes_to_its_host_if_there_is_no_other() {
+    const ANN: &str = "username = \"ann\"\npassword = \"hunter2\"";
     let bench = Bench::new();
     let inner = bench.registry();
     let mirror = Fake::start(move |request| match request.header("authorization") {
         Some("Basic YW5uOmh1bnRlcjI=") => inner(request),
         _ => Answer::status(401).with("www-authenticate", "Basic realm=\"r\""),
     });
-    let with_login = |host: &str, password: &str| {
-        let configs = "plugins.\"io.containerd.grpc.v1.cri\".registry.configs";
-        let login = format!("[{configs}.\"{host}\".auth]\nusername = \"ann\"\npassword = \"{password}\"\n");
-        let hosts = format!("[host.\"http://127.0.0.1:{}\"]\n", mirror.port);
-        Host::new().with("config.toml", &login).with("certs.d/r.invalid/hosts.toml", &hosts)
+    let port = mirror.port;
+    let own = format!("127.0.0.1:{port}");
+    let mut asked = 0;
+    let mut logins = || -> Vec<String> {
+        let seen = mirror.requests().split_off(asked);
+        assert!(!seen.is_empty());
+        asked += seen.len();
+        seen.iter().filter_map(|request| request.header("authorization").map(str::to_owned)).collect()
     };
-    let own = format!("127.0.0.1:{}", mirror.port);
-    assert_eq!(from("r.invalid", with_login(&own, "hunter2").access()).unwrap().1, bench.digest);
+    let host = with_login(port, &own, ANN);
+    assert_eq!(from("r.invalid", host.access()).unwrap().1, bench.digest);
+    assert!(!logins().is_empty());
 
-    // A given one counts before it.
-    let host = with_login(&own, "wrong");
-    let given = Access { keyring: keyring(mirror.port, &[("", "ann")]), ..host.access() };
-    assert_eq!(from("r.invalid", given).unwrap().1, bench.digest);
+    // A given one counts alone, and then it does not matter what is wrong with this one.
+    for other in ["username = \"bob\"\npassword = \"x\"", "auth = \"!\""] {
+        let host = with_login(port, &own, other);
+        let given = Access { keyring: keyring(port, &[("", "ann")]), ..host.access() };
+        assert_eq!(from("r.invalid", given).unwrap().1, bench.digest);
+        assert!(logins().iter().all(|login| login == "Basic YW5uOmh1bnRlcjI="));
+    }
 
-    // Another host's is not for this one.
-    let asked = mirror.requests().len();
-    from("r.invalid", with_login("r.invalid", "hunter2").access()).unwrap_err();
-    let seen = mirror.requests().split_off(asked);
-    assert!(
-        !seen.is_empty() && seen.iter().all(|request| request.header("authorization").is_none()),
-        "{seen:?}"
-    );
+    // Refused or broken, it is named.
+    let error = from(&own, with_login(port, &own, "username = \"bob\"").access()).unwrap_err();
+    assert!(told(&error).contains("config.toml"), "{}", told(&error));
+    logins();
+    let error = from("r.invalid", with_login(port, &own, "auth = \"!\"").access()).unwrap_err();
+    assert!(told(&error).contains("config.toml") && told(&error).contains("base64"), "{}", told(&error));
+
+    // Another host's is not for this one; nor is it for one that only others told how to reach.
+    from("r.invalid", with_login(port, "r.invalid", ANN).access()).unwrap_err();
+    assert_eq!(logins(), Vec::<String>::new());
+    let elsewhere = format!("[[registry]]\nprefix = \"s.invalid\"\nlocation = \"{own}\"\ninsecure = true\n");
+    let host = with_login(port, &own, ANN).with("registries.conf", &elsewhere);
+    from("s.invalid", host.access()).unwrap_err();
+    assert_eq!(logins(), Vec::<String>::new());
+    let plain = Access { plain_http: true, ..with_login(port, &own, ANN).access() };
+    from(&own, plain).unwrap_err();
+    assert_eq!(logins(), Vec::<String>::new());
+
+    // To read, not to write.
+    let layout = Layout::open(&bench.image()).unwrap();
+    let to = remote(&own, ":2.0", with_login(port, &own, ANN).access());
+    push(&layout, &Registry::to_push(&to).unwrap()).unwrap_err();
+    assert_eq!(logins(), Vec::<String>::new());
 }
 
 /// A program that keeps logins, in a folder of the test.

@@ -194,7 +194,7 @@ fn plan_once(engine: &EngineObservation, package: &Package) -> Result<Duration> 
             worker: None,
             fitness: &fitness,
         };
-        match plan::install(&world, package, Expect::Anything, true) {
+        match plan::install(&world, package, &Expect::Anything, true) {
             Err(PlanError::Unobserved(path)) => {
                 paths.insert(path, PathState::Absent);
             }

@@ -124,7 +124,10 @@ impl Story<'_> {
         self.wait_for_labels()?;
         let runtime = self.get(&["sandboxruntime", "gvisor"])?;
         let shown = self.types(&["get", "sandboxruntimes,sandboxnodes"])?;
-        ensure!(shown.contains("halted: it failed on n1 ("), "kubectl get does not say why");
+        ensure!(
+            shown.contains("halted: it failed on n1 (failed (rolled-back)"),
+            "kubectl get does not say why"
+        );
         let failures = runtime["status"]["failures"].as_array().map(Vec::len);
         ensure!(failures == Some(1), "more than the canary failed: {runtime:#}");
         let revision = runtime["status"]["revision"].as_str().unwrap_or_default();

@@ -70,6 +70,7 @@ fn report(drift: &[&str], verdict: Verdict) -> Report {
         journal: None,
         runtimes: [(RuntimeName::new("gvisor-oci").unwrap(), runtime)].into(),
         checks: Vec::new(),
+        requirements: Vec::new(),
     }
 }
 
@@ -134,6 +135,36 @@ fn what_drifted_is_put_back_and_not_installed_anew() {
     let mut other = again;
     other.target = PackageRevision::of(&other.target.package, &["cni".to_owned()]);
     assert!(!known.is_drifted(&other, &drifted), "an upgrade is one");
+}
+
+#[test]
+fn an_installed_runtime_stays_the_one_that_it_is() {
+    let first = assigned("gv", 1, Wanted::Present);
+    assert_eq!(Known::default().expected(&first), Expect::Anything);
+    let mut known = installed();
+    let gvisor = Expect::Runtime(RuntimeName::new("gvisor-oci").unwrap());
+    assert_eq!(known.expected(&first), gvisor);
+    // A package that turned out to be another one.
+    let next = assigned("gv", 2, Wanted::Present);
+    known.begin(&next, &now());
+    let mut refused = outcome(Ending::Refused, Some(Class::Invalid), None);
+    refused.descriptor.as_mut().unwrap().name = RuntimeName::new("kata").unwrap();
+    known.end(&next, false, &refused, &now());
+    assert_eq!(known.expected(&next), gvisor);
+    assert_eq!(known.get("gv").unwrap().runtime, "gvisor-oci");
+    known.see(&report(&[], Verdict::Proven), &now());
+    assert!(known.unmanaged(&report(&[], Verdict::Proven)).is_empty(), "it is still known whose it is");
+}
+
+#[test]
+fn a_table_shows_what_is_wrong_first() {
+    let mut known = installed();
+    let broken = Assigned { name: "kata".to_owned(), ..assigned("kata", 2, Wanted::Present) };
+    known.begin(&broken, &now());
+    known.end(&broken, false, &outcome(Ending::Refused, Some(Class::Unsupported), None), &now());
+    let status = status(&known, Looked::NotYet, &SandboxNodeStatus::default(), 1, &now());
+    assert_eq!((status.summary.as_str(), status.in_use), ("kata=Failed gv=Proven", 1));
+    assert!(status.message.contains("because"), "{}", status.message);
 }
 
 #[test]

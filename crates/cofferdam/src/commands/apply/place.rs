@@ -78,7 +78,7 @@ impl<'a> Place<'a> {
                         look_ahead(&args.node, &survey, args.dry_run, |survey| {
                             let rehearse = !args.skip_rehearsal;
                             let plan =
-                                survey.plan(|world| plan::install(world, package, *expect, rehearse))?;
+                                survey.plan(|world| plan::install(world, package, expect, rehearse))?;
                             Ok((plan, survey.overridden(&package.descriptor)))
                         })?
                     }

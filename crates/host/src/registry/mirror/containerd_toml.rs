@@ -62,22 +62,26 @@ impl Containerd {
         Ok(None)
     }
 
-    /// Who the engine says that it is at `host`: `registry.configs."HOST".auth`.
-    pub(super) fn login(&self, host: &str) -> Result<Option<Login>, String> {
-        let Some(auth) = self.registries().find_map(|registry| config(registry, host, "auth")) else {
-            return Ok(None);
-        };
-        // What is wrong is said without what stands there: it may be a secret.
+    /// Who the engine says that it is at `host`: `registry.configs."HOST".auth`. None: it says nothing.
+    pub(super) fn login(&self, host: &str) -> Option<Result<Login, String>> {
+        let auth = self.registries().find_map(|registry| config(registry, host, "auth"))?;
         let bad = |reason: &str| format!("`registry.configs.\"{host}\".auth`: {reason}");
-        let text = |key: &str| match auth.get(key).map(Item::as_str) {
-            None => Ok(String::new()),
-            Some(Some(text)) => Ok(text.to_owned()),
-            Some(None) => Err(bad(&format!("`{key}` is no text"))),
-        };
-        let (username, password) = (text("username")?, text("password")?);
-        let (auth, identitytoken) = (text("auth")?, text("identitytoken")?);
-        Entry { auth, username, password, identitytoken, ..Entry::default() }.login().map_err(bad)
+        entry(auth).map_err(|reason| bad(&reason)).and_then(|entry| entry.login().map_err(bad)).transpose()
     }
+}
+
+/// A login as text. What is wrong is said without what stands there: it may be a secret.
+fn entry(auth: &dyn TableLike) -> Result<Entry, String> {
+    let text = |key: &str| match auth.get(key).map(Item::as_str) {
+        None => Ok(String::new()),
+        Some(Some(text)) => Ok(text.to_owned()),
+        Some(None) => Err(format!("`{key}` is no text")),
+    };
+    let (username, password) = (text("username")?, text("password")?);
+    // In containerd a name counts before the rest (`ParseAuth`), unlike in Docker's files.
+    let others = |key: &str| if username.is_empty() { text(key) } else { Ok(String::new()) };
+    let (auth, identitytoken) = (others("auth")?, others("identitytoken")?);
+    Ok(Entry { auth, username, password, identitytoken, ..Entry::default() })
 }
 
 /// `registry.configs."HOST".KEY`.
@@ -197,17 +201,19 @@ mod tests {
                 "[plugins.\"io.containerd.grpc.v1.cri\".registry.configs.\"r.example\".auth]\n{auth}\n"
             );
             let file = Containerd::parse(&text).unwrap();
-            assert_eq!(file.login("other.example"), Ok(None), "{auth}");
+            assert_eq!(file.login("other.example"), None, "{auth}");
             file.login("r.example")
         };
         let ann = Login::Basic { username: "ann".to_owned(), password: "hunter2".to_owned() };
-        assert_eq!(of("username = \"ann\"\npassword = \"hunter2\""), Ok(Some(ann.clone())));
-        assert_eq!(of("auth = \"YW5uOmh1bnRlcjI=\""), Ok(Some(ann)));
+        assert_eq!(of("username = \"ann\"\npassword = \"hunter2\""), Some(Ok(ann.clone())));
+        assert_eq!(of("auth = \"YW5uOmh1bnRlcjI=\""), Some(Ok(ann.clone())));
+        let stale = "username = \"ann\"\npassword = \"hunter2\"\nauth = \"old\"\nidentitytoken = \"old\"";
+        assert_eq!(of(stale), Some(Ok(ann)));
         let token = Login::Identity { token: "hunter2".to_owned() };
-        assert_eq!(of("identitytoken = \"hunter2\""), Ok(Some(token)));
-        assert_eq!(of(""), Ok(None));
+        assert_eq!(of("identitytoken = \"hunter2\""), Some(Ok(token)));
+        assert_eq!(of(""), None);
         for (auth, reason) in [("password = 7", "`password` is no text"), ("auth = \"hunter2!\"", "base64")] {
-            let error = of(auth).unwrap_err();
+            let error = of(auth).unwrap().unwrap_err();
             assert!(
                 error.contains(reason) && error.contains("r.example") && !error.contains("hunter2"),
                 "{error}"

@@ -1,4 +1,4 @@
-//! What this host's engines are told of registries: mirrors, certificates, headers. What they can pull, we can pull.
+//! What this host's engines are told of registries: mirrors, certificates, logins, headers. What they can pull, we can pull.
 //!
 //! ```text
 //! containerd_toml  containerd's configuration: where those folders are, and mirrors as it lists them itself, as text

@@ -7,7 +7,7 @@ use crate::config_files;
 use crate::error::HostError;
 use crate::net::{Identity, Tls};
 use crate::registry::RegistryError;
-use crate::registry::site::{Site, Trust};
+use crate::registry::site::{Configured, Site, Trust};
 use crate::root::HostRoot;
 use cofferdam_core::name::HostPath;
 use cofferdam_core::reference::Reference;
@@ -75,17 +75,16 @@ impl HostSettings {
                 sites = engine.sites(reference).map_err(|reason| bad(file, reason))?;
             }
         }
-        if sites.is_none() {
-            sites = self.of_registries(reference)?;
-        }
-        let mut sites = sites.unwrap_or_else(|| vec![Site::origin(reference)]);
+        let of_others = if sites.is_none() { self.of_registries(reference)? } else { None };
+        let is_of_others = of_others.is_some();
+        let mut sites = sites.or(of_others).unwrap_or_else(|| vec![Site::origin(reference)]);
         for site in &mut sites {
             self.with_certificates(site)?;
-            for (file, engine) in &engines {
-                if site.login.is_none() {
-                    site.login = engine.login(&site.authority).map_err(|reason| bad(file, reason))?;
-                }
-            }
+            // containerd's login goes the way that containerd would go.
+            let login = |(file, engine): &(PathBuf, Containerd)| {
+                Some(Configured { file: file.clone(), login: engine.login(&site.authority)? })
+            };
+            site.login = engines.iter().find_map(login).filter(|_| !is_of_others);
         }
         Ok(sites)
     }

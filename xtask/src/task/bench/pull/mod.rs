@@ -94,7 +94,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let data = Data::prepare(&folder, shape, &|text| screen.line(text))?;
     let server = Server::start()?;
     screen.line("making a file system for what is measured");
-    let ground = Ground::prepare(&folder)?;
+    let ground = Ground::prepare(&folder, shape)?;
     server.put_layers(&data);
     let setting = Setting {
         cofferdam: &cofferdam,
