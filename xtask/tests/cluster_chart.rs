@@ -8,12 +8,12 @@ mod person;
 
 use person::Person;
 use serde_json::Value;
-use std::collections::BTreeMap;
 use std::time::Duration;
 use xtask::testbed::cluster::{Mark, Request};
 use xtask::testbed::fleet::{Fleet, Kind, NAMESPACE, Published, chart};
 use xtask::testbed::package::Release;
 use xtask::testbed::trial::binary;
+use xtask::testbed::web::Pods;
 use xtask::testbed::{ClusterSpec, Output, Tree};
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -21,25 +21,6 @@ const LABELS: [&str; 2] = ["runsc-oci", "crun"];
 const NODES: [&str; 2] = ["n1", "n2"];
 const ROLLOUT: &str = "  rollout:\n    canary: 1\n    maxUnavailable: 1\n    agentSilentSeconds: 60\n";
 const TEST_IMAGE: &str = "test.image=cofferdam.test/busybox:1";
-
-/// Pods in crun, one on each node.
-const WEB: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, namespace: default}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      runtimeClassName: crun
-      terminationGracePeriodSeconds: 1
-      topologySpreadConstraints:
-      - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}
-      containers:
-      - {name: main, image: 'cofferdam.test/busybox:1', command: [/bin/sleep, '100000']}
-";
 
 #[test]
 fn a_release_lives_and_goes_as_the_docs_say() {
@@ -52,8 +33,7 @@ fn a_release_lives_and_goes_as_the_docs_say() {
     a_plan_is_kept(&fleet, &person, &crun);
     a_failure_is_explained_and_tried_again(&fleet, &person);
     bad_input_is_answered_clearly(&fleet, &person);
-    fleet.cluster.apply(WEB).unwrap();
-    let pods = web(&fleet);
+    let pods = fleet.cluster.start_web("crun").unwrap();
     helm_test_starts_a_pod_for_each_handler(&fleet);
     an_upgrade_of_the_chart_touches_no_node(&fleet, &pods);
     an_uninstall_is_refused_while_sandboxes_run(&fleet, &pods);
@@ -78,22 +58,6 @@ fn wait_phase(fleet: &Fleet, runtime: &str, phase: &str) -> Value {
 }
 
 /// Container and restarts of the Deployment's pods, once both are ready.
-fn web(fleet: &Fleet) -> BTreeMap<String, (String, u64)> {
-    let of = |list: &Value| -> BTreeMap<String, (String, u64)> {
-        let pods = list["items"].as_array().unwrap().iter();
-        pods.filter(|pod| pod["status"]["containerStatuses"][0]["ready"] == true)
-            .map(|pod| {
-                let state = &pod["status"]["containerStatuses"][0];
-                let container = state["containerID"].as_str().unwrap().to_owned();
-                let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
-                (name, (container, state["restartCount"].as_u64().unwrap()))
-            })
-            .collect()
-    };
-    let args = ["pods", "--selector=app=web"];
-    of(&fleet.cluster.wait_until(&args, LIMIT, |list| of(list).len() == 2).unwrap())
-}
-
 fn before_anything_is_installed(person: &Person<'_>) {
     let text = person.says(0, &["status"]);
     assert!(text.starts_with("no SandboxRuntimes"), "{text}");
@@ -263,7 +227,7 @@ fn helm_test_starts_a_pod_for_each_handler(fleet: &Fleet) {
     }
 }
 
-fn an_upgrade_of_the_chart_touches_no_node(fleet: &Fleet, pods: &BTreeMap<String, (String, u64)>) {
+fn an_upgrade_of_the_chart_touches_no_node(fleet: &Fleet, pods: &Pods) {
     let ours = ["pods", "-n", NAMESPACE, "--selector=app.kubernetes.io/component in (agent,controller)"];
     let uids = |list: &Value| -> Vec<String> {
         let pods = list["items"].as_array().unwrap().iter();
@@ -293,7 +257,7 @@ fn an_upgrade_of_the_chart_touches_no_node(fleet: &Fleet, pods: &BTreeMap<String
     assert_eq!(writes.iter().filter(touched).count(), 0, "labels stay all the time: {writes:#?}");
     has_labels(fleet);
     assert_eq!(specs(), told, "no node was told anything");
-    assert_eq!(web(fleet), *pods, "no container was restarted");
+    assert_eq!(fleet.cluster.web(2).unwrap(), *pods, "no container was restarted");
     for (before, after) in trees_before.iter().zip(trees(fleet)) {
         let differences = before.diff(&after);
         assert!(differences.is_empty(), "{differences:#?}");
@@ -334,7 +298,7 @@ fn refused(fleet: &Fleet, output: &Output, words: &[&str]) {
     assert!(fleet.cluster.get_json(&["clusterrole", "cofferdam-uninstall"]).unwrap().is_none());
 }
 
-fn an_uninstall_is_refused_while_sandboxes_run(fleet: &Fleet, pods: &BTreeMap<String, (String, u64)>) {
+fn an_uninstall_is_refused_while_sandboxes_run(fleet: &Fleet, pods: &Pods) {
     let before = trees(fleet);
     let output = uninstall(fleet);
     let names: Vec<String> = pods.keys().map(|name| format!("default/{name} on ")).collect();
@@ -349,7 +313,7 @@ fn an_uninstall_is_refused_while_sandboxes_run(fleet: &Fleet, pods: &BTreeMap<St
     get(fleet, &["runtimeclass", "runsc-oci"]);
     get(fleet, &["crd", "sandboxruntimes.cofferdam.dev"]);
     has_labels(fleet);
-    assert_eq!(web(fleet), *pods);
+    assert_eq!(fleet.cluster.web(2).unwrap(), *pods);
     for (before, after) in before.iter().zip(trees(fleet)) {
         let differences = before.diff(&after);
         assert!(differences.is_empty(), "{differences:#?}");

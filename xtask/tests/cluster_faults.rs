@@ -10,6 +10,7 @@ use xtask::testbed::cluster::{Request, condition};
 use xtask::testbed::fleet::{Fleet, Kind, LABEL, NAMESPACE, Published};
 use xtask::testbed::package::Release;
 use xtask::testbed::trial::{FAULT, JOURNAL, binary, wait_for};
+use xtask::testbed::web::Pods;
 
 const LIMIT: Duration = Duration::from_secs(300);
 const CONTROLLER: &str = "system:serviceaccount:cofferdam-system:cofferdam-controller";
@@ -38,18 +39,28 @@ fn nothing_is_lost_when_parts_fail() {
     let old = fleet.publish(Kind::Works(Release::Old), "gvisor", "old").unwrap();
     let new = fleet.publish(Kind::Works(Release::New), "gvisor", "new").unwrap();
     a_kubelet_takes_a_probe_away(&fleet, &old);
+    let pods = fleet.cluster.start_web("runsc-oci").unwrap();
     what_happened_is_counted_and_told(&fleet);
     the_controller_dies_during_a_rollout(&fleet, &new);
+    unharmed(&fleet, &pods);
     an_agent_dies_in_a_transaction(&fleet, &old);
     the_api_server_goes_away(&mut fleet, &new);
+    unharmed(&fleet, &pods);
     the_api_server_goes_away_from_an_idle_fleet(&mut fleet);
     a_sandbox_node_is_edited_and_deleted(&fleet);
     objects_that_do_not_parse(&fleet, &new);
+    unharmed(&fleet, &pods);
     a_drifted_node_loses_its_label(&fleet);
     a_node_cannot_be_looked_at(&fleet);
     the_agents_fall_silent(&fleet);
     the_kubelets_cleared_a_probe_away(&fleet);
+    unharmed(&fleet, &pods);
     a_node_reboots(&mut fleet, &old);
+}
+
+/// The sandboxes that run are those that ran, and none of their containers was restarted.
+fn unharmed(fleet: &Fleet, pods: &Pods) {
+    assert_eq!(fleet.cluster.web(pods.len()).unwrap(), *pods);
 }
 
 /// Every kubelet does so with pods that it does not know, every two seconds: a node may be slower for a while.

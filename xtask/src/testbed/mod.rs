@@ -17,6 +17,7 @@
 //! package    runtimes, packed as package directories, in two releases each
 //! trial      cofferdam on a node: install, failpoints, before and after
 //! fleet      a cluster with Cofferdam on it, from the chart, and packages in a registry
+//! web        pods of a Deployment in sandboxes, and whether they are still the same
 //! interrupt  Ctrl-C tears everything down
 //! ```
 //!
@@ -48,6 +49,7 @@ pub mod signer;
 mod site;
 pub mod tree;
 pub mod trial;
+pub mod web;
 
 pub use cluster::{Cluster, ClusterSpec, Component, Member};
 pub use command::Output;

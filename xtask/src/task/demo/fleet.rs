@@ -5,6 +5,7 @@
 use crate::task::screen::{Screen, time};
 use crate::testbed::fleet::{Fleet, Kind, LABEL, NAMESPACE, Published};
 use crate::testbed::package::Release;
+use crate::testbed::web::Pods;
 use crate::testbed::{ClusterSpec, Tree};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -18,30 +19,8 @@ const LIMIT: Duration = Duration::from_secs(360);
 /// What a removal has to leave as it was.
 const WATCHED: &[&str] = &["/etc", "/opt", "/usr", "/var/lib/cofferdam"];
 
-/// Pods in gVisor, one on each node.
-const WEB: &str = "
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: web, namespace: default}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: web}}
-  template:
-    metadata: {labels: {app: web}}
-    spec:
-      runtimeClassName: runsc-oci
-      terminationGracePeriodSeconds: 1
-      topologySpreadConstraints:
-      - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}
-      containers:
-      - {name: main, image: 'cofferdam.test/busybox:1', command: [/bin/sleep, '100000']}
-";
-
 /// How the rollout goes in the demo: agents of the demo say often that they live.
 const ROLLOUT: &str = "  rollout:\n    canary: 1\n    maxUnavailable: 1\n    agentSilentSeconds: 60\n";
-
-/// Name, node, container id and restarts of the pods.
-type Pods = BTreeMap<String, (String, String, u64)>;
 
 /// Tells the whole story on a cluster with `binary`.
 ///
@@ -92,8 +71,7 @@ impl Story<'_> {
     fn sandboxes(&mut self) -> Result<Pods> {
         self.screen.heading("Pods in it");
         self.screen.typed("$", "kubectl apply -f web.yaml   # runtimeClassName: runsc-oci, two replicas");
-        self.fleet.cluster.apply(WEB)?;
-        let pods = self.pods(2)?;
+        let pods = self.fleet.cluster.start_web("runsc-oci")?;
         for pod in pods.keys() {
             let log = self.types(&["exec", pod, "--", "/bin/dmesg"])?;
             ensure!(log.contains("gVisor"), "{pod}'s kernel does not call itself gVisor");
@@ -154,7 +132,7 @@ impl Story<'_> {
         };
         self.fleet.cluster.wait_until(&["sandboxruntime", "gvisor"], LIMIT, busy)?;
         self.types(&["get", "sandboxruntimes"])?;
-        self.pods(2)?;
+        self.fleet.cluster.web(2)?;
         self.screen.good("the pods run on, and the message names them");
         self.types(&["delete", "deployment", "web"])?;
         self.types(&["wait", "--for=delete", "sandboxruntime/gvisor", "--timeout=360s"])?;
@@ -237,15 +215,8 @@ impl Story<'_> {
         Ok(node["metadata"]["labels"].get(LABEL).and_then(Value::as_str).map(str::to_owned))
     }
 
-    /// The pods, once so many are ready.
-    fn pods(&self, wanted: usize) -> Result<Pods> {
-        let args = ["pods", "--selector=app=web"];
-        let list = self.fleet.cluster.wait_until(&args, LIMIT, |list| pods_of(list).len() == wanted)?;
-        Ok(pods_of(&list))
-    }
-
     fn unharmed(&mut self, pods: &Pods, what: &str) -> Result<()> {
-        let present = self.pods(pods.len())?;
+        let present = self.fleet.cluster.web(pods.len())?;
         ensure!(present == *pods, "containers are not those of before: {pods:?}, now {present:?}");
         self.screen.good(what);
         Ok(())
@@ -258,21 +229,4 @@ impl Story<'_> {
         self.screen.output(&output.stdout);
         Ok(output.stdout)
     }
-}
-
-/// The ready pods of a list.
-fn pods_of(list: &Value) -> Pods {
-    let pods = list["items"].as_array().map(Vec::as_slice).unwrap_or_default().iter();
-    pods.filter_map(|pod| {
-        let status = pod["status"]["containerStatuses"].get(0)?;
-        (status["ready"] == true && pod["metadata"]["deletionTimestamp"].is_null()).then(|| {
-            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-            let restarts = status["restartCount"].as_u64().unwrap_or_default();
-            (
-                text(&pod["metadata"]["name"]),
-                (text(&pod["spec"]["nodeName"]), text(&status["containerID"]), restarts),
-            )
-        })
-    })
-    .collect()
 }
