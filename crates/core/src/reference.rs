@@ -58,7 +58,14 @@ impl Reference {
             None => (text, None),
         };
         let (registry, path) = match rest.split_once('/') {
-            Some((host, path)) if is_host_like(host) => (normal_host(host)?, path),
+            Some((host, path)) if is_host_like(host) => {
+                let host = normal_host(host)?;
+                // Written down it would mean a repository of Docker's registry.
+                if !is_host_like(&host) {
+                    return Err("a host's name without a dot needs its port, as in `registry:443`");
+                }
+                (host, path)
+            }
             _ => (DEFAULT_REGISTRY.to_owned(), rest),
         };
         let (path, tag) = match path.rsplit_once(':') {
@@ -243,6 +250,8 @@ mod tests {
             ("localhost/x", "localhost/x:latest"),
             ("localhost:5000/x:1.2_3", "localhost:5000/x:1.2_3"),
             ("Registry.Example.com/a/b", "registry.example.com/a/b:latest"),
+            ("LocalHost/x", "localhost/x:latest"),
+            ("Registry:443/x", "registry:443/x:latest"),
             ("[::1]:5000/a/b__c--d.e", "[::1]:5000/a/b__c--d.e:latest"),
             ("[fe80::1]/a", "[fe80::1]/a:latest"),
             (&pinned, &pinned),
@@ -284,6 +293,7 @@ mod tests {
             (&upper, "lower case"),
             ("host:99999/a", "port"),
             ("host:/a", "port"),
+            ("Registry/a", "needs its port"),
             ("ho_st.x/a", "host"),
             ("-x.example/a", "host"),
             ("[::1/a", "closed"),
