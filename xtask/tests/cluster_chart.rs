@@ -57,7 +57,6 @@ fn wait_phase(fleet: &Fleet, runtime: &str, phase: &str) -> Value {
     fleet.cluster.wait_until(&["sandboxruntime", runtime], LIMIT, fits).unwrap()
 }
 
-/// Container and restarts of the Deployment's pods, once both are ready.
 fn before_anything_is_installed(person: &Person<'_>) {
     let text = person.says(0, &["status"]);
     assert!(text.starts_with("no SandboxRuntimes"), "{text}");

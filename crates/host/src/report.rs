@@ -241,14 +241,12 @@ fn checks(checkup: &Checkup) -> Vec<CheckReport> {
     findings.filter_map(|finding| not_yes(finding.check.to_owned(), finding.answer)).collect()
 }
 
-/// For each requirement that is not met the first reason.
+/// For each requirement that is not met the first reason, a no before what could not be looked at.
 fn requirements(checkup: &Checkup) -> Vec<CheckReport> {
     let of = |requirement: Requirement| {
         let (_, findings) = doctor::requirement_readiness(&checkup.case(None), requirement);
-        let mut all: Vec<_> =
-            findings.into_iter().filter_map(|f| not_yes(requirement.to_string(), f.answer)).collect();
-        all.sort_by_key(|report| !report.no);
-        all.into_iter().next()
+        let reasons = findings.into_iter().filter_map(|f| not_yes(requirement.to_string(), f.answer));
+        reasons.min_by_key(|report| !report.no)
     };
     Requirement::ALL.into_iter().filter_map(of).collect()
 }

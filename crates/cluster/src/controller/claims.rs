@@ -67,9 +67,10 @@ impl Claims {
             .iter()
             .flat_map(|h| [format!("handler {}", h.name), format!("RuntimeClass {}", h.class)]);
         // Where the spec says it nobody else is asked.
-        let said = runtime_class::runtime_name(package);
-        let told =
-            said.as_ref().map_or_else(|| reported.names.clone(), |name| BTreeSet::from([name.clone()]));
+        let told = match runtime_class::runtime_name(package) {
+            Some(name) => BTreeSet::from([name]),
+            None => reported.names.clone(),
+        };
         let names = package.preset.iter().chain(&told).map(|name| format!("runtime {name}"));
         let wants: BTreeSet<_> = own.chain(names).collect();
         let rival = wants.iter().find_map(|what| {

@@ -143,13 +143,9 @@ pub fn checks(nodes: &[SandboxNode], now: &Time) -> String {
             lacking.row([name.clone(), lack.name, lack.result, first_line(&lack.message).to_owned()]);
         }
     }
-    let mut parts = Vec::new();
-    if !table.is_empty() {
-        parts.push(table.to_string());
-    }
-    parts.push(text);
+    let mut shown = if table.is_empty() { text } else { format!("{table}{text}") };
     if !lacking.is_empty() {
-        parts.push(format!("\nwhat some runtimes require, and nodes do not have:\n{lacking}"));
+        shown.push_str(&format!("\nwhat some runtimes require, and nodes do not have:\n{lacking}"));
     }
-    parts.concat()
+    shown
 }

@@ -54,8 +54,8 @@ impl Unpacking {
                 Ok(())
             });
             let inflating = spawn(scope, "inflate", move || inflate(fetched, how, &limits, to_hash));
-            let (to_unpack, mut archive) = inflated.divided();
-            let hashing = spawn(scope, "hash", move || Ok(to_unpack.hash(&due)));
+            let (passing, mut archive) = inflated.divided();
+            let hashing = spawn(scope, "hash", move || Ok(passing.hash(&due)));
             let unpacking = spawn(scope, "unpack", move || self.layer(&mut archive));
             let read = to_inflate.all_of(compressed, |_| Ok(())).map_err(|error| broken(error, how));
             let (inflated, unpacked) = (ended(inflating), ended(unpacking));
