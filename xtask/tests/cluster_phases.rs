@@ -1,5 +1,6 @@
-//! A controller that is killed in each phase of a rollout's life (Progressing, Complete, Paused, Halted, Degraded,
-//! Removing): its successor does what it would have done, and no more.
+//! A controller that is killed in each phase of a rollout's life (Progressing, also while a canary soaks, Complete, Paused,
+//! Halted, Degraded, Removing): its successor does what it would have done, and no more. Mostly both replicas are killed at
+//! once; once the leader alone, and the standby takes over.
 
 // Helpers outside of #[test] functions fail their test by panicking, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -7,6 +8,7 @@
 use serde_json::{Value, json};
 use std::time::Duration;
 use xtask::testbed::ClusterSpec;
+use xtask::testbed::cluster::condition;
 use xtask::testbed::fleet::{Fleet, Kind, LABEL, NAMESPACE, Published};
 use xtask::testbed::package::Release;
 use xtask::testbed::trial::binary;
@@ -16,6 +18,9 @@ const NODES: [&str; 2] = ["n1", "n2"];
 
 /// What the successor does at once if it does anything: it looks at everything first.
 const A_WHILE: Duration = Duration::from_secs(8);
+
+/// How long a canary soaks, in seconds: the lead goes over meanwhile, mostly.
+const SOAK: u64 = 20;
 
 fn apply(fleet: &Fleet, package: &Published, more: &str) {
     let rollout = format!("  rollout:\n    canary: 1\n    maxUnavailable: 1\n{more}");
@@ -31,25 +36,51 @@ fn reach(fleet: &Fleet, phase: &str) -> Value {
     fleet.cluster.wait_until(&["sandboxruntime", "gvisor"], LIMIT, fits).unwrap()
 }
 
-/// The names of the controller's pods: by these they hold the lease.
-fn replicas(fleet: &Fleet) -> Vec<String> {
+/// The controller's two pods, once both fit.
+fn replicas(fleet: &Fleet, fits: impl Fn(&Value) -> bool) -> [Value; 2] {
     let selector = "--selector=app.kubernetes.io/component=controller";
-    let list = fleet.cluster.get_json(&["pods", "-n", NAMESPACE, selector]).unwrap().unwrap();
-    let name = |pod: &Value| pod["metadata"]["name"].as_str().unwrap().to_owned();
-    let names: Vec<String> = list["items"].as_array().unwrap().iter().map(name).collect();
-    assert!(!names.is_empty(), "{list:#}");
-    names
+    let both = |list: &Value| {
+        let pods = list["items"].as_array().unwrap();
+        pods.len() == 2 && pods.iter().all(&fits)
+    };
+    let mut list = fleet.cluster.wait_until(&["pods", "-n", NAMESPACE, selector], LIMIT, both).unwrap();
+    serde_json::from_value(list["items"].take()).unwrap()
+}
+
+/// A replica's name: by it the lease is held.
+fn name(pod: &Value) -> &str {
+    pod["metadata"]["name"].as_str().unwrap()
+}
+
+/// Waits until one leads whose name fits, and gives it.
+fn wait_leader(fleet: &Fleet, fits: impl Fn(&str) -> bool) -> String {
+    let holder = |lease: &Value| lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned();
+    let leads = |lease: &Value| !holder(lease).is_empty() && fits(&holder(lease));
+    let lease = ["lease", "cofferdam-controller", "-n", NAMESPACE];
+    holder(&fleet.cluster.wait_until(&lease, LIMIT, leads).unwrap())
 }
 
 /// Kills both controllers, and waits until another one leads.
 fn succeed(fleet: &Fleet) {
-    let before = replicas(fleet);
+    let before = replicas(fleet, |_| true);
     fleet.kill("controller", None).unwrap();
-    let other = |lease: &Value| {
-        let holder = lease["spec"]["holderIdentity"].as_str();
-        holder.is_some_and(|holder| !holder.is_empty() && !before.iter().any(|old| old == holder))
-    };
-    fleet.cluster.wait_until(&["lease", "cofferdam-controller", "-n", NAMESPACE], LIMIT, other).unwrap();
+    wait_leader(fleet, |holder| !before.iter().any(|pod| name(pod) == holder));
+}
+
+/// Kills the one that leads, and nothing else. The other one, which waited all the time, leads then.
+fn the_standby_takes_over(fleet: &Fleet) {
+    let pods = replicas(fleet, |pod| condition(pod, "Ready") == Some("True"));
+    let leader = wait_leader(fleet, |holder| pods.iter().any(|pod| name(pod) == holder));
+    let [one, other] = &pods;
+    let (first, standby) = if name(one) == leader { (one, other) } else { (other, one) };
+    let node = fleet.cluster.node(first["spec"]["nodeName"].as_str().unwrap()).unwrap();
+    let container = first["status"]["containerStatuses"][0]["containerID"].as_str().unwrap();
+    let id = container.strip_prefix("containerd://").unwrap();
+    // It would start it anew at once, under the name that holds the lease.
+    node.ok(&["systemctl", "stop", "kubelet"]).unwrap();
+    node.ok(&["ctr", "--namespace", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", id]).unwrap();
+    assert_eq!(wait_leader(fleet, |holder| holder != leader), name(standby));
+    node.ok(&["systemctl", "start", "kubelet"]).unwrap();
 }
 
 /// What the nodes are told, and whether pods find them.
@@ -89,6 +120,28 @@ fn goes_on(fleet: &Fleet, phase: &str) {
     succeed(fleet);
 }
 
+/// The canary is proven and soaks when the leader dies: the standby neither asks it again nor cuts its time short.
+fn the_standby_waits_for_the_canary(fleet: &Fleet) {
+    let of = |name: &str| {
+        let mut own = fleet.cluster.get_json(&["sandboxnode", name]).unwrap().unwrap();
+        own["spec"]["runtimes"][0].take()
+    };
+    let soaks = |object: &Value| {
+        let status = &object["status"];
+        status["observedGeneration"] == object["metadata"]["generation"]
+            && status["nodes"]["updated"] == 1
+            && status["record"]["canaries"]["n1"]["proven"].is_u64()
+    };
+    let object = fleet.cluster.wait_until(&["sandboxruntime", "gvisor"], LIMIT, soaks).unwrap();
+    let proven = object["status"]["record"]["canaries"]["n1"]["proven"].as_u64().unwrap();
+    let canary = of("n1");
+    the_standby_takes_over(fleet);
+    reach(fleet, "Complete");
+    assert_eq!(of("n1"), canary);
+    let told = of("n2")["since"].as_u64().unwrap();
+    assert!(told >= proven + SOAK, "n2 was told at {told}, and the canary proven at {proven}");
+}
+
 fn versions(fleet: &Fleet) -> Vec<Value> {
     told(fleet).iter().map(|state| state[2].clone()).collect()
 }
@@ -108,9 +161,8 @@ fn a_successor_goes_on_in_every_phase() {
     apply(&fleet, &new, "    paused: true\n");
     stays(&fleet, "Paused");
     assert_eq!(versions(&fleet), ["20240729.0", "20240729.0"]);
-    apply(&fleet, &new, "    paused: false\n");
-    goes_on(&fleet, "Progressing");
-    reach(&fleet, "Complete");
+    apply(&fleet, &new, &format!("    paused: false\n    soakSeconds: {SOAK}\n"));
+    the_standby_waits_for_the_canary(&fleet);
     assert_eq!(versions(&fleet), ["20250205.0", "20250205.0"]);
 
     apply(&fleet, &broken, "");
