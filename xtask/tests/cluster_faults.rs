@@ -3,6 +3,9 @@
 // Helpers outside of #[test] functions fail their test by panicking, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod edits;
+
+use edits::{a_sandbox_node_is_edited, objects_that_do_not_parse};
 use serde_json::{Value, json};
 use std::time::Duration;
 use xtask::testbed::ClusterSpec;
@@ -13,6 +16,7 @@ use xtask::testbed::trial::{FAULT, JOURNAL, binary, wait_for};
 use xtask::testbed::web::Pods;
 
 const LIMIT: Duration = Duration::from_secs(300);
+const LEDGER: &str = "/var/lib/cofferdam/ledger.json";
 const CONTROLLER: &str = "system:serviceaccount:cofferdam-system:cofferdam-controller";
 const ROLLOUT: &str = "  rollout:\n    canary: 1\n    maxUnavailable: 1\n    agentSilentSeconds: 20\n";
 
@@ -47,7 +51,8 @@ fn nothing_is_lost_when_parts_fail() {
     the_api_server_goes_away(&mut fleet, &new);
     unharmed(&fleet, &pods);
     the_api_server_goes_away_from_an_idle_fleet(&mut fleet);
-    a_sandbox_node_is_edited_and_deleted(&fleet);
+    a_sandbox_node_is_edited(&fleet);
+    unharmed(&fleet, &pods);
     objects_that_do_not_parse(&fleet, &new);
     unharmed(&fleet, &pods);
     a_drifted_node_loses_its_label(&fleet);
@@ -201,80 +206,6 @@ fn the_api_server_goes_away_from_an_idle_fleet(fleet: &mut Fleet) {
     wait_complete(fleet);
 }
 
-fn a_sandbox_node_is_edited_and_deleted(fleet: &Fleet) {
-    let trees = || {
-        let node = fleet.cluster.node("n1").unwrap();
-        node.ok(&["ls", "/opt/cofferdam/runtimes/gvisor-oci"]).unwrap()
-    };
-    let before = trees();
-    let empty = json!({ "spec": { "runtimes": [] } }).to_string();
-    fleet.cluster.kubectl_ok(&["patch", "sandboxnode", "n1", "--type=merge", "--patch", &empty]).unwrap();
-    let told = |own: &Value| own["spec"]["runtimes"].as_array().is_some_and(|all| all.len() == 1);
-    fleet.cluster.wait_until(&["sandboxnode", "n1"], LIMIT, told).unwrap();
-    wait_complete(fleet);
-    fleet.cluster.kubectl_ok(&["delete", "sandboxnode", "n1"]).unwrap();
-    fleet.cluster.wait_until(&["sandboxnode", "n1"], LIMIT, told).unwrap();
-    wait_complete(fleet);
-    label(fleet, "n1", true);
-    assert_eq!(trees(), before, "nothing was removed or installed anew");
-}
-
-/// As a newer version may write them, or somebody who changed the schema: nothing is taken away from anybody.
-fn objects_that_do_not_parse(fleet: &Fleet, new: &Published) {
-    const CRD: [&str; 2] = ["crd", "sandboxruntimes.cofferdam.dev"];
-    let schema = fleet.cluster.get_json(&CRD).unwrap().unwrap()["spec"]["versions"][0]["schema"].take();
-    let take_schema = |schema: &Value| {
-        let patch =
-            json!([{ "op": "replace", "path": "/spec/versions/0/schema", "value": schema }]).to_string();
-        let [kind, name] = CRD;
-        fleet.cluster.kubectl_ok(&["patch", kind, name, "--type=json", "--patch", &patch]).unwrap();
-    };
-    let unreadable = |count: &str| {
-        let metric = format!("cofferdam_controller_unreadable_objects{{kind=\"SandboxRuntime\"}} {count}\n");
-        wait_for("the metric", LIMIT, || {
-            let texts = fleet.scrape("controller", 9465, "/metrics")?;
-            Ok(texts.iter().any(|text| text.contains(&metric)).then_some(()))
-        })
-        .unwrap();
-    };
-    let trees = || {
-        let list = |name| {
-            fleet.cluster.node(name).unwrap().ok(&["ls", "/opt/cofferdam/runtimes/gvisor-oci"]).unwrap()
-        };
-        ["n1", "n2"].map(list)
-    };
-    let before = trees();
-    take_schema(&json!({ "openAPIV3Schema": {
-        "type": "object", "x-kubernetes-preserve-unknown-fields": true,
-    } }));
-    let strange = json!({ "apiVersion": "cofferdam.dev/v1alpha1", "kind": "SandboxRuntime",
-        "metadata": { "name": "strange" }, "spec": { "package": 17 } });
-    // The server goes by the old schema for a moment.
-    let applied = || Ok(fleet.cluster.apply(&strange.to_string()).ok());
-    wait_for("the server to take it", LIMIT, applied).unwrap();
-    unreadable("1");
-    let edited = json!({ "spec": { "rollout": "soon" } }).to_string();
-    fleet
-        .cluster
-        .kubectl_ok(&["patch", "sandboxruntime", "gvisor", "--type=merge", "--patch", &edited])
-        .unwrap();
-    unreadable("2");
-    // Some heartbeats and rounds later.
-    std::thread::sleep(Duration::from_secs(15));
-    for node in ["n1", "n2"] {
-        label(fleet, node, true);
-        let own = fleet.cluster.get_json(&["sandboxnode", node]).unwrap().unwrap();
-        assert_eq!(own["spec"]["runtimes"].as_array().unwrap().len(), 1, "{own:#}");
-    }
-    assert!(fleet.cluster.get_json(&["runtimeclass", "runsc-oci"]).unwrap().is_some());
-    assert_eq!(trees(), before, "nothing was removed");
-    fleet.cluster.kubectl_ok(&["delete", "sandboxruntime", "strange"]).unwrap();
-    apply(fleet, new);
-    take_schema(&schema);
-    unreadable("0");
-    wait_complete(fleet);
-}
-
 fn a_drifted_node_loses_its_label(fleet: &Fleet) {
     let node = fleet.cluster.node("n2").unwrap();
     let (config, aside) = ("/etc/systemd/system/cofferdam-recover.service", "/root/aside");
@@ -311,7 +242,6 @@ fn a_node_reboots(fleet: &mut Fleet, old: &Published) {
 
 /// An agent that sees nothing vouches for nothing.
 fn a_node_cannot_be_looked_at(fleet: &Fleet) {
-    const LEDGER: &str = "/var/lib/cofferdam/ledger.json";
     let node = fleet.cluster.node("n1").unwrap();
     node.ok(&["cp", "-a", LEDGER, "/root/aside"]).unwrap();
     node.put(LEDGER, "{\"schema\": 9}", 0o600).unwrap();
