@@ -5,15 +5,16 @@
 
 mod edits;
 
+use cofferdam_core::observation::Sandbox;
 use edits::{a_sandbox_node_is_edited, objects_that_do_not_parse};
 use serde_json::{Value, json};
 use std::time::Duration;
-use xtask::testbed::ClusterSpec;
 use xtask::testbed::cluster::{Request, condition};
 use xtask::testbed::fleet::{Fleet, Kind, LABEL, NAMESPACE, Published};
 use xtask::testbed::package::Release;
 use xtask::testbed::trial::{FAULT, JOURNAL, binary, wait_for};
 use xtask::testbed::web::Pods;
+use xtask::testbed::{ClusterSpec, Tree};
 
 const LIMIT: Duration = Duration::from_secs(300);
 const LEDGER: &str = "/var/lib/cofferdam/ledger.json";
@@ -165,11 +166,27 @@ fn an_agent_dies_in_a_transaction(fleet: &Fleet, old: &Published) {
     }
 }
 
-/// Away for minutes, and for longer than an agent may be silent: the labels stay, since nobody listened, and the rollout goes on.
+/// Everybody's sandboxes with their containers, as the engines tell: no API server is asked.
+fn sandboxes(fleet: &Fleet) -> Vec<Sandbox> {
+    let pods = fleet.cluster.nodes().iter().flat_map(|node| node.pods().unwrap());
+    pods.filter(|pod| pod.namespace == "default").collect()
+}
+
+fn ledgers(fleet: &Fleet) -> Vec<Vec<u8>> {
+    fleet.cluster.nodes().iter().map(|node| node.read(LEDGER).unwrap()).collect()
+}
+
+/// Away for minutes, and for longer than an agent may be silent: sandboxes run on, and what was begun ends, but nothing more is
+/// begun. Afterwards the labels stay, since nobody listened, and the rollout goes on.
 fn the_api_server_goes_away(fleet: &mut Fleet, new: &Published) {
+    let (running, before) = (sandboxes(fleet), ledgers(fleet));
+    assert!(running.len() == 2 && running.iter().all(|pod| pod.containers[0].running), "{running:#?}");
     apply(fleet, new);
     fleet.cluster.stop_api_server().unwrap();
     std::thread::sleep(Duration::from_secs(130));
+    assert_eq!(sandboxes(fleet), running);
+    let changed = ledgers(fleet).iter().zip(&before).filter(|(now, then)| now != then).count();
+    assert!(changed <= 1, "{changed} nodes were changed, and the canary alone may be");
     fleet.cluster.start_api_server().unwrap();
     wait_complete(fleet);
     for node in ["n1", "n2"] {
@@ -178,13 +195,22 @@ fn the_api_server_goes_away(fleet: &mut Fleet, new: &Published) {
     }
 }
 
-/// There is nothing to do when it is back, either: the controller writes to no node.
+/// Nothing on the nodes changes. There is nothing to do when it is back, either: the controller writes to no node.
 fn the_api_server_goes_away_from_an_idle_fleet(fleet: &mut Fleet) {
     let heartbeat = |own: &Value| own["status"]["heartbeat"].clone();
+    let engines = |fleet: &Fleet| -> Vec<u32> {
+        fleet.cluster.nodes().iter().map(|node| node.engine_pid().unwrap()).collect()
+    };
+    let before = (sandboxes(fleet), engines(fleet));
+    let trees: Vec<Tree> = fleet.cluster.nodes().iter().map(|node| node.reached_trees().unwrap()).collect();
     let mark = fleet.cluster.mark().unwrap();
     fleet.cluster.stop_api_server().unwrap();
     // Longer than agents may be silent, and shorter than nodes may.
     std::thread::sleep(Duration::from_secs(25));
+    assert_eq!((sandboxes(fleet), engines(fleet)), before);
+    for (node, tree) in fleet.cluster.nodes().iter().zip(&trees) {
+        assert_eq!(tree.diff(&node.reached_trees().unwrap()), Vec::<String>::new(), "{}", node.spec().name);
+    }
     fleet.cluster.start_api_server().unwrap();
     let last =
         ["n1", "n2"].map(|name| heartbeat(&fleet.cluster.get_json(&["sandboxnode", name]).unwrap().unwrap()));
