@@ -18,6 +18,9 @@ const TAINT: &str = "cofferdam.dev/gvisor";
 const RETRY: &str = "cofferdam.dev/retry";
 const UNIT: &str = "/etc/systemd/system/cofferdam-recover.service";
 
+/// Without it containerd has no network for pods, and the kubelet says so.
+const NETWORK: &str = "/etc/cni/net.d/10-testbed.conflist";
+
 /// A pod that no present node may have, and no taint.
 const POD: &str = "
 apiVersion: v1
@@ -249,6 +252,43 @@ fn what_is_left_of_a_lost_sandbox_node_is_removed(fleet: &Fleet) {
     label(fleet, "n1", LABEL, false);
 }
 
+/// Its agent lives and vouches for the runtime, but its kubelet can start no pod: no new pod is offered, nothing is told, and
+/// nothing is done. Then it is as before.
+fn a_node_is_not_ready(fleet: &Fleet) {
+    let get = |kind: &str, name: &str| fleet.cluster.get_json(&[kind, name]).unwrap().unwrap();
+    let container = || get("pod", "first")["status"]["containerStatuses"][0]["containerID"].clone();
+    let node = fleet.cluster.node("n3").unwrap();
+    let (before, running) = (state(fleet, "n3"), container());
+    let network = node.read(NETWORK).unwrap();
+    node.remove(NETWORK).unwrap();
+    fleet.cluster.wait_condition(&["node", "n3"], "Ready", "False", LIMIT).unwrap();
+    let own = get("sandboxnode", "n3");
+    // Another revision of the same package.
+    patch(fleet, "sandboxruntime", "burst", &json!({ "spec": { "skipChecks": ["kvm"] } }));
+    let waits = |object: &Value| {
+        let (status, nodes) = (&object["status"], &object["status"]["nodes"]);
+        status["observedGeneration"] == object["metadata"]["generation"]
+            && status["phase"] == "Progressing"
+            && status["message"].as_str().is_some_and(|text| text.contains("n3: the node is not ready"))
+            && (&nodes["ready"], &nodes["unknown"], &nodes["waiting"]) == (&json!(0), &json!(1), &json!(1))
+    };
+    let burst = fleet.cluster.wait_until(&["sandboxruntime", "burst"], LIMIT, waits).unwrap();
+    assert_eq!(condition(&burst, "Ready"), Some("Unknown"), "{burst:#}");
+    label(fleet, "n3", LABEL, false);
+    fleet.cluster.wait_until(&["node", "n3"], LIMIT, has_taint).unwrap();
+    let lives = |now: &Value| now["status"]["heartbeat"] != own["status"]["heartbeat"];
+    let now = fleet.cluster.wait_until(&["sandboxnode", "n3"], LIMIT, lives).unwrap();
+    assert_eq!(now["status"]["runtimes"][0]["state"], "Proven", "{now:#}");
+    assert_eq!(now["spec"], own["spec"], "it is told nothing");
+
+    node.put(NETWORK, network, 0o644).unwrap();
+    wait_ready(fleet, "burst", 1);
+    label(fleet, "n3", LABEL, true);
+    fleet.cluster.wait_until(&["node", "n3"], LIMIT, |node| !has_taint(node)).unwrap();
+    assert_eq!(container(), running, "the pod runs on");
+    assert_eq!(state(fleet, "n3"), before, "nothing was installed or restarted");
+}
+
 /// The first machine of a pool registers with the pool's label and the taint, and pods wait until it is proven; what is not
 /// signed as it should be does not come onto it. Then it is lost.
 fn a_pool_scales_from_zero_and_back(fleet: &mut Fleet, package: &Published) {
@@ -296,6 +336,7 @@ fn a_pool_scales_from_zero_and_back(fleet: &mut Fleet, package: &Published) {
     let runs = |pod: &Value| pod["status"]["phase"] == "Running" && pod["spec"]["nodeName"] == "n3";
     fleet.cluster.wait_until(&["pod", "first"], LIMIT, runs).unwrap();
 
+    a_node_is_not_ready(fleet);
     // What is no more as it was proven takes no new pods; those that run stay.
     node.ok(&["rm", UNIT]).unwrap();
     label(fleet, "n3", LABEL, false);
