@@ -1,6 +1,6 @@
 //! A controller that is killed in each phase of a rollout's life (Progressing, also while a canary soaks, Complete, Paused,
-//! Halted, Degraded, Removing): its successor does what it would have done, and no more. Mostly both replicas are killed at
-//! once; once the leader alone, and the standby takes over.
+//! Halted, Degraded, Unknown, NoNodes, Conflict, Removing): its successor does what it would have done, and no more. Mostly
+//! both replicas are killed at once; once the leader alone, and the standby takes over.
 
 // Helpers outside of #[test] functions fail their test by panicking, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -29,11 +29,15 @@ fn apply(fleet: &Fleet, package: &Published, more: &str) {
 
 /// Waits until the rollout of the present spec is in that phase.
 fn reach(fleet: &Fleet, phase: &str) -> Value {
+    reach_of(fleet, "gvisor", phase)
+}
+
+fn reach_of(fleet: &Fleet, runtime: &str, phase: &str) -> Value {
     let fits = |object: &Value| {
         object["status"]["phase"] == phase
             && object["status"]["observedGeneration"] == object["metadata"]["generation"]
     };
-    fleet.cluster.wait_until(&["sandboxruntime", "gvisor"], LIMIT, fits).unwrap()
+    fleet.cluster.wait_until(&["sandboxruntime", runtime], LIMIT, fits).unwrap()
 }
 
 /// The controller's two pods, once both fit.
@@ -120,6 +124,27 @@ fn goes_on(fleet: &Fleet, phase: &str) {
     succeed(fleet);
 }
 
+/// A complete one beside two others: one wants the same handler, and one is for nodes that are not there. The successor has
+/// nothing to say of them, either, and takes nothing away when they go.
+fn others_stay(fleet: &Fleet, package: &Published) {
+    let others = [
+        ("late", "Conflict", "  handlers:\n  - name: runsc-oci\n"),
+        ("nowhere", "NoNodes", "  nodeSelector:\n    nobody: here\n"),
+    ];
+    reach(fleet, "Complete");
+    others.iter().for_each(|(name, _, more)| {
+        fleet.cluster.apply(&fleet.runtime(name, package, more)).unwrap();
+    });
+    let statuses = || others.map(|(name, phase, _)| reach_of(fleet, name, phase)["status"].take());
+    let before = statuses();
+    stays(fleet, "Complete");
+    assert_eq!(statuses(), before);
+    let told_before = told(fleet);
+    fleet.cluster.kubectl_ok(&["delete", "sandboxruntime", "late", "nowhere"]).unwrap();
+    assert_eq!(told(fleet), told_before);
+    reach(fleet, "Complete");
+}
+
 /// The canary is proven and soaks when the leader dies: the standby neither asks it again nor cuts its time short.
 fn the_standby_waits_for_the_canary(fleet: &Fleet) {
     let of = |name: &str| {
@@ -155,7 +180,7 @@ fn a_successor_goes_on_in_every_phase() {
 
     apply(&fleet, &old, "");
     goes_on(&fleet, "Progressing");
-    stays(&fleet, "Complete");
+    others_stay(&fleet, &old);
     assert_eq!(versions(&fleet), ["20240729.0", "20240729.0"]);
 
     apply(&fleet, &new, "    paused: true\n");
@@ -163,6 +188,11 @@ fn a_successor_goes_on_in_every_phase() {
     assert_eq!(versions(&fleet), ["20240729.0", "20240729.0"]);
     apply(&fleet, &new, &format!("    paused: false\n    soakSeconds: {SOAK}\n"));
     the_standby_waits_for_the_canary(&fleet);
+    assert_eq!(versions(&fleet), ["20250205.0", "20250205.0"]);
+
+    // No node has this label: rather a mistake than a wish.
+    apply(&fleet, &new, "  nodeSelector:\n    nobody: here\n");
+    stays(&fleet, "Unknown");
     assert_eq!(versions(&fleet), ["20250205.0", "20250205.0"]);
 
     apply(&fleet, &broken, "");
