@@ -1,4 +1,5 @@
 //! Without our API: one kubectl apply of rendered YAML, pods without a token, a runtime proven on the node and used by a pod.
+//! From a file of SandboxRuntimes, and from k8s-kata-manager's configuration.
 
 // Helpers outside of #[test] functions fail their test by panicking, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
@@ -12,7 +13,7 @@ use xtask::testbed::cluster::condition;
 use xtask::testbed::registry::Published;
 use xtask::testbed::trial::{binary, wait_for};
 use xtask::testbed::{
-    Cluster, ClusterSpec, Containerd, Member, Registry, RegistrySpec, Release, Runtime, package,
+    Cluster, ClusterSpec, Containerd, Member, Node, Registry, RegistrySpec, Release, Runtime, package,
 };
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -37,6 +38,21 @@ fn file(registry: &Registry, package: &Published) -> String {
     )
 }
 
+/// The same as k8s-kata-manager's configuration says it, for the nodes of a pool.
+fn kata_managers(package: &Published) -> String {
+    let (name, url) = (Runtime::Gvisor.handler(), &package.reference);
+    format!(
+        "artifactsDir: /opt/artifacts\nruntimeClasses:\n- name: {name}\n  nodeSelector:\n    pool: sandboxes\n  artifacts:\n    \
+         url: {url}\n    pullSecret: {SECRET}\n"
+    )
+}
+
+fn publish(registry: &Registry, release: Release, name: &str) -> Published {
+    let folder = tempfile::tempdir().unwrap();
+    package::pack(&Cache::open().unwrap(), Runtime::Gvisor, release, folder.path()).unwrap();
+    registry.publish(&binary().unwrap(), folder.path(), name).unwrap()
+}
+
 /// `kubectl cofferdam render`, which is given no cluster.
 fn render(text: &str, args: &[&str]) -> Output {
     let dir = tempfile::tempdir().unwrap();
@@ -53,7 +69,7 @@ fn rendered(text: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The pod of the set that was made from the file with this hash, once it is ready.
+/// The only pod, once it is ready and another one than that.
 fn ready_pod(cluster: &Cluster, but: Option<&str>) -> Value {
     let list = cluster
         .wait_until(&["pods", SPACE, SELECTOR], LIMIT, |list| {
@@ -76,9 +92,7 @@ fn a_runtime_comes_and_goes_without_a_token() {
     let cluster = Cluster::boot(spec).unwrap();
     let node = cluster.node("n1").unwrap();
     let registry = Registry::start(RegistrySpec::new(cluster.address())).unwrap();
-    let package = tempfile::tempdir().unwrap();
-    package::pack(&Cache::open().unwrap(), Runtime::Gvisor, Release::New, package.path()).unwrap();
-    let package = registry.publish(&binary().unwrap(), package.path(), "team/gvisor:1").unwrap();
+    let package = publish(&registry, Release::New, "team/gvisor:1");
     let layout = tempfile::tempdir().unwrap();
     let image = layout.path().join("image");
     image::build(&binary().unwrap(), &image).unwrap();
@@ -96,12 +110,13 @@ fn a_runtime_comes_and_goes_without_a_token() {
     let commands: Vec<&str> = yaml.lines().filter_map(|line| line.strip_prefix("#   kubectl ")).collect();
     assert_eq!(commands.len(), 1, "{yaml}");
     cluster.kubectl_ok(&commands[0].split(' ').collect::<Vec<_>>()).unwrap();
-    runs_in_gvisor(&cluster, &node.ok(&["uname", "-r"]).unwrap());
+    runs_in_gvisor(&cluster, node);
 
-    // The same file again changes nothing; one without it removes what it brought, and waits for who uses it.
+    // The same file again changes nothing; one without it removes what it brought.
     cluster.apply(&yaml).unwrap();
     assert_eq!(ready_pod(&cluster, None)["metadata"]["uid"].as_str(), Some(uid.as_str()));
-    cluster.kubectl_ok(&["delete", "pod", "inside", "--wait=true"]).unwrap();
+    let uid = kata_managers_file_is_applied(&cluster, &registry, &package, &uid);
+    runs_in_gvisor(&cluster, node);
     cluster.apply(&rendered(NOTHING, &["--prune"])).unwrap();
     ready_pod(&cluster, Some(&uid));
     let left =
@@ -144,7 +159,52 @@ fn has_no_token(pod: &Value) {
     assert!(!init.iter().any(|mount| mount.to_string().contains("serviceaccount")), "{init:#?}");
 }
 
-fn runs_in_gvisor(cluster: &Cluster, kernel: &str) {
+/// It has no word for the registry's authority: containerd's own settings on the node have.
+fn trust(node: &Node, registry: &Registry) {
+    let folder = format!("/etc/containerd/certs.d/{}", registry.address());
+    let text = format!("[host.\"https://{}\"]\nca = \"authority.pem\"\n", registry.address());
+    node.put(&format!("{folder}/authority.pem"), registry.ca_pem().unwrap(), 0o644).unwrap();
+    node.put(&format!("{folder}/hosts.toml"), text, 0o644).unwrap();
+}
+
+/// In the place of the other file: rendered, it finds on the node what it names; as it is, with another artifact, the pod reads
+/// it as well. Gives the UID of the pod that was there last.
+fn kata_managers_file_is_applied(
+    cluster: &Cluster,
+    registry: &Registry,
+    present: &Published,
+    uid: &str,
+) -> String {
+    let node = cluster.node("n1").unwrap();
+    let set = format!("cofferdam-{}", Runtime::Gvisor.handler());
+    let get = |args: &[&str]| cluster.get_json(args).unwrap().unwrap();
+    trust(node, registry);
+    let engine = node.engine_pid().unwrap();
+    cluster.kubectl_ok(&["delete", "daemonset", "cofferdam", SPACE]).unwrap();
+    cluster.apply(&rendered(&kata_managers(present), &[])).unwrap();
+    let seen = |set: &Value| set["status"]["observedGeneration"] == set["metadata"]["generation"];
+    let found = cluster.wait_until(&["daemonset", &set, SPACE], LIMIT, seen).unwrap();
+    assert_eq!(found["status"]["desiredNumberScheduled"], 0, "no node is of the pool: {found:#}");
+    cluster.kubectl_ok(&["label", "node", "n1", "pool=sandboxes"]).unwrap();
+    let pod = ready_pod(cluster, Some(uid));
+    has_no_token(&pod);
+    assert_eq!(node.engine_pid().unwrap(), engine, "it was there already");
+
+    let other = publish(registry, Release::Old, "team/gvisor:2");
+    let mut map = get(&["configmap", &set, SPACE]);
+    map["data"]["runtimes.yaml"] = kata_managers(&other).into();
+    map["metadata"] = json!({ "name": set, "namespace": map["metadata"]["namespace"] });
+    cluster.apply(&map.to_string()).unwrap();
+    cluster.kubectl_ok(&["rollout", "restart", "daemonset", &set, SPACE]).unwrap();
+    let pod = ready_pod(cluster, pod["metadata"]["uid"].as_str());
+    let ledger = String::from_utf8(node.read("/var/lib/cofferdam/ledger.json").unwrap()).unwrap();
+    assert!(ledger.contains(&other.reference) && ledger.contains(&other.digest), "{ledger}");
+    cluster.kubectl_ok(&["delete", "daemonset", &set, SPACE]).unwrap();
+    pod["metadata"]["uid"].as_str().unwrap().to_owned()
+}
+
+/// A pod comes and goes.
+fn runs_in_gvisor(cluster: &Cluster, node: &Node) {
     let pod = r#"
 apiVersion: v1
 kind: Pod
@@ -160,5 +220,7 @@ spec:
     cluster.apply(&pod.replace("HANDLER", Runtime::Gvisor.handler())).unwrap();
     cluster.wait_condition(&["pod", "inside"], "Ready", "True", LIMIT).unwrap();
     let inside = cluster.kubectl_ok(&["logs", "inside"]).unwrap();
+    let kernel = node.ok(&["uname", "-r"]).unwrap();
     assert_ne!(inside.trim(), kernel.trim(), "gVisor has a kernel of its own");
+    cluster.kubectl_ok(&["delete", "pod", "inside", "--wait=true"]).unwrap();
 }
