@@ -79,6 +79,9 @@ pub struct RuntimeReport {
     pub version: Version,
     /// Its tree's digest.
     pub digest: Digest,
+    /// The digest of the image that it was unpacked from, as the registry names it.
+    #[serde(default)]
+    pub image: Option<Digest>,
     /// What its probe said.
     pub verdict: Verdict,
     /// Its handlers, and whether the engine lists each.
@@ -221,6 +224,7 @@ fn runtime(
     RuntimeReport {
         version: installed.version.clone(),
         digest: installed.digest,
+        image: installed.image,
         verdict: installed.verdict.clone(),
         handlers: installed
             .handlers()

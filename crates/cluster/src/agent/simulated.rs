@@ -224,6 +224,7 @@ impl Host for Machine {
                 let report = RuntimeReport {
                     version: descriptor.version.clone(),
                     digest: Digest::of(source.place.to_string().as_bytes()),
+                    image: None,
                     verdict: Verdict::Proven,
                     handlers: descriptor.handlers.iter().map(|h| (h.name.clone(), true)).collect(),
                     drift: Vec::new(),

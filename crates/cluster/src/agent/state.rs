@@ -108,12 +108,14 @@ impl Known {
             }
             Ok(_) if removal => {
                 state.installed = None;
-                (state.version, state.digest, state.verified) = Default::default();
+                (state.version, state.digest, state.image, state.verified) = Default::default();
                 state.handlers.clear();
                 state.set(State::Absent, "", "", now);
             }
             Ok(outcome) => {
                 state.installed = Some(assigned.target.revision.clone());
+                // The next look tells of which image it is; until then none is better than another revision's.
+                state.image.clear();
                 match &outcome.verdict {
                     Some(Verdict::Unproven { reason }) => state.set(State::Unproven, "", reason, now),
                     // An unchanged node says by its report what it is.
@@ -136,6 +138,7 @@ impl Known {
             installed: None,
             version: String::new(),
             digest: String::new(),
+            image: String::new(),
             verified: String::new(),
             handlers: Vec::new(),
             in_use: 0,
@@ -212,6 +215,7 @@ impl RuntimeState {
     fn see(&mut self, found: &RuntimeReport, report: &Report, now: &Time) {
         self.version = found.version.to_string();
         self.digest = found.digest.to_string();
+        self.image = found.image.map(|image| image.to_string()).unwrap_or_default();
         self.verified = found.verified.as_ref().map(ToString::to_string).unwrap_or_default();
         let mut known = std::mem::take(&mut self.handlers);
         self.handlers = found
@@ -247,7 +251,7 @@ impl RuntimeState {
     }
 
     fn see_nothing(&mut self, now: &Time) {
-        (self.version, self.digest, self.verified) = Default::default();
+        (self.version, self.digest, self.image, self.verified) = Default::default();
         self.count(0, now);
         self.installed = None;
         self.pods.clear();

@@ -90,7 +90,7 @@ pub struct Assigned {
     pub runtime: String,
     /// What should be there, or was.
     pub target: PackageRevision,
-    /// What was proven on this node before: where it goes back to if `target` fails.
+    /// What was proven on this node before: where it goes back to if `target` fails. Of an image, with its digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<PackageRevision>,
 }
@@ -208,6 +208,10 @@ pub struct RuntimeState {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,
     /// What was verified before it was unpacked, and who signed. Empty: nothing was asked.
+    /// The digest of the image that it came from, as the registry names it. A node that goes back is told this one, not
+    /// what its tag stands for by then.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub image: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 2048))]
     pub verified: String,

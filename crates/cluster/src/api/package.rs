@@ -3,10 +3,15 @@
 #![allow(unreachable_pub)] // what KubeSchema derives
 
 use super::VerifySpec;
+use cofferdam_core::name::Digest;
+use cofferdam_core::reference::Reference;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
+
+/// Bytes of the longest reference.
+const MOST_REFERENCE: usize = 512;
 
 /// A runtime's package: where its files are, and what describes them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -90,7 +95,7 @@ pub struct SourceSpec {
 #[serde(rename_all = "camelCase")]
 pub struct OciSource {
     /// Its reference, with a tag or (better: every node gets the same) a digest.
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(min = 1, max = MOST_REFERENCE))]
     pub reference: String,
     /// The name of a pull secret that is mounted into the agents (chart value `agent.pullSecrets`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -148,6 +153,27 @@ impl PackageRevision {
         let digest = Sha256::digest(&bytes);
         let revision = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
         Self { revision: Revision(revision), package: package.clone(), skip_checks: skip_checks.to_vec() }
+    }
+
+    /// The same revision, of that very image: its tag may stand for another one by now. A digest that is there stays.
+    #[must_use]
+    pub(crate) fn pinned(mut self, image: Digest) -> Self {
+        if let Some(oci) = &mut self.package.source.oci
+            && let Ok(reference) = Reference::new(&*oci.reference)
+            && reference.digest().is_none()
+        {
+            let pinned = reference.pinned(image).to_string();
+            // The API server would refuse a longer one.
+            if pinned.len() <= MOST_REFERENCE {
+                oci.reference = pinned;
+            }
+        }
+        self
+    }
+
+    /// Whether its reference has a digest.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.package.source.oci.as_ref().is_some_and(|oci| oci.reference.contains('@'))
     }
 }
 

@@ -223,7 +223,7 @@ pub struct SandboxRuntimeStatus {
     /// The revision that nodes should have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Revision>,
-    /// The last revision that every node proved: what failed nodes go back to.
+    /// The last revision that every node proved: what failed nodes go back to. Of an image, with the digest that most had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_good: Option<PackageRevision>,
     /// What the rollout remembers from one decision to the next. Not for people.

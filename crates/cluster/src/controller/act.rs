@@ -2,6 +2,7 @@
 
 use super::claims::Claims;
 use super::marks::Marks;
+use super::package;
 use super::pass::Pass;
 use super::view::View;
 use crate::api::{Assigned, PackageRevision, Revision, SandboxNode, SandboxRuntime, Wanted};
@@ -143,14 +144,16 @@ impl Pass<'_> {
     }
 
     async fn assign(&self, order: &Order<'_>, assignment: &Assignment, touched: &mut Touched) -> bool {
-        let package =
-            |revision: &rollout::Revision| order.packages.get(&Revision(revision.0.clone())).cloned();
+        let Some(own) = &mut touched.own else { return false };
+        let name = order.runtime.name_any();
+        let package = |revision: &rollout::Revision| {
+            package::of(own, &name, &Revision(revision.0.clone()), order.packages)
+        };
         let Some(target) = package(&assignment.revision) else {
             tracing::error!(revision = %assignment.revision, "nobody knows what this revision is made of");
             return false;
         };
-        let Some(own) = &mut touched.own else { return false };
-        let name = order.runtime.name_any();
+        let fallback = assignment.fallback.as_ref().and_then(package);
         let assigned = Assigned {
             wanted: match assignment.wanted {
                 rollout::Wanted::Present => Wanted::Present,
@@ -161,7 +164,7 @@ impl Pass<'_> {
             since: assignment.since.0,
             runtime: order.claims.runtime(&name).to_owned(),
             target,
-            fallback: assignment.fallback.as_ref().and_then(package),
+            fallback,
             name,
         };
         let mut runtimes = own.spec.runtimes.clone();

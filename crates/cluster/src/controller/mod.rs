@@ -5,6 +5,7 @@
 //! shelf     the objects of one kind, and those of it that do not parse (pure)
 //! reported  what agents report of a runtime, as far as they agree (pure)
 //! claims    which SandboxRuntime owns which handler (pure)
+//! package   what a node is told of a revision: tags move (pure)
 //! view      objects -> what a decision depends on (pure; the decision is cofferdam_core::rollout)
 //! marks     announcements -> labels and taints of nodes (pure)
 //! forecast  what would be done, told without writing (pure; for `kubectl cofferdam plan`)
@@ -33,6 +34,7 @@ mod fault;
 pub(crate) mod forecast;
 mod lease;
 mod marks;
+mod package;
 mod pass;
 mod reported;
 mod run;

@@ -4,6 +4,7 @@ use super::cache::Snapshot;
 use super::claims::Claims;
 use super::fault::{self, Fault};
 use super::marks::Marks;
+use super::package;
 use super::truth;
 use super::view::View;
 use super::write::Writer;
@@ -145,6 +146,7 @@ impl<'a> Pass<'a> {
         let known = truth::Known {
             target: &target,
             packages: &view.packages,
+            image: package::most_have(&self.snapshot.sandbox_nodes, &name, &target),
             handlers,
             runtime: claims.runtime(&name),
             faults: &faults,

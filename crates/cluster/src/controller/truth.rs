@@ -2,10 +2,12 @@
 
 use super::claims::Rival;
 use super::fault::Fault;
+use super::package;
 use crate::api::{
     Counts, NodeFailure, PackageRevision, Revision, SandboxNode, SandboxRuntime, SandboxRuntimeStatus, names,
 };
 use crate::runtime_class::KnownHandler;
+use cofferdam_core::name::Digest;
 use cofferdam_core::rollout::{Decision, Phase, Reason, Record};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -28,6 +30,8 @@ struct Verdict {
 #[derive(Debug)]
 pub(super) struct Known<'a> {
     pub(super) target: &'a Revision,
+    /// The image of `target` that most nodes with it have.
+    pub(super) image: Option<Digest>,
     pub(super) packages: &'a BTreeMap<Revision, PackageRevision>,
     pub(super) handlers: &'a [KnownHandler],
     pub(super) runtime: &'a str,
@@ -51,7 +55,10 @@ pub(super) fn status(
         message = format!("{message}; {fault}");
     }
     let last_good = match last_good.and_then(|revision| known.packages.get(&revision).cloned()) {
-        Some(package) => Some(package),
+        Some(package) => {
+            let image = known.image.filter(|_| package.revision == *known.target);
+            Some(package::last_good(package, before.last_good.as_ref(), image))
+        }
         None => before.last_good.clone(),
     };
     let mut status = SandboxRuntimeStatus {

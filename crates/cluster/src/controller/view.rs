@@ -295,7 +295,9 @@ fn packages(
     let told = assigned.flat_map(|a| std::iter::once(&a.target).chain(a.fallback.as_ref()));
     let last_good = runtime.status.as_ref().and_then(|status| status.last_good.as_ref());
     let mut packages = BTreeMap::new();
-    for package in told.chain(last_good) {
+    // What one node is pinned to is by its own word: others get it only if nobody knows better.
+    let (own, shared): (Vec<_>, Vec<_>) = told.partition(|package| package.is_pinned());
+    for package in last_good.into_iter().chain(shared).chain(own) {
         packages.entry(package.revision.clone()).or_insert_with(|| package.clone());
     }
     packages.insert(target.revision.clone(), target);

@@ -53,6 +53,7 @@ fn report(drift: &[&str], verdict: Verdict) -> Report {
     let runtime = RuntimeReport {
         version: Version::new("1").unwrap(),
         digest: Digest::of(b"tree"),
+        image: Some(Digest::of(b"image")),
         verdict,
         handlers,
         drift: drift.iter().map(ToString::to_string).collect(),
@@ -92,6 +93,18 @@ fn a_proven_runtime_has_proven_handlers_and_users() {
     assert_eq!((state.in_use, state.pods[0].name.as_str()), (1, "web"));
     assert_eq!(state.runtime, "gvisor-oci");
     assert!(known.unmanaged(&report(&[], Verdict::Proven)).is_empty());
+}
+
+#[test]
+fn the_image_is_that_of_what_was_seen_installed() {
+    let mut known = installed();
+    let image = |known: &Known| known.get("gv").unwrap().image.clone();
+    assert_eq!(image(&known), Digest::of(b"image").to_string());
+    let next = assigned("gv", 2, Wanted::Present);
+    known.end(&next, false, &outcome(Ending::RolledBack, Some(Class::RolledBack), None), &now());
+    assert_eq!(image(&known), Digest::of(b"image").to_string(), "it has what it had");
+    known.end(&next, false, &outcome(Ending::Committed, None, Some(Verdict::Proven)), &now());
+    assert_eq!(image(&known), "", "which one it is now was not looked at yet");
 }
 
 #[test]
