@@ -65,6 +65,7 @@ fn each_mistake_is_told_with_its_place() {
         (but("10%", "0"), "17:21: `spec.rollout.maxUnavailable` takes a number from 1"),
         (but("10%", "101%"), "17:21: `spec.rollout.maxUnavailable`"),
         (but("paused: false", "paused: no"), "18:13: `spec.rollout.paused` takes true or false, not a text"),
+        (but("paused: false", "failureBudget: 101"), "18:20: `spec.rollout.failureBudget` is more than 100"),
         (but("paused: false", "canary: -1"), "18:13: `spec.rollout.canary` is less than 0"),
         (but("preset: gvisor", "preset: gvisr"), "12:13: `spec.package.preset`: there is no preset `gvisr`"),
         (but("name: gvisor", "name: GVisor"), "4:9: `metadata.name`"),

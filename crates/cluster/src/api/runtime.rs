@@ -4,6 +4,7 @@
 #![allow(clippy::duplicated_attributes)] // each printcolumn has its own type_
 
 use super::package::{Overhead, PackageRevision, PackageSpec, Revision};
+use cofferdam_core::rollout::Policy;
 use k8s_openapi::api::core::v1::Toleration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -185,9 +186,9 @@ pub struct RolloutSpec {
     /// No node is changed while this is set.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub paused: bool,
-    /// So many nodes may fail before the rollout halts. 0: the first failure halts it.
+    /// So many nodes may fail before the rollout halts, at most 100. 0: the first failure halts it.
     #[serde(default)]
-    #[schemars(range(max = 1000))]
+    #[schemars(range(max = Policy::MOST_FAILURES))]
     pub failure_budget: u32,
     /// The wait before a node that could not reach something tries again; it doubles each time, up to 16-fold.
     #[serde(default = "retry_seconds")]
