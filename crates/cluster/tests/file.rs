@@ -157,7 +157,10 @@ runtimeClasses:
     assert_eq!(first.spec.node_selector["gpu"], "true");
     assert_eq!(first.spec.handlers[0].name, "kata-qemu");
     assert_eq!(second.spec.package.source.oci.as_ref().unwrap().pull_secret, None);
-    assert!(parse("f.yaml", "runtimeClasses: []\n").unwrap().runtimes.is_empty(), "nothing, said so");
+    let [note] = file.notes.as_slice() else { panic!("{file:?}") };
+    assert!(note.starts_with("f.yaml:1:15: `artifactsDir` is not used"), "{note}");
+    let empty = parse("f.yaml", "runtimeClasses: []\n").unwrap();
+    assert!(empty.runtimes.is_empty() && empty.notes.is_empty(), "nothing, said so");
 }
 
 #[test]

@@ -187,7 +187,8 @@ fn k8s_kata_managers_file_is_read_and_a_missing_pull_secret_says_what_to_set() {
     let bench = Bench::new("containerd@2.4");
     let text = "artifactsDir: /opt/x\nruntimeClasses:\n- name: kata-qemu\n  artifacts:\n    \
                 url: registry.example/kata:1\n    pullSecret: mine\n";
-    apply(&bench, text, &[]).expect(2).says("/etc/cofferdam/pull-secrets/mine/.dockerconfigjson");
+    let ran = apply(&bench, text, &[]).expect(2).says("/etc/cofferdam/pull-secrets/mine/.dockerconfigjson");
+    assert!(ran.err.contains(":1:15: `artifactsDir` is not used"), "{ran}");
     let nameless =
         "runtimeClasses:\n- artifacts:\n    url: registry.example/kata:1\n- name: a\n  artifacts: {}\n";
     let ran = apply(&bench, nameless, &[]).expect(2);

@@ -43,6 +43,13 @@ pub(super) fn read(tree: &Tree) -> Result<Vec<Declared>, Findings> {
     Ok(runtimes)
 }
 
+/// What the original obeyed, and nobody does here.
+pub(super) fn unused(tree: &Tree) -> Option<Finding> {
+    let folder = tree.get("artifactsDir").filter(|folder| !matches!(folder.kind, Kind::Null))?;
+    let what = "`artifactsDir` is not used: each version gets a folder of its own below /opt/cofferdam (or --prefix)";
+    Some(Finding::new(folder.at, what))
+}
+
 fn declared(class: &Tree, index: usize, findings: &mut Vec<Finding>) -> Option<Declared> {
     let path = format!("runtimeClasses[{index}]");
     known(class, &path, CLASS, findings);

@@ -56,6 +56,8 @@ pub struct RuntimeFile {
     pub form: Form,
     /// The runtimes, with distinct names, in the order of the file.
     pub runtimes: Vec<Declared>,
+    /// What stands in it and means nothing here, each with its place.
+    pub notes: Vec<String>,
 }
 
 /// Reads a file: `name` is what messages call it.
@@ -66,12 +68,13 @@ pub fn parse(name: &str, text: &str) -> Result<RuntimeFile, Findings> {
     let documents = tree::parse(text).map_err(|findings| findings.of(name))?;
     let read = match documents.as_slice() {
         [only] if kata_manager::is(only) => {
-            kata_manager::read(only).map(|runtimes| (Form::KataManager, runtimes))
+            kata_manager::read(only).map(|runtimes| (Form::KataManager, runtimes, kata_manager::unused(only)))
         }
-        documents => own::read(documents).map(|runtimes| (Form::Own, runtimes)),
+        documents => own::read(documents).map(|runtimes| (Form::Own, runtimes, None)),
     };
-    let (form, runtimes) = read.map_err(|findings| findings.of(name))?;
-    Ok(RuntimeFile { form, runtimes })
+    let (form, runtimes, unused) = read.map_err(|findings| findings.of(name))?;
+    let note = |finding| Findings::one(finding).of(name).to_string();
+    Ok(RuntimeFile { form, runtimes, notes: unused.map(note).into_iter().collect() })
 }
 
 /// Names that more than one runtime has.

@@ -27,6 +27,9 @@ use std::process::ExitCode;
 pub(crate) fn run(args: &ApplyArgs) -> Result<ExitCode> {
     let file = read(&args.file)?;
     args.node.require_root()?;
+    for note in &file.notes {
+        show::waiting(note, args.node.json);
+    }
     let policy = args.trust.policy()?;
     let mut place = Place::of(args)?;
     let mut results = Results::new(args.node.json);

@@ -10,6 +10,8 @@ use std::process::ExitCode;
 
 pub(super) fn run(args: &RenderArgs) -> Result<ExitCode> {
     let file = apply::read(&args.file)?;
+    // Beside the YAML, which is to be the same wherever the file lies.
+    file.notes.iter().for_each(|note| show::note(note));
     let options = Options {
         no_api: args.no_api,
         image: args.image.clone(),
