@@ -1,7 +1,7 @@
 //! What the runs met: a property that was never put to the test was not tested.
 
 use crate::world::WHYS;
-use cofferdam_core::rollout::{Decision, Reason, Request, Why};
+use cofferdam_core::rollout::{Decision, Phase, Reason, Request, Why};
 use std::collections::BTreeMap;
 
 /// Counts over runs.
@@ -29,6 +29,8 @@ pub struct Tally {
     pub removed_from: usize,
     whys: BTreeMap<Why, usize>,
     phases: BTreeMap<&'static str, usize>,
+    /// Restarts of the controller, by the phase in which its last decision left it.
+    restarted: BTreeMap<&'static str, usize>,
     reasons: BTreeMap<&'static str, usize>,
 }
 
@@ -46,6 +48,13 @@ impl Tally {
         }
     }
 
+    pub fn restarted(&mut self, phase: Option<&Phase>) {
+        self.restarts += 1;
+        if let Some(phase) = phase {
+            *self.restarted.entry(phase.as_str()).or_default() += 1;
+        }
+    }
+
     pub fn wrote(&mut self, why: Why, absent: bool) {
         *self.whys.entry(why).or_default() += 1;
         self.removed_from += usize::from(absent);
@@ -60,6 +69,9 @@ impl Tally {
         }
         for (phase, count) in &other.phases {
             *self.phases.entry(phase).or_default() += count;
+        }
+        for (phase, count) in &other.restarted {
+            *self.restarted.entry(phase).or_default() += count;
         }
         for (reason, count) in &other.reasons {
             *self.reasons.entry(reason).or_default() += count;
@@ -94,16 +106,17 @@ impl Tally {
     /// The table, and what was never reached.
     pub fn table(&mut self) -> (String, Vec<String>) {
         let (whys, phases, reasons) = (self.whys.clone(), self.phases.clone(), self.reasons.clone());
+        let restarted = self.restarted.clone();
         let mut rows: Vec<(String, usize)> =
             self.plain().into_iter().map(|(what, count)| (what.to_owned(), *count)).collect();
         rows.extend(
             WHYS.iter().map(|why| (format!("assigned: {why:?}"), whys.get(why).copied().unwrap_or(0))),
         );
+        let reached = || PHASES.iter().filter(|phase| **phase != "NoNodes");
+        let count = |counts: &BTreeMap<_, usize>, phase| counts.get(phase).copied().unwrap_or(0);
+        rows.extend(reached().map(|phase| (format!("phase {phase}"), count(&phases, phase))));
         rows.extend(
-            PHASES
-                .iter()
-                .filter(|phase| **phase != "NoNodes")
-                .map(|phase| (format!("phase {phase}"), phases.get(phase).copied().unwrap_or(0))),
+            reached().map(|phase| (format!("controller restarted in {phase}"), count(&restarted, phase))),
         );
         rows.extend(
             Reason::WORDS

@@ -133,7 +133,7 @@ impl<'a> World<'a> {
 
     /// The controller starts anew, with whatever its first list says of each node.
     pub fn restart(&mut self) {
-        self.tally.restarts += 1;
+        self.tally.restarted(self.phase.as_ref());
         self.cache.clear();
         self.hearing_since = self.clock();
         self.hearing_from = self.now;
