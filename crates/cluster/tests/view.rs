@@ -94,12 +94,27 @@ fn nodes_have_a_line_for_each_runtime() {
         json!({"state": "Failed", "reason": "rolled-back", "message": "the probe failed", "inUse": 2});
     let nodes = [own("w1", failed), own("w2", json!({}))];
     assert_eq!(
-        view::nodes(&nodes, Some("gvisor"), &now()),
+        view::nodes(&nodes, Some("gvisor"), &[], &now()),
         "NODE  ENGINE            RUNTIME  STATE   VERSION  IN-USE  HEARD  MESSAGE\n\
          w1    containerd 2.4.2  gvisor   Failed  2        2       30s    the probe failed\n\
          w2    containerd 2.4.2  gvisor   Proven  2        0       30s\n"
     );
-    assert_eq!(view::nodes(&nodes, Some("kata"), &now()), "no node has or should have kata\n");
+    assert_eq!(view::nodes(&nodes, Some("kata"), &[], &now()), "no node has or should have kata\n");
+}
+
+#[test]
+fn what_a_silent_agent_said_is_not_shown_as_if_it_were_so() {
+    let failed = json!({"state": "Failed", "message": "the probe failed"});
+    let nodes = [own("w1", json!({})), own("w2", failed)];
+    let mut strict = runtime(json!({}));
+    strict.spec.rollout.agent_silent_seconds = 20;
+    assert_eq!(
+        view::nodes(&nodes, None, &[strict], &now()),
+        "NODE  ENGINE            RUNTIME  STATE    VERSION  IN-USE  HEARD  MESSAGE\n\
+         w1    containerd 2.4.2  gvisor   Unknown  2        0       30s    its agent is silent; it said last: Proven\n\
+         w2    containerd 2.4.2  gvisor   Unknown  2        0       30s    its agent is silent; it said last: Failed: the probe \
+         failed\n"
+    );
 }
 
 #[test]

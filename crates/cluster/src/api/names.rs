@@ -41,5 +41,5 @@ pub const READY: &str = "Ready";
 pub const PROGRESSING: &str = "Progressing";
 /// The rollout stopped, or nodes failed.
 pub const DEGRADED: &str = "Degraded";
-/// On a SandboxNode: the agent is heard.
+/// On a SandboxNode: its agent can look at the node. The agent writes it, and a dead one no more.
 pub const AGENT_READY: &str = "AgentReady";

@@ -153,7 +153,8 @@ pub struct SandboxNodeStatus {
     /// What runtimes may require of a node (`kvm`, say), and this one does not have, or could not look for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requirements: Vec<CheckState>,
-    /// `AgentReady`: whether the agent can look at its node. A dead agent cannot say so: see `heartbeat`.
+    /// `AgentReady`: whether the agent can look at its node. A dead agent cannot say so, and nobody else
+    /// may write it: after `agentSilentSeconds` without a `heartbeat` the SandboxRuntime's condition says it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -207,11 +208,11 @@ pub struct RuntimeState {
     /// The digest of the installed tree.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,
-    /// What was verified before it was unpacked, and who signed. Empty: nothing was asked.
     /// The digest of the image that it came from, as the registry names it. A node that goes back is told this one, not
     /// what its tag stands for by then.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub image: String,
+    /// What was verified before it was unpacked, and who signed. Empty: nothing was asked.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 2048))]
     pub verified: String,

@@ -2,7 +2,7 @@
 
 use super::advice::advice;
 use super::lists::word;
-use super::{ago, is_silent, span};
+use super::{ago, is_silent, silent_after, span};
 use crate::api::{Assigned, RuntimeState, SandboxNode, SandboxNodeStatus, SandboxRuntime, Wanted};
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -23,8 +23,7 @@ pub fn explain(
 ) -> String {
     let mut text = String::new();
     let status = own.and_then(|own| own.status.clone()).unwrap_or_default();
-    let limit = runtimes.iter().map(|runtime| runtime.spec.rollout.agent_silent_seconds).min().unwrap_or(900);
-    let silent = is_silent(status.heartbeat.as_ref(), limit.into(), now);
+    let silent = is_silent(status.heartbeat.as_ref(), silent_after(runtimes), now);
     match own {
         None => {
             let why = "the controller has not made one (is it running? kubectl -n cofferdam-system get pods)";

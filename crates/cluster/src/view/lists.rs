@@ -1,8 +1,8 @@
 //! Tables of objects.
 
 use super::table::Table;
-use super::{ago, first_line, is_silent};
-use crate::api::{SandboxNode, SandboxRuntime, State};
+use super::{ago, first_line, is_silent, silent_after};
+use crate::api::{RuntimeState, SandboxNode, SandboxRuntime, State};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
@@ -53,8 +53,9 @@ pub fn concerns(node: &SandboxNode, runtime: &str) -> bool {
         || states.into_iter().any(|state| state.name == runtime)
 }
 
-/// SandboxNodes: one line for each runtime on each. Of one runtime only, if it is given.
-pub fn nodes(nodes: &[SandboxNode], only: Option<&str>, now: &Time) -> String {
+/// SandboxNodes: one line for each runtime on each. Of one runtime only, if it is given. What an agent that has been silent
+/// for too long said last need not be so any more: its states are unknown.
+pub fn nodes(nodes: &[SandboxNode], only: Option<&str>, runtimes: &[SandboxRuntime], now: &Time) -> String {
     let mut table =
         Table::new(["NODE", "ENGINE", "RUNTIME", "STATE", "VERSION", "IN-USE", "HEARD", "MESSAGE"]);
     for node in nodes {
@@ -70,15 +71,19 @@ pub fn nodes(nodes: &[SandboxNode], only: Option<&str>, now: &Time) -> String {
         names.retain(|name| only.is_none_or(|only| only == *name));
         for name in &names {
             let state = status.runtimes.iter().find(|state| state.name == *name);
+            let limit = silent_after(runtimes.iter().filter(|runtime| runtime.name_any() == *name));
+            let silent = status.heartbeat.is_some() && is_silent(status.heartbeat.as_ref(), limit, now);
             table.row([
                 node.name_any(),
                 engine.clone(),
                 (*name).to_owned(),
-                state.map_or_else(|| "Pending".to_owned(), |state| word(state.state).to_owned()),
+                state
+                    .map_or("Pending", |state| if silent { "Unknown" } else { word(state.state) })
+                    .to_owned(),
                 or_none(state.map_or("", |state| state.version.as_str())),
                 state.map_or(0, |state| state.in_use).to_string(),
                 heard.clone(),
-                state.map_or("", |state| first_line(&state.message)).to_owned(),
+                message(state, silent),
             ]);
         }
         if names.is_empty() && only.is_none() {
@@ -104,6 +109,16 @@ pub fn nodes(nodes: &[SandboxNode], only: Option<&str>, now: &Time) -> String {
     table.to_string()
 }
 
+/// What is wrong with a runtime on a node.
+fn message(state: Option<&RuntimeState>, silent: bool) -> String {
+    let said = state.map_or("", |state| first_line(&state.message));
+    match state.filter(|_| silent) {
+        None => said.to_owned(),
+        Some(state) if said.is_empty() => format!("its agent is silent; it said last: {}", word(state.state)),
+        Some(state) => format!("its agent is silent; it said last: {}: {said}", word(state.state)),
+    }
+}
+
 pub(super) const fn word(state: State) -> &'static str {
     match state {
         State::Working => "Working",
@@ -125,7 +140,7 @@ pub fn checks(nodes: &[SandboxNode], now: &Time) -> String {
         let name = node.name_any();
         match status.heartbeat.as_ref() {
             None => text.push_str(&format!("{name}: its agent was never heard, so nothing is known\n")),
-            Some(heard) if is_silent(Some(heard), 900, now) => {
+            Some(heard) if is_silent(Some(heard), silent_after(&[]), now) => {
                 text.push_str(&format!(
                     "{name}: its agent was heard {} ago; this is what it said\n",
                     ago(heard, now)

@@ -19,6 +19,7 @@ pub use explain::explain;
 pub use lists::{checks, concerns, nodes, runtimes};
 pub use plan::{Preview, preview};
 
+use crate::api::{RolloutSpec, SandboxRuntime};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// How long ago something was, in the form in which kubectl says it.
@@ -34,6 +35,12 @@ fn span(seconds: i64) -> String {
         7200..172_800 => format!("{}h", seconds / 3600),
         _ => format!("{}d", seconds / 86_400),
     }
+}
+
+/// For how many seconds an agent may be silent: as the strictest of these asks for; as usual, if there is none.
+fn silent_after<'r>(runtimes: impl IntoIterator<Item = &'r SandboxRuntime>) -> i64 {
+    let asked = runtimes.into_iter().map(|runtime| runtime.spec.rollout.agent_silent_seconds).min();
+    asked.unwrap_or_else(|| RolloutSpec::default().agent_silent_seconds).into()
 }
 
 /// Whether an agent that is heard every few minutes has been silent for too long.

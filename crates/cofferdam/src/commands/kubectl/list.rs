@@ -41,15 +41,16 @@ pub(super) async fn status(args: &ListArgs) -> Result<ExitCode> {
 pub(super) async fn nodes(args: &NodesArgs) -> Result<ExitCode> {
     let client = connect(&args.list.connect).await?;
     let mut nodes: Vec<SandboxNode> = all(&client, "SandboxNodes").await?;
+    // They say for how long an agent may be silent.
+    let runtimes: Vec<SandboxRuntime> = all(&client, "SandboxRuntimes").await?;
     if let Some(name) = &args.runtime {
         nodes.retain(|node| view::concerns(node, name));
-        if nodes.is_empty() {
-            // A misspelled name must not look like a runtime that is nowhere.
-            let found = Api::<SandboxRuntime>::all(client).get(name).await;
-            found.map_err(|error| failed("read the SandboxRuntime", &error))?;
+        // A misspelled name must not look like a runtime that is nowhere.
+        if nodes.is_empty() && !runtimes.iter().any(|runtime| runtime.name_any() == *name) {
+            return Err(unknown_runtime(name));
         }
     }
-    print(&view::nodes(&nodes, args.runtime.as_deref(), &now()), args.list.json, &nodes)
+    print(&view::nodes(&nodes, args.runtime.as_deref(), &runtimes, &now()), args.list.json, &nodes)
 }
 
 pub(super) async fn explain(args: &ExplainArgs) -> Result<ExitCode> {
