@@ -1,7 +1,8 @@
 //! The agent's two calls: watching SandboxNodes of its own name, and patching the status of its own.
 
 use crate::api::{SandboxNode, SandboxNodeStatus, names};
-use futures::{Stream, StreamExt, TryStreamExt};
+use crate::serve::Ready;
+use futures::{Stream, StreamExt};
 use kube::api::{Patch, PatchParams};
 use kube::core::DeserializeGuard;
 use kube::runtime::{WatchStreamExt, watcher};
@@ -21,14 +22,20 @@ pub(super) enum Seen {
     Object(Arc<SandboxNode>),
 }
 
-/// The own SandboxNode as it changes. Broken watches, 410s and outages are waited out.
-pub(super) fn watch(client: &Client, name: &str) -> impl Stream<Item = Seen> + Send + use<> {
+/// The own SandboxNode as it changes. Broken watches, 410s and outages are waited out; `ready` learns of them.
+pub(super) fn watch(client: &Client, name: &str, ready: Ready) -> impl Stream<Item = Seen> + Send + use<> {
     let api: Api<DeserializeGuard<SandboxNode>> = Api::all(client.clone());
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut listed = false;
     watcher(api, config)
         .default_backoff()
-        .inspect_err(|error| tracing::warn!(%error, "watching the SandboxNode"))
+        .inspect(move |event| match event {
+            Ok(_) => ready.works("SandboxNode"),
+            Err(error) => {
+                ready.fails("SandboxNode");
+                tracing::warn!(%error, "watching the SandboxNode");
+            }
+        })
         .filter_map(|event| async { event.ok() })
         .filter_map(move |event| {
             let seen = match event {

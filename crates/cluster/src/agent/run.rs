@@ -98,7 +98,7 @@ pub async fn run(
     let watching = {
         let (client, name) = (client.clone(), options.node.clone());
         async move {
-            let mut stream = pin!(api::watch(&client, &name));
+            let mut stream = pin!(api::watch(&client, &name, ready));
             while let Some(news) = stream.next().await {
                 send.send_replace(news);
             }

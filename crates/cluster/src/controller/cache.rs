@@ -2,6 +2,7 @@
 
 use super::shelf::{News, Shelf};
 use crate::api::{SandboxNode, SandboxNodeStatus, SandboxRuntime, names};
+use crate::serve::Ready;
 use cofferdam_core::rollout::{Moment, Time};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
@@ -121,8 +122,8 @@ fn seconds(time: SystemTime) -> u64 {
 }
 
 impl Cache {
-    /// Starts the watches; they run as tasks of the present runtime until it ends.
-    pub(super) fn start(client: &Client) -> Self {
+    /// Starts the watches; they run as tasks of the present runtime until it ends. `ready` learns whether they fail.
+    pub(super) fn start(client: &Client, ready: &Ready) -> Self {
         let wakes = Wakes::default();
         let hearing = Arc::new(Hearing::new());
         let gap = {
@@ -130,10 +131,15 @@ impl Cache {
             move || hearing.restart()
         };
         Self {
-            runtimes: keep(client, &wakes, Handling { prune, same: differs }, || {}),
-            sandbox_nodes: keep(client, &wakes, Handling { prune: keep_heard, same: only_heard }, gap),
-            nodes: keep(client, &wakes, Handling { prune: trim, same: alike }, || {}),
-            classes: keep(client, &wakes, Handling { prune, same: differs }, || {}),
+            runtimes: keep((client, ready), &wakes, Handling { prune, same: differs }, || {}),
+            sandbox_nodes: keep(
+                (client, ready),
+                &wakes,
+                Handling { prune: keep_heard, same: only_heard },
+                gap,
+            ),
+            nodes: keep((client, ready), &wakes, Handling { prune: trim, same: alike }, || {}),
+            classes: keep((client, ready), &wakes, Handling { prune, same: differs }, || {}),
             wakes,
             hearing,
         }
@@ -269,7 +275,12 @@ struct Handling<K> {
 }
 
 /// Keeps the objects of a kind, and waits out what breaks the watch. One that does not parse does no harm to the others.
-fn keep<K>(client: &Client, wakes: &Wakes, handling: Handling<K>, gap: impl Fn() + Send + 'static) -> Store<K>
+fn keep<K>(
+    (client, ready): (&Client, &Ready),
+    wakes: &Wakes,
+    handling: Handling<K>,
+    gap: impl Fn() + Send + 'static,
+) -> Store<K>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
@@ -277,7 +288,7 @@ where
     let shelf = Arc::new(Mutex::new(Shelf::default()));
     let (done, listed) = watch::channel(false);
     let store = Store { shelf: Arc::clone(&shelf), listed };
-    let wakes = wakes.clone();
+    let (wakes, ready) = (wakes.clone(), ready.clone());
     let stream = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
     tokio::spawn(async move {
         let mut stream = pin!(stream);
@@ -286,10 +297,12 @@ where
                 Ok(event) => event,
                 Err(error) => {
                     tracing::warn!(kind = %K::kind(&()), %error, "watching");
+                    ready.fails(&K::kind(&()));
                     gap();
                     continue;
                 }
             };
+            ready.works(&K::kind(&()));
             let (news, listed) = {
                 let mut shelf = lock(&shelf);
                 (shelf.take(event, handling.prune, handling.same), shelf.is_listed())

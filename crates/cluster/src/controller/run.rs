@@ -94,12 +94,12 @@ pub async fn run(
             tracing::warn!("the lease could not be renewed in time");
             Err(ControllerError::LostLead)
         }
-        () = work(client.clone(), &options, &metrics) => Ok(()),
+        () = work(client.clone(), &options, &metrics, &ready) => Ok(()),
     }
 }
 
-async fn work(client: Client, options: &Options, metrics: &ControllerMetrics) {
-    let cache = Cache::start(&client);
+async fn work(client: Client, options: &Options, metrics: &ControllerMetrics, ready: &Ready) {
+    let cache = Cache::start(&client, ready);
     cache.ready().await;
     let writer = Writer::new(client.clone());
     let reporter =
