@@ -95,6 +95,7 @@ pub fn controller(namespace: &str, image: &str) -> Value {
                             "--namespace=$(POD_NAMESPACE)",
                             format!("--lease={LEASE}"),
                             "--identity=$(POD_NAME)",
+                            format!("--heartbeat-seconds={HEARTBEAT}"),
                             format!("--metrics-address=0.0.0.0:{CONTROLLER_PORT}"),
                         ],
                         "env": [field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace")],

@@ -106,6 +106,7 @@ fn control(kubeconfig: &NamedTempFile, metrics: &ControllerMetrics) -> JoinHandl
             namespace: "cofferdam-system".to_owned(),
             lease: "cofferdam-controller".to_owned(),
             identity: "test".to_owned(),
+            heartbeat: Duration::from_secs(300),
         };
         loop {
             let ended =

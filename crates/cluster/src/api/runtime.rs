@@ -194,7 +194,9 @@ pub struct RolloutSpec {
     #[serde(default = "retry_seconds")]
     #[schemars(range(min = 1, max = 86400))]
     pub retry_seconds: u32,
-    /// An agent that was not heard for so long makes its node's state unknown: labels are taken away.
+    /// An agent that was not heard for so long makes its node's state unknown: labels are taken away. At least
+    /// twice the agents' heartbeat (5 minutes, unless the chart says otherwise): less is taken for that, and told as
+    /// `SilenceTooShort`.
     #[serde(default = "silent")]
     #[schemars(range(min = 10, max = 86400))]
     pub agent_silent_seconds: u32,

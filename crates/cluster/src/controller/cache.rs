@@ -34,6 +34,7 @@ pub(super) struct Cache {
     classes: Store<RuntimeClass>,
     pub(super) wakes: Wakes,
     hearing: Arc<Hearing>,
+    heartbeat: Duration,
 }
 
 /// What a round is made for.
@@ -49,6 +50,8 @@ pub(super) struct Wakes {
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) moment: Moment,
+    /// How often agents say that they live; zero, if that is not known.
+    pub(super) heartbeat: Duration,
     pub(super) runtimes: Vec<Arc<SandboxRuntime>>,
     /// By name.
     pub(super) sandbox_nodes: BTreeMap<String, Arc<SandboxNode>>,
@@ -123,7 +126,7 @@ fn seconds(time: SystemTime) -> u64 {
 
 impl Cache {
     /// Starts the watches; they run as tasks of the present runtime until it ends. `ready` learns whether they fail.
-    pub(super) fn start(client: &Client, ready: &Ready) -> Self {
+    pub(super) fn start(client: &Client, ready: &Ready, heartbeat: Duration) -> Self {
         let wakes = Wakes::default();
         let hearing = Arc::new(Hearing::new());
         let gap = {
@@ -142,6 +145,7 @@ impl Cache {
             classes: keep((client, ready), &wakes, Handling { prune, same: differs }, || {}),
             wakes,
             hearing,
+            heartbeat,
         }
     }
 
@@ -163,6 +167,7 @@ impl Cache {
         let (classes, unreadable_classes) = self.classes.read();
         Snapshot {
             moment: self.hearing.moment(),
+            heartbeat: self.heartbeat,
             runtimes,
             sandbox_nodes: by_name(sandbox_nodes),
             nodes: by_name(nodes),

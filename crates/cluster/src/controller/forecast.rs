@@ -15,6 +15,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// So many rounds are looked ahead.
 const MOST_ROUNDS: usize = 200;
@@ -127,6 +128,7 @@ fn snapshot(objects: &Objects<'_>, now: Time) -> Snapshot {
     Snapshot::in_order(&mut runtimes);
     Snapshot {
         moment: Moment { now, hearing_since: Time(0) },
+        heartbeat: Duration::ZERO,
         runtimes,
         sandbox_nodes: objects
             .sandbox_nodes

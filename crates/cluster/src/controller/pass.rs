@@ -141,12 +141,13 @@ impl<'a> Pass<'a> {
             Vec::new()
         } else {
             let classes = self.snapshot.classes.iter().map(AsRef::as_ref);
-            fault::faults(&runtime, handlers, claims.reported(&name), &decision.phase, classes)
+            let heartbeat = self.snapshot.heartbeat;
+            fault::faults(&runtime, handlers, claims.reported(&name), &decision.phase, classes, heartbeat)
         };
         let known = truth::Known {
             target: &target,
-            packages: &view.packages,
             image: package::most_have(&self.snapshot.sandbox_nodes, &name, &target),
+            packages: &view.packages,
             handlers,
             runtime: claims.runtime(&name),
             faults: &faults,

@@ -40,6 +40,8 @@ pub struct Options {
     pub lease: String,
     /// This replica's name.
     pub identity: String,
+    /// How often agents say that they live.
+    pub heartbeat: Duration,
 }
 
 /// Why the controller ended.
@@ -99,7 +101,7 @@ pub async fn run(
 }
 
 async fn work(client: Client, options: &Options, metrics: &ControllerMetrics, ready: &Ready) {
-    let cache = Cache::start(&client, ready);
+    let cache = Cache::start(&client, ready, options.heartbeat);
     cache.ready().await;
     let writer = Writer::new(client.clone());
     let reporter =

@@ -1,6 +1,7 @@
 //! Objects as what a decision depends on.
 
 use super::cache::Snapshot;
+use super::fault;
 use crate::api::{
     Assigned, PackageRevision, Revision, RuntimeState, SandboxNode, SandboxNodeStatus, SandboxRuntime, State,
     Wanted, names,
@@ -52,7 +53,7 @@ impl View {
             None => Goal::Install(core_revision(&target.revision)),
         };
         Self {
-            policy: policy(runtime),
+            policy: policy(runtime, snapshot.heartbeat),
             goal,
             retry: retry(runtime, names::RETRY_ANNOTATION),
             fleet: fleet(runtime, handlers, own_name, snapshot),
@@ -92,7 +93,7 @@ fn retry<K: ResourceExt>(object: &K, annotation: &str) -> Option<RetryToken> {
     object.annotations().get(annotation).map(|token| RetryToken(token.clone()))
 }
 
-fn policy(runtime: &SandboxRuntime) -> Policy {
+fn policy(runtime: &SandboxRuntime, heartbeat: Duration) -> Policy {
     let spec = &runtime.spec.rollout;
     let seconds = |n: u32| Duration::from_secs(u64::from(n));
     let base = seconds(spec.retry_seconds);
@@ -109,7 +110,7 @@ fn policy(runtime: &SandboxRuntime) -> Policy {
         paused: spec.paused,
         failure_budget: spec.failure_budget,
         retry: Backoff { base, max: base * LONGEST_WAIT, attempts: ATTEMPTS },
-        silent_after: seconds(spec.agent_silent_seconds),
+        silent_after: seconds(spec.agent_silent_seconds).max(fault::least_silence(heartbeat)),
         auto_rollback: true,
     }
 }

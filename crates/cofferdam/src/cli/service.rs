@@ -37,7 +37,7 @@ pub(crate) struct AgentArgs {
     #[arg(long, default_value = "/etc/cofferdam/pull-secrets")]
     pub(crate) pull_secrets: PathBuf,
     /// How often the agent says that it lives, and looks for drift
-    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=43200))]
     pub(crate) heartbeat_seconds: u64,
     /// How often it looks at every file of what is installed
     #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=604_800))]
@@ -65,6 +65,9 @@ pub(crate) struct ControllerArgs {
     /// This replica's name [default: its pod's, which is the host name]
     #[arg(long)]
     pub(crate) identity: Option<String>,
+    /// How often agents say that they live, as they are told: none counts as silent before twice that time
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=43200))]
+    pub(crate) heartbeat_seconds: u64,
     /// Where to answer /healthz, /readyz and /metrics
     #[arg(long, default_value = ":9465", value_parser = listen)]
     pub(crate) metrics_address: SocketAddr,

@@ -27,6 +27,7 @@ pub(crate) fn controller(args: &ControllerArgs) -> Result<ExitCode> {
         namespace: args.namespace.clone(),
         lease: args.lease.clone(),
         identity: args.identity.clone().unwrap_or_else(host_name),
+        heartbeat: Duration::from_secs(args.heartbeat_seconds),
     };
     ended(service::run_controller(options, args.metrics_address))
 }
