@@ -112,6 +112,11 @@ impl<'a> World<'a> {
             self.agents();
             self.refresh();
             self.reconcile()?;
+            // These pass too quickly for restarts by chance, and nothing is written in them.
+            let rests = matches!(self.phase, Some(Phase::Complete | Phase::Degraded { .. }));
+            if rests && self.random.once_in(3) {
+                self.restart();
+            }
         }
         self.settle()
     }
