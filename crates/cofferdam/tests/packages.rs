@@ -6,7 +6,7 @@
 
 mod support;
 
-use cofferdam_core::name::Digest;
+use cofferdam_core::name::{Digest, FileDigest};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::fs;
@@ -90,11 +90,11 @@ fn katas_release_installs_from_any_archive_and_its_paths_follow() {
             assert!(at.join("share/kata-containers/vmlinux.container").is_symlink());
             let manifest = manifest(&at);
             let original = &manifest["relocated"][CONFIG];
-            assert_eq!(original["digest"], json!(Digest::of(QEMU.as_bytes())));
+            assert_eq!(original["digest"], json!(FileDigest::of(QEMU.as_bytes())));
             assert_eq!(original["size"], json!(QEMU.len()));
             assert_eq!(
                 manifest["items"][CONFIG]["digest"],
-                json!(Digest::of(expected(QEMU, &called).as_bytes()))
+                json!(FileDigest::of(expected(QEMU, &called).as_bytes()))
             );
             trees.insert(called);
             bench.run(&["remove", "kata"]).expect(0);
@@ -400,6 +400,49 @@ fn an_image_that_holds_a_runtime_somewhere() {
         .run(&["install", odd.to_str().unwrap(), "--preset", "kata", "--runtime-version", "9"])
         .expect(2);
     assert!(refused.err.contains("leaves the package") || refused.err.contains("no file"), "{refused}");
+}
+
+/// The same bytes may be an archive for one image and a plain file for the next, and have another name there.
+#[test]
+fn a_plain_file_is_known_by_its_content_and_no_archive_is_taken_for_it() {
+    let bench = Bench::new("containerd@2.4");
+    let folder = bench.beside("tree");
+    put(&folder.join("bin/shim"), "#!/bin/sh\n", 0o755);
+    let archive = gzip(&tar_of(&folder));
+    let image = |version: &str, extra: &[(&str, Vec<u8>, Value)]| {
+        let text = format!(
+            "schema = 1\nname = \"toy\"\nversion = \"{version}\"\n[[handler]]\nname = \"toy\"\nshim = \"bin/shim\"\n"
+        );
+        let mut layers =
+            vec![("application/vnd.oci.image.layer.v1.tar+gzip", archive.clone(), json!({TITLE: "x.tgz"}))];
+        layers.extend_from_slice(extra);
+        let at = bench.beside(version);
+        let config = ("application/vnd.cofferdam.runtime.descriptor.v1+toml", text.as_bytes());
+        layout(&at, config, &layers, &json!({}));
+        at
+    };
+    let file = |version: &str, path: &str| {
+        let mut trees = fs::read_dir(bench.at("/opt/cofferdam/runtimes/toy")).unwrap().map(Result::unwrap);
+        let tree = trees.find(|tree| tree.file_name().to_string_lossy().starts_with(version)).unwrap();
+        fs::read(tree.path().join(path)).unwrap()
+    };
+    let plain = |name: &str, bytes: &[u8]| ("text/plain", bytes.to_vec(), json!({TITLE: name}));
+    let one = image("1", &[plain("README", b"read me")]);
+    bench.run(&["install", one.to_str().unwrap()]).expect(0);
+
+    let two = image("2", &[plain("READ.ME", b"read me"), plain("src/x.tgz", &archive)]);
+    // Nobody may ask for what is there.
+    fs::remove_file(two.join("blobs/sha256").join(Digest::of(b"read me").hex())).unwrap();
+    bench.run(&["upgrade", two.to_str().unwrap()]).expect(0);
+    assert_eq!(file("2-", "READ.ME"), b"read me");
+    assert_eq!(file("2-", "src/x.tgz"), archive);
+
+    // And the other way round: what was a file is an archive now.
+    let three = image("3", &[plain("src/x.tgz", &archive)]);
+    bench.run(&["upgrade", three.to_str().unwrap()]).expect(0);
+    assert_eq!(file("3-", "bin/shim"), b"#!/bin/sh\n");
+    assert_eq!(file("3-", "src/x.tgz"), archive);
+    bench.run(&["store", "verify"]).expect(0);
 }
 
 /// What an upper layer replaced was in the lower one all the same, and comes with it in another image.

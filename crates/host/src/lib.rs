@@ -24,6 +24,7 @@ pub mod doctor;
 pub mod error;
 pub mod event;
 mod fault;
+mod hashing;
 pub mod history;
 pub mod holdings;
 pub mod net;

@@ -10,8 +10,8 @@
 
 use crate::error::{HostError, Result};
 use crate::event::{Outcome, Sink};
+use crate::hashing::{Sha256, digest_of};
 use crate::report::{self, Depth, Report};
-use crate::root::digest_of;
 use crate::systemd::Manager;
 use crate::worker::{self, Job, RUN, Submitted};
 use cofferdam_core::class::Class;
@@ -129,7 +129,7 @@ fn place(bin: &Path) -> Result<PathBuf> {
     let fail = |error| HostError::std_io("look into", bin.display(), error);
     let own = Path::new("/proc/self/exe");
     let read = |error| HostError::std_io("read", own.display(), error);
-    let digest = digest_of(File::open(own).map_err(read)?).map_err(read)?;
+    let digest = digest_of::<Sha256>(File::open(own).map_err(read)?).map_err(read)?;
     let name = format!("{PREFIX}{}", digest.short());
     let target = bin.join(&name);
     if !is_same(&target, own) {
@@ -146,7 +146,7 @@ fn place(bin: &Path) -> Result<PathBuf> {
 }
 
 fn is_same(target: &Path, own: &Path) -> bool {
-    let digest = |path: &Path| File::open(path).ok().and_then(|file| digest_of(file).ok());
+    let digest = |path: &Path| File::open(path).ok().and_then(|file| digest_of::<Sha256>(file).ok());
     digest(target).is_some_and(|there| Some(there) == digest(own))
 }
 

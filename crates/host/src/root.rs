@@ -5,13 +5,13 @@
 
 use crate::error::{HostError, Result};
 use crate::fault;
+use crate::hashing::{Sha256, digest_of};
 use cofferdam_core::name::{Digest, HostPath};
 use cofferdam_core::observation::PathState;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
-use sha2::{Digest as _, Sha256};
 use std::fs::File;
-use std::io::Read;
+use std::io::Read as _;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -126,7 +126,8 @@ impl HostRoot {
     pub fn digest(&self, path: &HostPath) -> Result<Option<Digest>> {
         match self.open_at(path, OFlags::RDONLY, Mode::empty()) {
             Ok(fd) => {
-                digest_of(File::from(fd)).map(Some).map_err(|error| HostError::std_io("read", path, error))
+                let digest = digest_of::<Sha256>(File::from(fd));
+                digest.map(Some).map_err(|error| HostError::std_io("read", path, error))
             }
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(errno) => Err(HostError::io("read", path, errno)),
@@ -197,22 +198,6 @@ impl HostRoot {
         fault::change().map_err(|errno| HostError::io("delete", path, errno))?;
         delete_at(parent.as_fd(), name).map_err(|errno| HostError::io("delete", path, errno))?;
         rustix::fs::fsync(&parent).map_err(|errno| HostError::io("sync the folder of", path, errno))
-    }
-}
-
-/// The digest of all that `reader` gives.
-///
-/// # Errors
-/// If reading fails.
-pub fn digest_of(mut reader: impl Read) -> std::io::Result<Digest> {
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 128 << 10];
-    loop {
-        let n = reader.read(&mut buffer)?;
-        match buffer.get(..n) {
-            Some(bytes) if n > 0 => hash.update(bytes),
-            _ => return Ok(Digest::from_bytes(hash.finalize().into())),
-        }
     }
 }
 

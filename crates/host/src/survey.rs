@@ -2,6 +2,7 @@
 
 use crate::config_files;
 use crate::error::{HostError, Result};
+use crate::hashing::{Sha256, digest_of};
 use crate::observe::{self, EnginePaths, ObserveError};
 use crate::root::HostRoot;
 use crate::store::Store;
@@ -302,5 +303,5 @@ fn worker_binary() -> Result<WorkerBinary> {
     let fail = |error| HostError::std_io("read", path.display(), error);
     let file = std::fs::File::open(path).map_err(fail)?;
     let size = file.metadata().map_err(fail)?.len();
-    Ok(WorkerBinary { digest: crate::root::digest_of(file).map_err(fail)?, size })
+    Ok(WorkerBinary { digest: digest_of::<Sha256>(file).map_err(fail)?, size })
 }

@@ -1,8 +1,9 @@
 //! Whether a tree is as it was installed, by the manifest that was written with it.
 
 use crate::error::{HostError, Result};
+use crate::hashing::{Blake3, digest_of};
 use crate::package::{Item, MANIFEST, Manifest};
-use crate::root::{HostRoot, digest_of};
+use crate::root::HostRoot;
 use cofferdam_core::class::Class;
 use cofferdam_core::name::{Digest, HostPath, PackagePath};
 use cofferdam_core::observation::{DamageKind, PathState, TreeDamage, TreeState};
@@ -118,6 +119,6 @@ pub(crate) fn open_as(root: &HostRoot, path: &HostPath, item: &Item) -> Result<O
         return Ok(None);
     }
     let file = File::from(fd);
-    let found = digest_of(&file).map_err(|error| HostError::std_io("read", path, error))?;
+    let found = digest_of::<Blake3>(&file).map_err(|error| HostError::std_io("read", path, error))?;
     Ok((found == *digest).then_some(file))
 }

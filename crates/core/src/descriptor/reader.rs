@@ -150,7 +150,9 @@ impl<'a> Reader<'a> {
             NameError::PackagePath(path) => (FindingKind::BadName, path_hint(path)),
             NameError::Label(name) => (FindingKind::BadName, label_hint(name)),
             NameError::HostPath(_) => (FindingKind::BadName, Some("e.g. `/opt/kata`".to_owned())),
-            NameError::Version(_) | NameError::Digest(_) | NameError::Node(_) => (FindingKind::BadName, None),
+            NameError::Version(_) | NameError::Digest { .. } | NameError::Node(_) => {
+                (FindingKind::BadName, None)
+            }
         };
         let message = match error {
             NameError::PackagePath(path) if leaves(path) => format!("`{key}`: `{path}` leaves the package"),

@@ -1,53 +1,52 @@
 //! Digests and sizes of what streams by.
 
-use cofferdam_core::name::Digest;
-use sha2::{Digest as _, Sha256};
+use crate::hashing::{Hashing, Sha256};
 use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::rc::Rc;
 
 /// What streamed by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Measured {
+pub(crate) struct Measured<D> {
     /// The digest of it.
-    pub(crate) digest: Digest,
+    pub(crate) digest: D,
     /// How many bytes it was.
     pub(crate) bytes: u64,
 }
 
 #[derive(Default)]
-struct Count {
-    hash: Sha256,
+struct Count<H> {
+    hash: H,
     bytes: u64,
 }
 
 /// Measures what is read or written through it. A clone measures the same stream: one stays outside of the readers that
 /// own the other.
-pub(crate) struct Measuring<S> {
+pub(crate) struct Measuring<S, H = Sha256> {
     inner: S,
-    count: Rc<RefCell<Count>>,
+    count: Rc<RefCell<Count<H>>>,
 }
 
 /// The measure of a stream that someone else reads or writes.
 #[derive(Clone)]
-pub(crate) struct Gauge(Rc<RefCell<Count>>);
+pub(crate) struct Gauge<H>(Rc<RefCell<Count<H>>>);
 
-impl Gauge {
+impl<H: Hashing> Gauge<H> {
     /// What streamed by so far.
-    pub(crate) fn measured(&self) -> Measured {
+    pub(crate) fn measured(&self) -> Measured<H::Digest> {
         let count = self.0.borrow();
-        Measured { digest: Digest::from_bytes(count.hash.clone().finalize().into()), bytes: count.bytes }
+        Measured { digest: count.hash.so_far(), bytes: count.bytes }
     }
 }
 
-impl<S> Measuring<S> {
+impl<S, H: Hashing> Measuring<S, H> {
     /// Around `inner`.
     pub(crate) fn new(inner: S) -> Self {
         Self { inner, count: Rc::default() }
     }
 
     /// Its measure, to be kept outside.
-    pub(crate) fn gauge(&self) -> Gauge {
+    pub(crate) fn gauge(&self) -> Gauge<H> {
         Gauge(Rc::clone(&self.count))
     }
 
@@ -58,12 +57,12 @@ impl<S> Measuring<S> {
 
     fn add(&self, bytes: &[u8]) {
         let mut count = self.count.borrow_mut();
-        count.hash.update(bytes);
+        count.hash.add(bytes);
         count.bytes += bytes.len() as u64;
     }
 }
 
-impl<R: Read> Read for Measuring<R> {
+impl<R: Read, H: Hashing> Read for Measuring<R, H> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let n = self.inner.read(buffer)?;
         self.add(buffer.get(..n).unwrap_or_default());
@@ -71,7 +70,7 @@ impl<R: Read> Read for Measuring<R> {
     }
 }
 
-impl<W: Write> Write for Measuring<W> {
+impl<W: Write, H: Hashing> Write for Measuring<W, H> {
     fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
         let n = self.inner.write(buffer)?;
         self.add(buffer.get(..n).unwrap_or_default());

@@ -3,7 +3,7 @@
 use super::ArchiveError;
 use super::names::folded;
 use crate::package::Item;
-use cofferdam_core::name::{Digest, PackagePath};
+use cofferdam_core::name::{FileDigest, PackagePath};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
@@ -11,7 +11,7 @@ use std::ops::Bound;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Node {
     Folder,
-    File { size: u64, digest: Digest, executable: bool },
+    File { size: u64, digest: FileDigest, executable: bool },
     Link { target: Box<str> },
 }
 

@@ -3,8 +3,8 @@
 use super::ArchiveError;
 use super::reader::Reader;
 use crate::fault;
-use cofferdam_core::name::Digest;
-use sha2::{Digest as _, Sha256};
+use crate::hashing::{Blake3, Hashing as _};
+use cofferdam_core::name::FileDigest;
 use std::fs::File;
 use std::io::{BufRead, Seek, SeekFrom, Write};
 
@@ -15,7 +15,7 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 pub(super) struct Writing<'p> {
     path: &'p str,
     file: File,
-    hash: Sha256,
+    hash: Blake3,
     at: u64,
     /// Where the last byte that was written ends.
     end: u64,
@@ -24,7 +24,7 @@ pub(super) struct Writing<'p> {
 impl<'p> Writing<'p> {
     /// To `file`, which is empty; `path` is its name for people.
     pub(super) fn new(path: &'p str, file: File) -> Self {
-        Self { path, file, hash: Sha256::new(), at: 0, end: 0 }
+        Self { path, file, hash: Blake3::new(), at: 0, end: 0 }
     }
 
     /// The next `length` bytes come from the archive.
@@ -63,12 +63,12 @@ impl<'p> Writing<'p> {
     }
 
     /// The file with `size` bytes, and their digest.
-    pub(super) fn finish(self, size: u64) -> Result<(File, Digest), ArchiveError> {
+    pub(super) fn finish(self, size: u64) -> Result<(File, FileDigest), ArchiveError> {
         // It may end with a hole. The system takes its time for a length that is right already.
         if self.end < size {
             self.file.set_len(size).map_err(|error| self.failed(error))?;
         }
-        Ok((self.file, Digest::from_bytes(self.hash.finalize().into())))
+        Ok((self.file, self.hash.so_far()))
     }
 
     fn failed(&self, source: std::io::Error) -> ArchiveError {

@@ -7,13 +7,13 @@
 //! tmp/package.left/N.layers   the lines of that
 //! ```
 
-use super::Item;
 use super::open::Room;
 use super::share::{Entries, Shared};
+use super::{Item, LayerKey};
 use crate::error::{HostError, Result};
 use crate::root::HostRoot;
 use cofferdam_core::class::Class;
-use cofferdam_core::name::{Digest, HostPath, PackagePath};
+use cofferdam_core::name::{HostPath, PackagePath};
 use cofferdam_core::observation::PathState;
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
@@ -46,7 +46,7 @@ impl<'a> Held<'a> {
             for (folder, notes) in interrupted(root, &left)? {
                 let lines = root.read(&notes)?.unwrap_or_default();
                 // The last line may be cut off.
-                let noted = serde_json::Deserializer::from_slice(&lines).into_iter::<(Digest, Entries)>();
+                let noted = serde_json::Deserializer::from_slice(&lines).into_iter::<(LayerKey, Entries)>();
                 noted.map_while(std::result::Result::ok).for_each(|(layer, entries)| {
                     shared.add_layer(&folder, layer, entries);
                 });
@@ -61,8 +61,8 @@ impl<'a> Held<'a> {
         Ok(Self(Some(Here { shared, root, folder, notes, left })))
     }
 
-    /// What is in the layer with that digest, if a tree has it.
-    pub(crate) fn layer(&self, layer: &Digest) -> Option<&Entries> {
+    /// What is in that layer, if a tree has it.
+    pub(crate) fn layer(&self, layer: &LayerKey) -> Option<&Entries> {
         self.0.as_ref()?.shared.layer(layer)
     }
 
@@ -73,7 +73,7 @@ impl<'a> Held<'a> {
     }
 
     /// Notes that a layer came whole: should this be interrupted, the next fetch takes it from here.
-    pub(crate) fn note(&self, layer: &Digest, entries: &Entries) -> Result<()> {
+    pub(crate) fn note(&self, layer: &LayerKey, entries: &Entries) -> Result<()> {
         let Some(Here { notes, folder, .. }) = &self.0 else { return Ok(()) };
         let mut line = serde_json::to_vec(&(layer, entries))
             .map_err(|error| HostError::new(Class::Internal, error.to_string()))?;

@@ -75,9 +75,10 @@ fn bucket(name: &str, groups: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cofferdam_core::name::FileDigest;
 
     fn file(size: u64) -> Item {
-        Item::File { size, digest: Digest::of(b""), executable: false, setuid: false }
+        Item::File { size, digest: FileDigest::of(b""), executable: false, setuid: false }
     }
 
     fn items(files: impl IntoIterator<Item = (String, u64)>) -> BTreeMap<PackagePath, Item> {

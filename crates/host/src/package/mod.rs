@@ -8,6 +8,7 @@
 //! base     the files of another runtime that a package needs
 //! share    what installed trees hold already
 //! held     layers that need not be fetched, since trees hold them
+//! key      what a layer is known by
 //! tarball  an archive to a folder
 //! stage    a package to a tree, as it will be installed
 //! layers   which files go into which layer
@@ -16,6 +17,7 @@
 
 mod base;
 mod held;
+mod key;
 mod layers;
 mod open;
 mod pack;
@@ -27,6 +29,7 @@ mod tarball;
 mod trust;
 
 pub(crate) use held::Held;
+pub use key::LayerKey;
 pub use open::{Room, TemporaryRoom};
 pub(crate) use share::{Entries, Shared};
 pub use source::{Access, AccessFiles, ClientCertificate, Place, Remote, Source};
@@ -34,7 +37,7 @@ pub use source::{Access, AccessFiles, ClientCertificate, Place, Remote, Source};
 use crate::error::HostError;
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::Descriptor;
-use cofferdam_core::name::{Digest, HostPath, PackagePath};
+use cofferdam_core::name::{Digest, FileDigest, HostPath, PackagePath};
 use cofferdam_core::plan::Package;
 use cofferdam_core::preset::{Preset, PresetFile};
 use serde::{Deserialize, Serialize};
@@ -90,7 +93,7 @@ pub enum Item {
         /// Its size in bytes.
         size: u64,
         /// Its content's digest.
-        digest: Digest,
+        digest: FileDigest,
         /// Whether it may be executed.
         executable: bool,
         /// Whether it runs with its owner's rights, since the descriptor asks for it.
@@ -160,8 +163,8 @@ pub struct Unpacked {
     pub layers: Layers,
 }
 
-/// By the digests of compressed layers, what was in each, in the order in which it can be made.
-pub type Layers = BTreeMap<Digest, Vec<PackagePath>>;
+/// By their blobs, what was in each layer, in the order in which it can be made.
+pub type Layers = BTreeMap<LayerKey, Vec<PackagePath>>;
 
 /// A file as the package has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,7 +172,7 @@ pub struct Original {
     /// Its size in bytes.
     pub size: u64,
     /// Its content's digest.
-    pub digest: Digest,
+    pub digest: FileDigest,
 }
 
 fn invalid(message: impl Into<String>) -> HostError {

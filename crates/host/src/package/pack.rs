@@ -7,6 +7,7 @@ use super::stage::changed;
 use super::{Item, PackageDir};
 use crate::archive::{Compressing, Encoding, Measuring, Packer};
 use crate::error::{HostError, Result};
+use crate::hashing::{Blake3, Sha256};
 use crate::registry::files::{
     ARTIFACT_TYPE, BYTES, CONTENT_DIGEST, DESCRIPTOR_TYPE, ENTRIES, PACKAGE, PLATFORM, TITLE,
 };
@@ -77,7 +78,7 @@ impl PackageDir {
         let mut plain_digest = None;
         let mut failed = None;
         let layer = layout.stream(encoding.media_type(), |file| {
-            let mut plain = Measuring::new(Compressing::new(file, encoding)?);
+            let mut plain = Measuring::<_, Sha256>::new(Compressing::new(file, encoding)?);
             let gauge = plain.gauge();
             if let Err(error) = self.write_layer(&mut plain, paths) {
                 let text = error.chain();
@@ -105,7 +106,7 @@ impl PackageDir {
                 Item::Folder => packer.folder(path.as_str(), item.mode()).map_err(fail)?,
                 Item::Link { target } => packer.link(path.as_str(), target).map_err(fail)?,
                 Item::File { size, digest, .. } => {
-                    let mut content = Measuring::new(self.content(path)?);
+                    let mut content = Measuring::<_, Blake3>::new(self.content(path)?);
                     let gauge = content.gauge();
                     packer.file(path.as_str(), *size, item.mode(), &mut content).map_err(fail)?;
                     if gauge.measured().digest != *digest {

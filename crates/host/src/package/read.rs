@@ -4,9 +4,10 @@ use super::base::{Base, Installed, above};
 use super::pack::with_version;
 use super::{DESCRIPTOR, Item, Layers, MANIFEST, PackageDir, Unpacked, Using, invalid};
 use crate::error::{HostError, Result};
-use crate::root::{digest_of, list_fd};
+use crate::hashing::{Blake3, digest_of};
+use crate::root::list_fd;
 use cofferdam_core::descriptor::{self, Descriptor, FileKind, Finding, Findings, PackageFiles};
-use cofferdam_core::name::{self, Digest, PackagePath, Version};
+use cofferdam_core::name::{self, Digest, FileDigest, PackagePath, Version};
 use cofferdam_core::plan::Package;
 use cofferdam_core::preset::{self, Preset};
 use rustix::fs::{FileType, Mode, OFlags};
@@ -72,7 +73,7 @@ impl PackageDir {
             .map_err(|findings| invalid(findings.to_string()))?;
         for (path, file) in &added {
             let bytes = file.text.as_bytes();
-            let (size, digest) = (bytes.len() as u64, Digest::of(bytes));
+            let (size, digest) = (bytes.len() as u64, FileDigest::of(bytes));
             items.insert(
                 path.clone(),
                 Item::File { size, digest, executable: file.executable, setuid: false },
@@ -298,7 +299,8 @@ fn read_file(folder: impl AsFd, name: &str, path: &str, refused: u32) -> Result<
         }
         return Err(invalid(format!("{path} is setuid or setgid")).with_hint(hint));
     }
-    let digest = digest_of(File::from(fd)).map_err(|error| HostError::std_io("read", path, error))?;
+    let digest =
+        digest_of::<Blake3>(File::from(fd)).map_err(|error| HostError::std_io("read", path, error))?;
     let (size, executable) = (stat.st_size.unsigned_abs(), stat.st_mode & 0o111 != 0);
     Ok(Item::File { size, digest, executable, setuid: false })
 }

@@ -4,12 +4,12 @@
 //! Blocks are shared where the file system can (a reflink: btrfs, xfs), else the file is (a hard link). Trees are never
 //! written to, and what was damaged is replaced as a whole: so neither tree sees the other.
 
-use super::{Item, Manifest};
+use super::{Item, LayerKey, Manifest};
 use crate::error::{HostError, Result};
 use crate::fault;
 use crate::root::HostRoot;
 use crate::tree;
-use cofferdam_core::name::{Digest, HostPath, PackagePath};
+use cofferdam_core::name::{HostPath, PackagePath};
 use cofferdam_core::record::Ledger;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -25,7 +25,7 @@ pub(crate) type Entries = Vec<(PackagePath, Item)>;
 pub(crate) struct Shared<'a> {
     root: &'a HostRoot,
     files: BTreeMap<Item, Vec<HostPath>>,
-    layers: BTreeMap<Digest, Entries>,
+    layers: BTreeMap<LayerKey, Entries>,
 }
 
 impl<'a> Shared<'a> {
@@ -54,7 +54,7 @@ impl<'a> Shared<'a> {
     }
 
     /// Adds a layer whose files lie in `folder`.
-    pub(super) fn add_layer(&mut self, folder: &HostPath, layer: Digest, entries: Entries) {
+    pub(super) fn add_layer(&mut self, folder: &HostPath, layer: LayerKey, entries: Entries) {
         entries.iter().for_each(|(path, item)| self.add_file(folder.with(path), item.clone()));
         self.layers.insert(layer, entries);
     }
@@ -65,8 +65,8 @@ impl<'a> Shared<'a> {
         }
     }
 
-    /// What was in the layer with that digest.
-    pub(crate) fn layer(&self, layer: &Digest) -> Option<&Entries> {
+    /// What was in that layer.
+    pub(crate) fn layer(&self, layer: &LayerKey) -> Option<&Entries> {
         self.layers.get(layer)
     }
 

@@ -3,12 +3,12 @@
 use super::read::kinds;
 use super::share::Shared;
 use super::{Item, MANIFEST, Manifest, Original, PackageDir, invalid};
-use crate::archive::Measuring;
 use crate::error::{HostError, Result};
+use crate::hashing::{Blake3, Hashing as _};
 use crate::root::HostRoot;
 use cofferdam_core::class::Class;
 use cofferdam_core::descriptor::{PackageFiles, Relocate};
-use cofferdam_core::name::{Digest, HostPath, PackagePath};
+use cofferdam_core::name::{Digest, FileDigest, HostPath, PackagePath};
 use cofferdam_core::plan::Package;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -51,7 +51,7 @@ impl PackageDir {
                     let original = Original { size: *size, digest: *digest };
                     let (executable, setuid) = (*executable, *setuid);
                     let text = self.relocated(path, &original, relocate, (tree, &files))?;
-                    let (size, digest) = (text.len() as u64, Digest::of(text.as_bytes()));
+                    let (size, digest) = (text.len() as u64, FileDigest::of(text.as_bytes()));
                     *item = Item::File { size, digest, executable, setuid };
                     // One that was relocated is like the one that was relocated before.
                     if !shared.put(item, root, &target)? {
@@ -136,7 +136,7 @@ impl PackageDir {
         (tree, files): (&HostPath, &PackageFiles),
     ) -> Result<String> {
         let text = self.text(path)?;
-        if Digest::of(text.as_bytes()) != original.digest {
+        if FileDigest::of(text.as_bytes()) != original.digest {
             return Err(self.is_other_now(path));
         }
         let name = format!("{}/{path}", self.shown);
@@ -204,7 +204,7 @@ fn create(
     content: &mut dyn Read,
     mode: u32,
     progress: &mut dyn FnMut(u64),
-) -> Result<Digest> {
+) -> Result<FileDigest> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
     crate::fault::change().map_err(|errno| HostError::io("create", path, errno))?;
     let fd = root
@@ -212,20 +212,20 @@ fn create(
         .map_err(|errno| HostError::io("create", path, errno))?;
     let mut file = File::from(fd);
     crate::fault::change().map_err(|errno| HostError::io("write", path, errno))?;
-    let mut content = Measuring::new(content);
-    let gauge = content.gauge();
+    let mut hash = Blake3::new();
     let mut buffer = vec![0; CHUNK];
     let mut written = 0;
     loop {
         let n = content.read(&mut buffer).map_err(|error| HostError::std_io("read for", path, error))?;
         let Some(bytes) = buffer.get(..n).filter(|bytes| !bytes.is_empty()) else { break };
+        hash.add(bytes);
         file.write_all(bytes).map_err(|error| HostError::std_io("write", path, error))?;
         written += n as u64;
         progress(written);
     }
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))
         .map_err(|errno| HostError::io("set the mode of", path, errno))?;
-    Ok(gauge.measured().digest)
+    Ok(hash.so_far())
 }
 
 fn sync(root: &HostRoot, folder: &HostPath) -> Result<()> {

@@ -14,8 +14,9 @@
 use super::RegistryError;
 use super::manifest::{Blob, Manifest, Platform};
 use crate::archive::Compression;
-use crate::package::Item;
+use crate::package::{Entries, Item, LayerKey};
 use cofferdam_core::name::{Digest, PackagePath};
+use std::borrow::Cow;
 use std::io::{Cursor, Read};
 
 /// The media type of our artifacts' configuration: the text of `runtime.toml`.
@@ -122,11 +123,21 @@ impl Layer {
         Digest::try_from(written.clone()).ok()
     }
 
-    /// The one entry that the plain file `blob` makes, as long as nothing is wrong with its name. None: it is an archive.
-    pub(super) fn entry(&self, blob: &Blob) -> Option<(PackagePath, Item)> {
-        let Self::File { name, size, executable } = self else { return None };
-        let file = Item::File { size: *size, digest: blob.digest, executable: *executable, setuid: false };
-        Some((PackagePath::new(name.as_str()).ok()?, file))
+    /// What it is known by if its blob is `blob`.
+    pub(super) const fn key(&self, blob: &Blob) -> LayerKey {
+        match self {
+            Self::Archive(_) => LayerKey::Archive(blob.digest),
+            Self::File { .. } => LayerKey::File(blob.digest),
+        }
+    }
+
+    /// What it makes, by what it made somewhere else: a plain file has its own name in each image. None: nothing is known, or
+    /// something is wrong with the name.
+    pub(super) fn entries<'e>(&self, elsewhere: &'e Entries) -> Option<Cow<'e, Entries>> {
+        let Self::File { name, size, executable } = self else { return Some(Cow::Borrowed(elsewhere)) };
+        let [(_, Item::File { digest, .. })] = elsewhere.as_slice() else { return None };
+        let file = Item::File { size: *size, digest: *digest, executable: *executable, setuid: false };
+        Some(Cow::Owned(vec![(PackagePath::new(name.as_str()).ok()?, file)]))
     }
 
     /// As an archive: how it is compressed, and its bytes.

@@ -12,6 +12,7 @@ use super::manifest::{Blob, Document, INDEX, Index, MOST_MANIFEST, Platform};
 use super::origin::{Origin, Sent};
 use crate::archive::Measuring;
 use crate::error::{HostError, Result};
+use crate::hashing::Sha256;
 use cofferdam_core::class::Class;
 use cofferdam_core::name::Digest;
 use rustix::fs::{Mode, OFlags};
@@ -154,7 +155,7 @@ impl LayoutWriter {
     ) -> Result<Blob> {
         let part = self.folder.join("blobs/part");
         let fail = |error| HostError::std_io("write", part.display(), error);
-        let mut file = Measuring::new(File::create(&part).map_err(fail)?);
+        let mut file = Measuring::<_, Sha256>::new(File::create(&part).map_err(fail)?);
         let gauge = file.gauge();
         write(&mut file).map_err(fail)?;
         let measured = gauge.measured();

@@ -9,7 +9,8 @@ use super::{Origin, Registry, RegistryError};
 use crate::archive::{LIMITS_HINT, Measuring, Options, Telling, Unpacking};
 use crate::error::{HostError, Result};
 use crate::event::Transfer;
-use crate::package::{DESCRIPTOR, Entries, Held, Item, Unpacked};
+use crate::hashing::Sha256;
+use crate::package::{DESCRIPTOR, Entries, Held, Item, LayerKey, Unpacked};
 use cofferdam_core::descriptor;
 use cofferdam_core::name::{Digest, PackagePath};
 use std::io::{BufReader, Read};
@@ -54,21 +55,17 @@ pub(crate) fn unpack(
         options.setuid.extend(descriptor.setuid_anywhere());
     }
     let mut unpacking = Unpacking::new(folder, options);
-    let mut layers: Vec<(Digest, Entries)> = Vec::new();
-    let is_known = |blob: &Blob| held.layer(&blob.digest).is_some();
+    let mut layers: Vec<(LayerKey, Entries)> = Vec::new();
+    let kinds = [LayerKey::Archive, LayerKey::File];
+    let is_known = |blob: &Blob| kinds.iter().any(|kind| held.layer(&kind(blob.digest)).is_some());
     let mut tally = Tally::new(&manifest.layers, is_known, progress);
     for (index, (blob, diff)) in manifest.layers.iter().zip(diffs).enumerate() {
         let what = format!("layer {} of {what}", index + 1);
         let kind = Layer::of(&manifest, blob, &what)?;
-        let is_archive = matches!(kind, Layer::Archive(_));
-        let entry = kind.entry(blob);
-        let entries = match &entry {
-            None if is_archive => held.layer(&blob.digest).map(Vec::as_slice),
-            entry => entry.as_ref().map(std::slice::from_ref),
-        };
-        let is_held = match entries {
+        let key = kind.key(blob);
+        let is_held = match held.layer(&key).and_then(|entries| kind.entries(entries)) {
             Some(entries) => unpacking
-                .known_layer(entries, |path, item| held.put(path, item))
+                .known_layer(&entries, |path, item| held.put(path, item))
                 .map_err(|error| of_archive(&what, error))?,
             None => false,
         };
@@ -82,9 +79,8 @@ pub(crate) fn unpack(
             tally.whole(index, blob);
         }
         if let Some(entries) = unpacking.entries_of_layer() {
-            held.note(&blob.digest, &entries)?;
-            // A plain file has no layer: it is known by its content.
-            layers.extend(is_archive.then_some((blob.digest, entries)));
+            held.note(&key, &entries)?;
+            layers.push((key, entries));
         }
     }
     if let Some(text) = descriptor {
@@ -162,7 +158,7 @@ fn layer(
 ) -> Result<()> {
     let told = Telling::new(origin.blob(blob)?, told);
     // One byte more than announced tells that there is more.
-    let mut compressed = Measuring::new(told.take(blob.size.saturating_add(1)));
+    let mut compressed = Measuring::<_, Sha256>::new(told.take(blob.size.saturating_add(1)));
     let outer = compressed.gauge();
     let unpacked = {
         let (content, compression) = kind.open(&mut compressed);

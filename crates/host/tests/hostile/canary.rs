@@ -1,6 +1,6 @@
 //! A folder to unpack into, and around it a tree that nobody may touch.
 
-use cofferdam_core::name::{Digest, PackagePath};
+use cofferdam_core::name::{FileDigest, PackagePath};
 use cofferdam_host::package::Item;
 use std::collections::BTreeMap;
 use std::fs;
@@ -100,7 +100,7 @@ impl Canary {
             } else if kind.is_symlink() {
                 format!("{name} -> {}", fs::read_link(path).unwrap().display())
             } else {
-                let digest = Digest::of(&fs::read(path).unwrap());
+                let digest = FileDigest::of(&fs::read(path).unwrap());
                 format!("{name} {} {digest} {}", kind.len(), kind.mode() & 0o111 != 0)
             });
             true
