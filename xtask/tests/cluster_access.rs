@@ -331,6 +331,8 @@ fn the_controller_changes_its_own_runtime_classes_only(stage: &Stage) {
 }
 
 fn the_controller_does_not_change_what_people_wrote(stage: &Stage) {
+    let (own, other) = ("cofferdam.dev/nodes", "other.example/x");
+    let people = json!({"labels": {"team": "x"}, "annotations": {"note": "x"}, "finalizers": [other]});
     let runtime = json!({
         "apiVersion": "cofferdam.dev/v1alpha1",
         "kind": "SandboxRuntime",
@@ -340,11 +342,32 @@ fn the_controller_does_not_change_what_people_wrote(stage: &Stage) {
     stage.admin.create(RUNTIMES, &runtime).ok();
     let path = format!("{RUNTIMES}/gvisor");
     let finalizers = |list: Value| json!({"metadata": {"finalizers": list}});
-    stage.controller.patch(&path, &finalizers(json!(["cofferdam.dev/nodes"]))).ok();
+    for list in [json!([own]), json!([])] {
+        stage.controller.patch(&path, &finalizers(list)).ok();
+    }
+    stage.admin.patch(&path, &json!({"metadata": people})).ok();
+    stage.controller.patch(&path, &finalizers(json!([other, own]))).ok();
+    let (own_only, no_more) = ("its own finalizer", "no other metadata");
+    let refused = [
+        (finalizers(json!([own])), own_only),
+        (finalizers(Value::Null), own_only),
+        (finalizers(json!([other, own, "more.example/x"])), own_only),
+        (json!({"metadata": {"labels": {"team": "y"}}}), no_more),
+        (json!({"metadata": {"labels": null}}), no_more),
+        (json!({"metadata": {"annotations": {"cofferdam.dev/retry": "y"}}}), no_more),
+        (json!({"metadata": {"annotations": null}}), no_more),
+        (
+            json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "a", "uid": "x"}]}}),
+            no_more,
+        ),
+    ];
+    for (patch, words) in refused {
+        stage.controller.patch(&path, &patch).refused(words);
+    }
     let evil = json!({"spec": {"package": {"source": {"directory": "/srv/evil"}}}});
     stage.controller.patch(&path, &evil).refused("what people wrote");
     stage.controller.patch(&format!("{path}/status"), &json!({"status": {"phase": "Done"}})).ok();
-    stage.controller.patch(&path, &finalizers(json!([]))).ok();
+    stage.controller.patch(&path, &finalizers(json!([other]))).ok();
 }
 
 /// The rules of the CRD's schema: a spec that contradicts itself is not stored.

@@ -8,6 +8,7 @@
 //! agent          one node: does what its SandboxNode says
 //! controller     the fleet: says what each node should have, as the rollout allows
 //! service        both as processes;  metrics: what they count;  serve: health and metrics over HTTP
+//! facts          what objects tell of a node, for the controller and for people
 //! runtime_class  handlers -> RuntimeClasses
 //! source         where a package comes from, for the host's worker
 //! file           the declarative file;  render: everything as text;  view: objects for people
@@ -18,6 +19,7 @@ pub mod agent;
 pub mod api;
 pub mod client;
 pub mod controller;
+mod facts;
 pub mod file;
 pub mod metrics;
 mod patience;

@@ -52,7 +52,8 @@ fn own(name: &str, state: Value) -> SandboxNode {
             "target": {"revision": target(), "package": package()},
         }]},
         "status": {
-            "heartbeat": "2026-01-01T11:59:30Z", "agentVersion": "0.1.0", "kernel": "6.12.0", "os": "Debian 13",
+            // By the node's clock, which may be wrong.
+            "heartbeat": "2026-01-01T02:00:00Z", "agentVersion": "0.1.0", "kernel": "6.12.0", "os": "Debian 13",
             "engine": {"name": "containerd", "version": "2.4.2"}, "runtimes": [told],
             "checks": [{"name": "kill-mode", "result": "no", "message": "it ends sandboxes"}],
             "requirements": [{"name": "kvm", "result": "no", "message": "/dev/kvm is not there"}],
@@ -68,6 +69,13 @@ fn node(name: &str, pool: &str, ready: &str) -> Node {
         "status": {"conditions": [{"type": "Ready", "status": ready}]},
     }))
     .unwrap()
+}
+
+fn windows(name: &str) -> Node {
+    let mut node = node(name, "a", "True");
+    let labels = node.metadata.labels.as_mut().unwrap();
+    labels.insert("kubernetes.io/os".to_owned(), "windows".to_owned());
+    node
 }
 
 #[test]
@@ -108,11 +116,16 @@ fn what_a_silent_agent_said_is_not_shown_as_if_it_were_so() {
     let nodes = [own("w1", json!({})), own("w2", failed)];
     let mut strict = runtime(json!({}));
     strict.spec.rollout.agent_silent_seconds = 20;
+    let strict = [strict];
+    let at = |time: &str| Time(time.parse().unwrap());
+    // Twice the usual heartbeat, whatever is asked for.
+    let text = view::nodes(&nodes, None, &strict, &at("2026-01-01T12:09:30Z"));
+    assert!(!text.contains("Unknown"), "{text}");
     assert_eq!(
-        view::nodes(&nodes, None, &[strict], &now()),
+        view::nodes(&nodes, None, &strict, &at("2026-01-01T12:09:31Z")),
         "NODE  ENGINE            RUNTIME  STATE    VERSION  IN-USE  HEARD  MESSAGE\n\
-         w1    containerd 2.4.2  gvisor   Unknown  2        0       30s    its agent is silent; it said last: Proven\n\
-         w2    containerd 2.4.2  gvisor   Unknown  2        0       30s    its agent is silent; it said last: Failed: the probe \
+         w1    containerd 2.4.2  gvisor   Unknown  2        0       10m    its agent is silent; it said last: Proven\n\
+         w2    containerd 2.4.2  gvisor   Unknown  2        0       10m    its agent is silent; it said last: Failed: the probe \
          failed\n"
     );
 }
@@ -157,6 +170,9 @@ fn explain_tells_waiting_from_silence_and_from_not_being_meant() {
     );
     let text = view::explain("w1", Some(&node("w1", "a", "True")), None, &halted, &now());
     assert!(text.contains("not assigned yet; the rollout: Halted: w9 failed"), "{text}");
+
+    let text = view::explain("w1", Some(&windows("w1")), None, &halted, &now());
+    assert!(text.contains("not for this node: agents run on Linux only"), "{text}");
 
     let mut replaced = node("w1", "a", "True");
     replaced.metadata.uid = Some("another".to_owned());
@@ -213,6 +229,7 @@ fn a_plan_is_the_controllers_own_decision_step_by_step() {
         node("down", "a", "False"),
         node("left", "b", "True"),
         node("other", "b", "True"),
+        windows("windows"),
     ];
     let own = [
         own("keeps", json!({})),
@@ -221,9 +238,12 @@ fn a_plan_is_the_controllers_own_decision_step_by_step() {
         bare("down"),
         outdated("left", 2),
         bare("other"),
+        bare("windows"),
     ];
     let mut runtime = runtime(json!({}));
     runtime.spec.rollout.max_unavailable = IntOrString::Int(2);
+    // Less than twice the usual heartbeat: nobody is silent for that.
+    runtime.spec.rollout.agent_silent_seconds = 20;
     let runtimes = [runtime];
     let [runtime] = &runtimes;
     let classes = [class("gone", "gvisor"), class("x", "y")];

@@ -6,8 +6,8 @@
 use super::Who;
 use crate::api::GROUP;
 use crate::api::names::{
-    HANDLER_LABEL_PREFIX, KATA_RUNTIME_LABEL, OLD_ENGINE_LABEL, OLD_KATA_RUNTIME_LABEL, OWNER_LABEL,
-    TAINT_PREFIX,
+    FINALIZER, HANDLER_LABEL_PREFIX, KATA_RUNTIME_LABEL, OLD_ENGINE_LABEL, OLD_KATA_RUNTIME_LABEL,
+    OWNER_LABEL, TAINT_PREFIX,
 };
 use serde_json::{Value, json};
 
@@ -91,6 +91,16 @@ fn agent_status() -> Policy {
     }
 }
 
+/// With the variables `meta` and `oldMeta`: of metadata only `field` may differ, and what the API server keeps itself.
+fn no_metadata_but(field: &str) -> String {
+    let free = format!("k in ['{field}', 'managedFields', 'resourceVersion', 'generation']");
+    format!(
+        "request.operation == 'UPDATE' && \
+         variables.meta.all(k, {free} || (k in variables.oldMeta && variables.oldMeta[k] == variables.meta[k])) && \
+         variables.oldMeta.all(k, {free} || k in variables.meta)"
+    )
+}
+
 fn controller_nodes() -> Policy {
     let ours = format!(
         "k.startsWith('{HANDLER_LABEL_PREFIX}') || \
@@ -156,10 +166,7 @@ fn controller_nodes() -> Policy {
             ),
             rule(
                 "the controller changes labels and taints of nodes, no other metadata",
-                "request.operation == 'UPDATE' && \
-                 variables.meta.all(k, k in ['labels', 'managedFields', 'resourceVersion', 'generation'] || \
-                 (k in variables.oldMeta && variables.oldMeta[k] == variables.meta[k])) && \
-                 variables.oldMeta.all(k, k in ['labels', 'managedFields', 'resourceVersion', 'generation'] || k in variables.meta)",
+                no_metadata_but("labels"),
             ),
         ],
         why: "The controller's token changes our labels and our taints (NoSchedule) of a node. Every other label, taint \
@@ -168,6 +175,12 @@ fn controller_nodes() -> Policy {
 }
 
 fn controller_runtimes() -> Policy {
+    let others = |object: &str| {
+        format!(
+            "has({object}.metadata.finalizers) ? \
+             dyn({object}.metadata.finalizers.filter(f, f != '{FINALIZER}')) : dyn([])"
+        )
+    };
     Policy {
         name: "cofferdam-controller-sandboxruntimes",
         who: Who::Controller,
@@ -175,12 +188,25 @@ fn controller_runtimes() -> Policy {
         versions: &["*"],
         resources: &["sandboxruntimes"],
         operations: &["UPDATE"],
-        variables: vec![],
-        rules: vec![rule(
-            "the controller does not change what people wrote",
-            "object.spec == oldObject.spec",
-        )],
-        why: "The controller's token changes a SandboxRuntime's finalizers and status, never its spec.",
+        variables: vec![
+            ("meta", "dyn(object.metadata)".into()),
+            ("oldMeta", "dyn(oldObject.metadata)".into()),
+            ("othersFinalizers", others("object")),
+            ("oldOthersFinalizers", others("oldObject")),
+        ],
+        rules: vec![
+            rule("the controller does not change what people wrote", "object.spec == oldObject.spec"),
+            rule(
+                "the controller changes its own finalizer of SandboxRuntimes only",
+                "variables.othersFinalizers == variables.oldOthersFinalizers",
+            ),
+            rule(
+                "the controller changes finalizers of SandboxRuntimes, no other metadata",
+                no_metadata_but("finalizers"),
+            ),
+        ],
+        why: "The controller's token changes its own finalizer of a SandboxRuntime, and the status. Every other finalizer, \
+              the other metadata and the spec are refused.",
     }
 }
 

@@ -76,7 +76,7 @@ pub const TABLE: &[Row] = &[
         needs: &[
             (Verb::List, "what the fleet should have"),
             (Verb::Watch, "to hear of a change at once"),
-            (Verb::Patch, "the finalizer (a policy keeps spec unchanged)"),
+            (Verb::Patch, "our finalizer (a policy refuses every other field)"),
         ],
     },
     Row {

@@ -25,6 +25,11 @@ pub const RETRY_ANNOTATION: &str = "cofferdam.dev/retry";
 /// On a SandboxNode, followed by the SandboxRuntime's name: the same on this node.
 pub const RETRY_ANNOTATION_PREFIX: &str = "retry.cofferdam.dev/";
 
+/// A node's operating system, as its kubelet labels it.
+pub const OS_LABEL: &str = "kubernetes.io/os";
+/// The one that agents run on.
+pub const LINUX: &str = "linux";
+
 /// Startup taints are below this prefix: `cofferdam.dev/<name>`.
 pub const TAINT_PREFIX: &str = "cofferdam.dev/";
 

@@ -7,7 +7,7 @@ use super::pass::Pass;
 use crate::api::SandboxRuntime;
 use crate::runtime_class::KnownHandler;
 use cofferdam_core::name::NodeName;
-use cofferdam_core::rollout::{Decision, Fleet, Label};
+use cofferdam_core::rollout::{Decision, Fleet, Label, Phase, Wanted};
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ impl Pass<'_> {
     ) {
         let Fleet::Nodes(views) = fleet else { return };
         let leaving = runtime.metadata.deletion_timestamp.is_some();
+        // The selector matches nothing, rather by mistake: no taint is lifted for that.
+        let unsure = matches!(decision.phase, Phase::Unknown { .. });
         // The reports are in the order of the views.
         for (view, report) in views.iter().zip(&decision.nodes) {
             // The node may have a revision with other handlers than the one that is wanted.
@@ -32,7 +34,13 @@ impl Pass<'_> {
             };
             let marks = self.marks.entry(report.name.to_string()).or_default();
             marks.take_handlers(&others);
-            marks.add(runtime, &proven, report.announcement.label, view.matches && !leaving);
+            let label = report.announcement.label;
+            let told = view.assigned.as_ref().is_some_and(|assigned| assigned.wanted == Wanted::Present);
+            if unsure && !told {
+                marks.add_labels(runtime, &proven, label);
+            } else {
+                marks.add(runtime, &proven, label, (view.matches || unsure) && !leaving);
+            }
         }
     }
 

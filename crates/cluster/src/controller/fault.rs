@@ -1,6 +1,7 @@
 //! What of a SandboxRuntime's spec cannot be carried out, whatever its rollout does.
 
 use crate::api::{RuntimeClasses, SandboxRuntime, names};
+use crate::facts::least_silence;
 use crate::runtime_class::{self, KnownHandler};
 use cofferdam_core::rollout::Phase;
 use k8s_openapi::api::node::v1::RuntimeClass;
@@ -28,11 +29,6 @@ pub(super) enum Fault {
         /// How often agents say that they live.
         heartbeat: Duration,
     },
-}
-
-/// For so long an agent may be silent, whatever is asked for: one sign of life may be late or lost.
-pub(super) const fn least_silence(heartbeat: Duration) -> Duration {
-    heartbeat.saturating_mul(2)
 }
 
 impl Fault {

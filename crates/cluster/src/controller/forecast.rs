@@ -5,6 +5,7 @@ use super::cache::{Snapshot, Unreadable};
 use super::claims::Claims;
 use super::view::{View, core_revision};
 use crate::api::{PackageRevision, Revision, SandboxNode, SandboxRuntime};
+use crate::facts;
 use crate::runtime_class::KnownHandler;
 use cofferdam_core::name::NodeName;
 use cofferdam_core::rollout::{
@@ -15,7 +16,6 @@ use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// So many rounds are looked ahead.
 const MOST_ROUNDS: usize = 200;
@@ -122,13 +122,13 @@ pub(crate) fn forecast(runtime: &SandboxRuntime, objects: &Objects<'_>, now: Tim
     forecast
 }
 
-/// As the controller would see it, had it listened all the time.
+/// As the controller would see it, had it listened all the time. Its heartbeat is the chart's, which is not known here.
 fn snapshot(objects: &Objects<'_>, now: Time) -> Snapshot {
     let mut runtimes: Vec<Arc<SandboxRuntime>> = objects.runtimes.iter().cloned().map(Arc::new).collect();
     Snapshot::in_order(&mut runtimes);
     Snapshot {
         moment: Moment { now, hearing_since: Time(0) },
-        heartbeat: Duration::ZERO,
+        heartbeat: facts::USUAL_HEARTBEAT,
         runtimes,
         sandbox_nodes: objects
             .sandbox_nodes

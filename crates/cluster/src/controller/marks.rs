@@ -35,8 +35,8 @@ const COMPATIBILITY: [(&str, &str); 3] = [
 ];
 
 impl Marks {
-    /// Adds what one SandboxRuntime's announcement asks for. `stays`: the node is to have it; one that is to lose it does
-    /// not wait behind its taint.
+    /// Adds what one SandboxRuntime's announcement asks for. `stays`: the node is to have it; one that is not does not wait
+    /// behind its taint.
     pub(super) fn add(
         &mut self,
         runtime: &SandboxRuntime,
@@ -45,18 +45,15 @@ impl Marks {
         stays: bool,
     ) {
         self.add_labels(runtime, handlers, label);
-        if !stays {
-            return self.release(runtime);
-        }
-        let announced = match label {
-            Label::Put => true,
-            Label::Take => false,
+        let waits = match label {
+            Label::Put => false,
+            Label::Take => stays,
             Label::Keep => return,
         };
         if let Some(taint) = &runtime.spec.scheduling.startup_taint {
             // Several runtimes may share one: it goes when all of them are proven.
             let tainted = self.taints.entry(taint.clone()).or_default();
-            *tainted |= !announced;
+            *tainted |= waits;
         }
     }
 
@@ -67,7 +64,8 @@ impl Marks {
         }
     }
 
-    fn add_labels(&mut self, runtime: &SandboxRuntime, handlers: &[KnownHandler], label: Label) {
+    /// Adds its labels alone: the taint stays as it is, unless another SandboxRuntime has a wish.
+    pub(super) fn add_labels(&mut self, runtime: &SandboxRuntime, handlers: &[KnownHandler], label: Label) {
         let wish = |value: &str| match label {
             Label::Put => Wish::Put(value.to_owned()),
             Label::Take => Wish::Take,
@@ -97,12 +95,6 @@ impl Marks {
             if free {
                 self.label(key, Wish::Take);
             }
-        }
-    }
-
-    fn release(&mut self, runtime: &SandboxRuntime) {
-        if let Some(taint) = &runtime.spec.scheduling.startup_taint {
-            self.taints.entry(taint.clone()).or_default();
         }
     }
 
@@ -220,10 +212,21 @@ mod tests {
     #[test]
     fn what_nobody_can_tell_stays() {
         let mut marks = Marks::default();
-        marks.add(&runtime(Some("cofferdam.dev/gv"), true), &handlers(), Label::Keep, true);
-        let there = [(LABEL, "true"), (names::KATA_RUNTIME_LABEL, "true")];
-        assert_eq!(marks.patch(&node(&there, &["cofferdam.dev/gv"])), None);
-        assert_eq!(marks.patch(&node(&[], &[])), None);
+        for stays in [true, false] {
+            marks.add(&runtime(Some("cofferdam.dev/gv"), true), &handlers(), Label::Keep, stays);
+            let there = [(LABEL, "true"), (names::KATA_RUNTIME_LABEL, "true")];
+            assert_eq!(marks.patch(&node(&there, &["cofferdam.dev/gv"])), None);
+            assert_eq!(marks.patch(&node(&[], &[])), None);
+        }
+    }
+
+    #[test]
+    fn a_node_that_is_not_to_have_it_does_not_wait_for_it() {
+        let mut marks = Marks::default();
+        marks.add(&runtime(Some("cofferdam.dev/gv"), false), &handlers(), Label::Take, false);
+        let patch = marks.patch(&node(&[(LABEL, "true")], &["cofferdam.dev/gv"])).unwrap();
+        assert_eq!(patch["metadata"]["labels"], json!({ LABEL: null }));
+        assert_eq!(patch["spec"]["taints"], json!([]));
     }
 
     #[test]

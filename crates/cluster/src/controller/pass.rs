@@ -124,11 +124,12 @@ impl<'a> Pass<'a> {
         let begun = Instant::now();
         let mut view = View::of(&runtime, handlers, claims.runtime(&name), &self.snapshot);
         if let (Some(rival), false) = (claims.rival(&name), leaving) {
-            let status = truth::conflict(&runtime, rival, &crate::now());
-            self.publish(&runtime, status).await;
-            // What it has on nodes already stays; what is said of it stays true.
+            // What it has on nodes already stays; what is said of the nodes follows them.
             view.policy.paused = true;
             let decision = decide(&view.request(self.snapshot.moment));
+            let status = truth::conflict(&runtime, rival, &decision, &crate::now());
+            self.metrics.nodes(&name, &status.nodes);
+            self.publish(&runtime, status).await;
             self.wake_for(&decision);
             self.announce(&runtime, &claims.undisputed(&name), &view.fleet, &decision);
             return view.is_heard();

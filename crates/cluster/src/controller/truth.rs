@@ -85,8 +85,13 @@ pub(super) fn status(
     status
 }
 
-/// The status of one whose handler is someone else's.
-pub(super) fn conflict(runtime: &SandboxRuntime, rival: &Rival, now: &Time) -> SandboxRuntimeStatus {
+/// The status of one whose handler is someone else's. Its nodes may drift or die like any.
+pub(super) fn conflict(
+    runtime: &SandboxRuntime,
+    rival: &Rival,
+    decision: &Decision,
+    now: &Time,
+) -> SandboxRuntimeStatus {
     let mut status = runtime.status.clone().unwrap_or_default();
     let message = format!(
         "{} belongs to the SandboxRuntime {}, which is older; next: rename one of them (spec.handlers), or delete one",
@@ -94,6 +99,7 @@ pub(super) fn conflict(runtime: &SandboxRuntime, rival: &Rival, now: &Time) -> S
     );
     status.observed_generation = runtime.metadata.generation.unwrap_or_default();
     (status.phase, status.message) = ("Conflict".to_owned(), message.clone());
+    status.nodes = counts(decision);
     for (kind, value) in [(names::READY, "False"), (names::PROGRESSING, "False"), (names::DEGRADED, "True")] {
         let verdict =
             Verdict { kind, status: value, reason: "Conflict".to_owned(), message: message.clone() };

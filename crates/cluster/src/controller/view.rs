@@ -1,11 +1,11 @@
 //! Objects as what a decision depends on.
 
 use super::cache::Snapshot;
-use super::fault;
 use crate::api::{
     Assigned, PackageRevision, Revision, RuntimeState, SandboxNode, SandboxNodeStatus, SandboxRuntime, State,
     Wanted, names,
 };
+use crate::facts;
 use crate::runtime_class::KnownHandler;
 use cofferdam_core::class::Class;
 use cofferdam_core::name::NodeName;
@@ -110,7 +110,7 @@ fn policy(runtime: &SandboxRuntime, heartbeat: Duration) -> Policy {
         paused: spec.paused,
         failure_budget: spec.failure_budget,
         retry: Backoff { base, max: base * LONGEST_WAIT, attempts: ATTEMPTS },
-        silent_after: seconds(spec.agent_silent_seconds).max(fault::least_silence(heartbeat)),
+        silent_after: facts::silent_after(spec.agent_silent_seconds, heartbeat),
         auto_rollback: true,
     }
 }
@@ -196,12 +196,6 @@ fn is_tainted(runtime: &SandboxRuntime, node: &Node) -> bool {
         .any(|taint| Some(&taint.key) == runtime.spec.scheduling.startup_taint.as_ref())
 }
 
-/// Whether the selector matches the node.
-fn matches(runtime: &SandboxRuntime, node: &Node) -> bool {
-    let labels = node.labels();
-    runtime.spec.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value))
-}
-
 fn node_view(runtime: &SandboxRuntime, node: &Node, own: Option<&SandboxNode>) -> Option<NodeView> {
     let name = NodeName::new(node.name_any()).ok()?;
     let uid = node.uid()?;
@@ -215,11 +209,11 @@ fn node_view(runtime: &SandboxRuntime, node: &Node, own: Option<&SandboxNode>) -
         uid: NodeUid(uid),
         ready: ready(node),
         cordoned: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false),
-        matches: matches(runtime, node),
+        matches: facts::selects(runtime, node),
         assigned: assigned.map(assignment),
         remains: Remains::Nothing,
         observed: Observation {
-            heard: own.filter(|own| own.status.is_some()).and_then(heard),
+            heard: own.and_then(facts::heard).map(time),
             sequence: state.map(|state| state.sequence),
             state: state.map_or(AgentState::Absent, agent_state),
         },
@@ -251,13 +245,6 @@ fn assignment(assigned: &Assigned) -> Assignment {
         since: Time(assigned.since),
         fallback: assigned.fallback.as_ref().map(|fallback| core_revision(&fallback.revision)),
     }
-}
-
-/// When the API server saw the agent's last report.
-fn heard(own: &SandboxNode) -> Option<Time> {
-    let entries = own.metadata.managed_fields.iter().flatten();
-    let times = entries.filter(|entry| entry.manager.as_deref() == Some(names::AGENT));
-    times.filter_map(|entry| entry.time.as_ref()).map(time).max()
 }
 
 fn time(time: &ApiTime) -> Time {

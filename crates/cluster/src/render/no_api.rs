@@ -6,7 +6,7 @@
 use super::{Options, RenderError, json};
 use crate::access::{host, manifest};
 use crate::agent::secrets::KEYS;
-use crate::api::{GROUP, VERSION};
+use crate::api::{GROUP, VERSION, names};
 use crate::file::{Declared, RuntimeFile};
 use crate::workload::{self, PULL_SECRETS};
 use serde_json::{Value, json};
@@ -68,9 +68,9 @@ fn group(selector: &Selector, members: &[&Declared], options: &Options) -> Resul
     let mut own = manifest::labels(Some(COMPONENT));
     own["app.kubernetes.io/instance"] = name.clone().into();
     let mut pod = pod(&name, members, options);
-    if !selector.is_empty() {
-        pod["nodeSelector"] = json(selector)?;
-    }
+    let mut places = selector.clone();
+    places.entry(names::OS_LABEL.to_owned()).or_insert_with(|| names::LINUX.to_owned());
+    pod["nodeSelector"] = json(&places)?;
     let set = json!({
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",

@@ -4,6 +4,7 @@ use super::advice::advice;
 use super::lists::word;
 use super::{ago, is_silent, silent_after, span};
 use crate::api::{Assigned, RuntimeState, SandboxNode, SandboxNodeStatus, SandboxRuntime, Wanted};
+use crate::facts;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
@@ -23,7 +24,7 @@ pub fn explain(
 ) -> String {
     let mut text = String::new();
     let status = own.and_then(|own| own.status.clone()).unwrap_or_default();
-    let silent = is_silent(status.heartbeat.as_ref(), silent_after(runtimes), now);
+    let silent = is_silent(own.and_then(facts::heard), silent_after(runtimes), now);
     match own {
         None => {
             let why = "the controller has not made one (is it running? kubectl -n cofferdam-system get pods)";
@@ -71,7 +72,7 @@ fn head(
     let parts = [engine.as_str(), status.kernel.as_str(), status.os.as_str()];
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     let _ = writeln!(text, "{name}: {}", parts.join(", "));
-    match &status.heartbeat {
+    match facts::heard(own) {
         Some(heard) => {
             _ = writeln!(text, "  agent     {}, heard {} ago", status.agent_version, ago(heard, now))
         }
@@ -190,6 +191,7 @@ fn unassigned(runtime: &SandboxRuntime, node: Option<&Node>) -> String {
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
     match selects(runtime, node) {
+        Some(false) if lacks.is_empty() => "not for this node: agents run on Linux only".to_owned(),
         Some(false) => format!("not for this node: it has no label {}", lacks.join(", ")),
         Some(true) => format!("not assigned yet; the rollout: {stands}"),
         None => format!("not assigned; the rollout: {stands}"),
@@ -198,9 +200,8 @@ fn unassigned(runtime: &SandboxRuntime, node: Option<&Node>) -> String {
 
 /// Whether it selects the node; not known without the Node, unless it selects every one.
 fn selects(runtime: &SandboxRuntime, node: Option<&Node>) -> Option<bool> {
-    if runtime.spec.node_selector.is_empty() {
-        return Some(true);
+    match node {
+        Some(node) => Some(facts::selects(runtime, node)),
+        None => runtime.spec.node_selector.is_empty().then_some(true),
     }
-    let labels = node?.labels();
-    Some(runtime.spec.node_selector.iter().all(|(key, value)| labels.get(key) == Some(value)))
 }

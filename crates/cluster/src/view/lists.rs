@@ -3,6 +3,7 @@
 use super::table::Table;
 use super::{ago, first_line, is_silent, silent_after};
 use crate::api::{RuntimeState, SandboxNode, SandboxRuntime, State};
+use crate::facts;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
@@ -63,7 +64,8 @@ pub fn nodes(nodes: &[SandboxNode], only: Option<&str>, runtimes: &[SandboxRunti
         let engine =
             status.engine.map_or_else(String::new, |engine| format!("{} {}", engine.name, engine.version));
         let engine = or_none(engine.trim());
-        let heard = status.heartbeat.as_ref().map_or_else(|| "never".to_owned(), |heard| ago(heard, now));
+        let last = facts::heard(node);
+        let heard = last.map_or_else(|| "never".to_owned(), |last| ago(last, now));
         let mut names: Vec<&str> = node.spec.runtimes.iter().map(|assigned| assigned.name.as_str()).collect();
         names.extend(status.runtimes.iter().map(|state| state.name.as_str()));
         names.sort_unstable();
@@ -72,7 +74,7 @@ pub fn nodes(nodes: &[SandboxNode], only: Option<&str>, runtimes: &[SandboxRunti
         for name in &names {
             let state = status.runtimes.iter().find(|state| state.name == *name);
             let limit = silent_after(runtimes.iter().filter(|runtime| runtime.name_any() == *name));
-            let silent = status.heartbeat.is_some() && is_silent(status.heartbeat.as_ref(), limit, now);
+            let silent = last.is_some() && is_silent(last, limit, now);
             table.row([
                 node.name_any(),
                 engine.clone(),
@@ -138,7 +140,7 @@ pub fn checks(nodes: &[SandboxNode], now: &Time) -> String {
     for node in nodes {
         let status = node.status.clone().unwrap_or_default();
         let name = node.name_any();
-        match status.heartbeat.as_ref() {
+        match facts::heard(node) {
             None => text.push_str(&format!("{name}: its agent was never heard, so nothing is known\n")),
             Some(heard) if is_silent(Some(heard), silent_after(&[]), now) => {
                 text.push_str(&format!(

@@ -20,7 +20,9 @@ pub use lists::{checks, concerns, nodes, runtimes};
 pub use plan::{Preview, preview};
 
 use crate::api::{RolloutSpec, SandboxRuntime};
+use crate::facts;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::time::Duration;
 
 /// How long ago something was, in the form in which kubectl says it.
 fn ago(then: &Time, now: &Time) -> String {
@@ -37,15 +39,20 @@ fn span(seconds: i64) -> String {
     }
 }
 
-/// For how many seconds an agent may be silent: as the strictest of these asks for; as usual, if there is none.
-fn silent_after<'r>(runtimes: impl IntoIterator<Item = &'r SandboxRuntime>) -> i64 {
+/// For how long an agent may be silent: as the strictest of these asks for; as usual, if there is none. The chart's
+/// heartbeat is not known here.
+fn silent_after<'r>(runtimes: impl IntoIterator<Item = &'r SandboxRuntime>) -> Duration {
     let asked = runtimes.into_iter().map(|runtime| runtime.spec.rollout.agent_silent_seconds).min();
-    asked.unwrap_or_else(|| RolloutSpec::default().agent_silent_seconds).into()
+    let asked = asked.unwrap_or_else(|| RolloutSpec::default().agent_silent_seconds);
+    facts::silent_after(asked, facts::USUAL_HEARTBEAT)
 }
 
 /// Whether an agent that is heard every few minutes has been silent for too long.
-fn is_silent(heard: Option<&Time>, limit: i64, now: &Time) -> bool {
-    heard.is_none_or(|heard| now.0.as_second().saturating_sub(heard.0.as_second()) > limit)
+fn is_silent(heard: Option<&Time>, limit: Duration, now: &Time) -> bool {
+    heard.is_none_or(|heard| {
+        let ago = now.0.as_second().saturating_sub(heard.0.as_second());
+        u64::try_from(ago).is_ok_and(|ago| ago > limit.as_secs())
+    })
 }
 
 /// One line of a message that may have more.

@@ -19,6 +19,8 @@ pub enum Reason {
     NodeReadyUnknown,
     /// Its SandboxNode cannot be read: what the node has is not known.
     Unreadable,
+    /// It is to lose the runtime, and its agent reports, but cannot tell what is there.
+    CannotLook,
     /// It changes at this moment.
     Changing {
         /// Whether the runtime is to be there afterwards.
@@ -101,12 +103,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every word that [`Reason::as_str`] gives.
-    pub const WORDS: [&str; 21] = [
+    pub const WORDS: [&str; 22] = [
         "AgentMissing",
         "AgentSilent",
         "NodeNotReady",
         "NodeReadyUnknown",
         "Unreadable",
+        "CannotLook",
         "Changing",
         "Soaking",
         "Unproven",
@@ -133,6 +136,7 @@ impl Reason {
             Self::NodeNotReady => "NodeNotReady",
             Self::NodeReadyUnknown => "NodeReadyUnknown",
             Self::Unreadable => "Unreadable",
+            Self::CannotLook => "CannotLook",
             Self::Changing { .. } => "Changing",
             Self::Soaking { .. } => "Soaking",
             Self::Unproven { .. } => "Unproven",
@@ -161,6 +165,7 @@ impl std::fmt::Display for Reason {
             Self::NodeNotReady => f.write_str("the node is not ready"),
             Self::NodeReadyUnknown => f.write_str("nobody knows whether the node is ready"),
             Self::Unreadable => f.write_str("its SandboxNode cannot be read: another version wrote it"),
+            Self::CannotLook => f.write_str("its agent reports, but cannot tell yet what is on the node"),
             Self::Changing { wanted: Wanted::Present, revision, .. } => write!(f, "gets revision {revision}"),
             Self::Changing { wanted: Wanted::Absent, revision, .. } => write!(f, "loses revision {revision}"),
             Self::Soaking { .. } => f.write_str("proven, and watched for a while"),

@@ -120,6 +120,8 @@ fn leaving(survey: &Survey<'_>, seen: &Seen<'_>, queue: impl Fn() -> Reason) -> 
                 since: assigned.since,
             })
         }
+        // No turn and no resume helps: there is nothing to take away before the agent has told what is there.
+        Standing::Untold(Remains::Unheard) => Some(Reason::CannotLook),
         _ if seen.view.in_use > 0 => Some(Reason::SandboxesInUse { sandboxes: seen.view.in_use }),
         _ => Some(queue()),
     }
@@ -188,12 +190,13 @@ fn phase(request: &Request<'_>, survey: &Survey<'_>, acts: &Acts<'_>, nodes: &[S
 
 fn announcement(request: &Request<'_>, survey: &Survey<'_>, seen: &Seen<'_>) -> Announcement {
     let reason = seen.reason.clone();
+    // A selector that matches nothing takes no label away; what the node itself shows does.
+    let stays = seen.stays || survey.nothing_matches;
     let (label, status) = match seen.standing {
-        Standing::Untold(Remains::Unreadable) if survey.nothing_matches => (Label::Keep, Status::Unknown),
-        _ if survey.nothing_matches && !seen.is_bare() => (Label::Keep, Status::Unknown),
-        _ if !seen.stays || seen.acted || seen.unseen_change => (Label::Take, Status::False),
+        _ if !stays || seen.acted || seen.unseen_change => (Label::Take, Status::False),
         Standing::Untold(Remains::Unreadable) => (Label::Keep, Status::Unknown),
         Standing::Proven(..) => match &seen.unreachable {
+            None if survey.nothing_matches => (Label::Keep, Status::Unknown),
             None => return Announcement { label: Label::Put, status: Status::True, reason: None },
             // Nobody listened for long enough to tell.
             Some(Reason::NodeReadyUnknown) if is_deaf(request) => (Label::Keep, Status::Unknown),

@@ -26,19 +26,14 @@ pub enum Quality {
     NoNetwork,
 }
 
-impl Snapshot {
-    /// Whether an agent has reported in it.
-    pub fn heard(&self) -> bool {
-        self.beat > 0 && self.view.remains != Remains::Unheard
-    }
-}
-
 /// A version of a node, as a cache may hold it.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub view: NodeView,
     pub version: u64,
     pub beat: u64,
+    /// Whether an agent has reported in it.
+    pub heard: bool,
     /// When it was the newest.
     at: u64,
 }
@@ -62,6 +57,8 @@ pub struct Machine {
     pub alive: bool,
     /// When the agent was last heard, in real time.
     pub heard: Option<u64>,
+    /// Whether its agent's next report, if that is the first, tells only that it lives.
+    blind: bool,
     /// When it reported its present state as proven, in real time.
     pub proven_at: Option<u64>,
     /// Whether the host has the runtime.
@@ -98,6 +95,7 @@ impl Machine {
             history: Vec::new(),
             alive: true,
             heard: None,
+            blind: false,
             proven_at: None,
             has: false,
             readable: true,
@@ -116,6 +114,7 @@ impl Machine {
             view: self.view.clone(),
             version: self.version,
             beat: self.beat,
+            heard: self.heard.is_some(),
             at: now,
         });
         if self.history.len() > 10 {
@@ -139,8 +138,9 @@ impl Machine {
         self.changed(now);
     }
 
-    /// Its SandboxNode is deleted, and made anew.
-    pub fn recreate(&mut self, now: u64) {
+    /// Its SandboxNode is deleted, and made anew. `blind`: its agent cannot look at the host at first.
+    pub fn recreate(&mut self, blind: bool, now: u64) {
+        self.blind = blind;
         self.view.assigned = None;
         self.view.observed = Observation { heard: None, sequence: None, state: AgentState::Absent };
         self.view.remains = Remains::Unheard;
@@ -192,7 +192,7 @@ impl Machine {
                 stirred = true;
             }
         } else if self.heard.is_none_or(|heard| now >= heard + 60) {
-            stirred = self.heard.is_none();
+            stirred = self.heard.is_none() || self.blind;
             self.report(now);
         }
         stirred
@@ -204,9 +204,12 @@ impl Machine {
     }
 
     fn report(&mut self, now: u64) {
+        self.blind &= self.heard.is_none();
         self.heard = Some(now);
         self.beat += 1;
-        self.view.remains = if self.has { Remains::Found } else { Remains::Nothing };
+        if !self.blind {
+            self.view.remains = if self.has { Remains::Found } else { Remains::Nothing };
+        }
         self.changed(now);
     }
 

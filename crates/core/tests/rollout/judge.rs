@@ -61,6 +61,15 @@ fn reachable(request: &Request<'_>, view: &NodeView) -> bool {
     view.ready == NodeReady::Ready && !silent(request, view)
 }
 
+/// Whether it is not known how the node stands: its SandboxNode cannot be read, or nobody knows whether it is ready and
+/// the controller has not listened for long enough.
+fn nobody_can_tell(request: &Request<'_>, view: &NodeView) -> bool {
+    let (now, from) = (request.moment.now.0, request.moment.hearing_since.0);
+    let deaf = now.saturating_sub(from) < seconds(request.policy.silent_after);
+    let unknown = view.ready == NodeReady::Unknown && proven(view).is_some();
+    view.remains == Remains::Unreadable || deaf && unknown
+}
+
 /// Whether a node that is to have the runtime has a working one, or never had one.
 fn is_fine(request: &Request<'_>, view: &NodeView) -> bool {
     match &view.assigned {
@@ -203,6 +212,10 @@ impl Judge {
             let put = report.announcement.label == Label::Put;
             let provable = proven(view).is_some() && reachable(request, view) && !acted.contains(name);
             ensure(!put || provable && view.matches, || format!("{name}: announced unproven"))?;
+            let kept = report.announcement.label == Label::Keep;
+            ensure(!kept || provable || nobody_can_tell(request, view), || {
+                format!("{name}: its label is kept without a proof")
+            })?;
             done += usize::from(report.done);
         }
         ensure(decision.counts.updated == done, || "updated nodes miscounted".to_owned())?;

@@ -1,7 +1,8 @@
 //! Planted defects: the real decision, given a wrong picture or robbed of part of its answer.
 
 use cofferdam_core::rollout::{
-    Action, Decision, Fleet, Goal, MaxUnavailable, NodeReady, NodeView, Policy, Record, Request, decide,
+    Action, Decision, Fleet, Goal, Label, MaxUnavailable, NodeReady, NodeReport, NodeView, Policy, Reason,
+    Record, Request, decide,
 };
 use std::cell::RefCell;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub enum Mutant {
     IgnoresPause,
     /// The label stays while the node changes.
     KeepsLabel,
+    /// While the selector matches nothing, every label stays.
+    KeepsUnproven,
     /// Sandboxes do not matter.
     RemovesInUse,
     /// A status is about whatever is in the spec.
@@ -44,7 +47,7 @@ pub enum Mutant {
 }
 
 /// All of them.
-pub const MUTANTS: [Mutant; 16] = [
+pub const MUTANTS: [Mutant; 17] = [
     Mutant::IgnoresNotReady,
     Mutant::IgnoresSilence,
     Mutant::OneTooMany,
@@ -58,6 +61,7 @@ pub const MUTANTS: [Mutant; 16] = [
     Mutant::RetriesForever,
     Mutant::IgnoresPause,
     Mutant::KeepsLabel,
+    Mutant::KeepsUnproven,
     Mutant::RemovesInUse,
     Mutant::BelievesOldStatus,
     Mutant::NeverWakes,
@@ -125,7 +129,7 @@ impl Decider {
                 *fleet = Fleet::Nodes(self.last.borrow().clone());
             }
             Mutant::EmptyMeansRemove => *self.last.borrow_mut() = views.to_vec(),
-            Mutant::ForgetsFailures | Mutant::KeepsLabel | Mutant::NeverWakes => {}
+            Mutant::ForgetsFailures | Mutant::KeepsLabel | Mutant::KeepsUnproven | Mutant::NeverWakes => {}
         }
     }
 
@@ -135,6 +139,11 @@ impl Decider {
             (Mutant::NoJournal, Some(record)) => record.open.clear(),
             (Mutant::KeepsLabel, _) => {
                 decision.actions.retain(|action| !matches!(action, Action::Withdraw { .. }));
+            }
+            (Mutant::KeepsUnproven, _) => {
+                let unsure = |node: &&mut NodeReport| node.reason == Some(Reason::NothingMatches);
+                let nodes = decision.nodes.iter_mut().filter(unsure);
+                nodes.for_each(|node| node.announcement.label = Label::Keep);
             }
             (Mutant::NeverWakes, _) => decision.next_wake = None,
             _ => {}

@@ -78,6 +78,8 @@ fn what_is_not_known_is_not_nothing() {
         let wrote = decision.actions.iter().filter_map(Action::why).next();
         assert_eq!(wrote, (remains == Remains::Found).then_some(Why::Leave), "{remains:?}");
     }
+    let unheard = remove(NodeView { remains: Remains::Unheard, ..view() }, &record());
+    assert_eq!(unheard.nodes[0].reason, Some(Reason::CannotLook));
     assert_eq!(remove(view(), &record()).phase, Phase::Removed);
     let others = NodeView { remains: Remains::Found, matches: false, ..view() };
     assert_eq!(remove(others, &record()).phase, Phase::Removed, "it was never selected: somebody else's");
@@ -90,6 +92,25 @@ fn an_unreadable_node_keeps_its_label_and_is_told_nothing() {
     assert!(decision.actions.is_empty());
     assert_eq!(decision.nodes[0].reason, Some(Reason::Unreadable));
     assert_eq!(decision.nodes[0].announcement.label, Label::Keep);
+}
+
+#[test]
+fn a_selector_that_matches_nothing_leaves_labels_with_a_proof() {
+    let label = |view: NodeView| {
+        let fleet = Fleet::Nodes(vec![NodeView { matches: false, ..view }]);
+        let decision = ask(&Goal::Install(revision()), &fleet, &record(), None);
+        assert!(matches!(decision.phase, Phase::Unknown { .. }), "{decision:?}");
+        assert!(decision.actions.is_empty(), "{decision:?}");
+        decision.nodes[0].announcement.label
+    };
+    let proven = || told(Wanted::Present, AgentState::Proven { since: NOW });
+    assert_eq!(label(proven()), Label::Keep);
+    let drifted = AgentState::Drifted { message: "gone".to_owned() };
+    assert_eq!(label(told(Wanted::Present, drifted)), Label::Take);
+    assert_eq!(label(NodeView { ready: NodeReady::NotReady, ..proven() }), Label::Take);
+    let mut silent = proven();
+    silent.observed.heard = Some(Time(NOW.0 - 2000));
+    assert_eq!(label(silent), Label::Take);
 }
 
 #[test]

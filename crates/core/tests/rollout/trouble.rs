@@ -162,7 +162,7 @@ impl World<'_> {
             39 => {
                 let Some(machine) = self.any() else { return };
                 if luck.is_multiple_of(3) {
-                    machine.recreate(now);
+                    machine.recreate(luck.is_multiple_of(2), now);
                     self.tally.recreated += 1;
                 } else {
                     machine.readable = !machine.readable;

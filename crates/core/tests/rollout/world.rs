@@ -150,7 +150,7 @@ impl<'a> World<'a> {
                 1 + self.random.below(machine.history.len())
             };
             let Some(snapshot) = machine.history.get(at - 1).cloned() else { continue };
-            let heard = snapshot.heard().then_some(now);
+            let heard = snapshot.heard.then_some(now);
             self.cache.insert(name.clone(), Cached { snapshot, heard, received: self.now });
         }
     }
@@ -167,7 +167,7 @@ impl<'a> World<'a> {
             let Some(cached) = self.cache.get_mut(name) else {
                 if let Some(snapshot) = machine.history.last().cloned().filter(|_| calm || !random.once_in(3))
                 {
-                    let heard = snapshot.heard().then_some(now);
+                    let heard = snapshot.heard.then_some(now);
                     self.cache.insert(name.clone(), Cached { snapshot, heard, received: self.now });
                 }
                 continue;
@@ -181,7 +181,7 @@ impl<'a> World<'a> {
             }
             let at = if calm || random.once_in(2) { newer.len() - 1 } else { random.below(newer.len()) };
             if newer[at].beat != cached.snapshot.beat {
-                cached.heard = newer[at].heard().then_some(now);
+                cached.heard = newer[at].heard.then_some(now);
                 cached.received = self.now;
             }
             cached.snapshot = newer[at].clone();
