@@ -17,7 +17,9 @@ use fake::secure::{Authority, Secure};
 use fake::{Answer, Request};
 use rcgen::{CertificateParams, KeyPair, SigningKey};
 use std::time::{SystemTime, UNIX_EPOCH};
+use xtask::testbed::command::Command;
 use xtask::testbed::registry::{PASSWORD, USER};
+use xtask::testbed::trial::binary;
 use xtask::testbed::{Program, Registry, RegistrySpec, Tokens};
 
 const ADDRESS: &str = "127.0.0.1";
@@ -209,4 +211,37 @@ fn a_real_mirror_stands_for_its_registry_and_the_registry_for_the_mirror() {
         origin.stop().unwrap();
         assert_eq!(fetch(Place::Oci(at(&origin, &pinned, nobody))).unwrap().1, bench.digest, "{program:?}");
     }
+}
+
+/// By the command, with the files as people give them.
+#[test]
+fn a_client_certificate_opens_a_registry_that_asks_for_one() {
+    let bench = Bench::new();
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let registry = Secure::start(&authority, "localhost", Some(&clients), bench.registry());
+    let (certificate, key) = clients.issue("ann");
+    let file = |name: &str, text: &str| {
+        let path = bench.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let ca = file("ca.pem", &authority.pem());
+    let (apart, both) = (file("ann.pem", &certificate), file("both.pem", &format!("{certificate}{key}")));
+    let key = file("ann.key", &key);
+    let pull = |identity: &[&str]| {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("etc")).unwrap();
+        let source = format!("oci:localhost:{}/team/toy:1.0", registry.port);
+        let command =
+            Command::new(binary().unwrap()).args(["pull", &source, "--ca-file", &ca, "--tries", "1"]);
+        let command = command.args(identity).args(["--engine", "containerd@2.4", "--no-systemd", "--root"]);
+        let ran = command.arg(root.path()).run().unwrap();
+        (ran.success(), ran.stderr, root.path().join("opt/cofferdam/runtimes/toy").is_dir())
+    };
+    for identity in [&["--client-cert", &apart, "--client-key", &key][..], &["--client-cert", &both]] {
+        let (done, said, is_there) = pull(identity);
+        assert!(done && is_there, "{identity:?}: {said}");
+    }
+    let (done, said, is_there) = pull(&[]);
+    assert!(!done && !is_there && said.contains("certificate"), "{said}");
 }

@@ -5,6 +5,7 @@
 //! access         who may do what: RBAC, admission policies, what of the host an agent sees
 //! workload       the pods that run this program, as manifests
 //! client         the API server, over the program's one connector;  patience: what it does when that is in trouble
+//! watch          watches that tell whether they work, and wait longer after each failure
 //! agent          one node: does what its SandboxNode says
 //! controller     the fleet: says what each node should have, as the rollout allows
 //! service        both as processes;  metrics: what they count;  serve: health and metrics over HTTP
@@ -30,6 +31,7 @@ pub mod service;
 mod source;
 pub mod uninstall;
 pub mod view;
+mod watch;
 pub mod workload;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

@@ -73,6 +73,12 @@ impl Ready {
         self.troubles().remove(what);
     }
 
+    /// Whether the watch of `what` has failed, and told nothing since.
+    #[cfg(test)]
+    pub(crate) fn is_troubled(&self, what: &str) -> bool {
+        self.troubles().contains_key(what)
+    }
+
     /// Why it does not; none: it does.
     fn obstacle(&self, now: Instant) -> Option<String> {
         if !self.0.begun.load(Ordering::Relaxed) {

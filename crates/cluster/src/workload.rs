@@ -100,6 +100,8 @@ pub fn controller(namespace: &str, image: &str) -> Value {
                         ],
                         "env": [field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace")],
                         "ports": [{"name": "metrics", "containerPort": CONTROLLER_PORT}],
+                        // `kubectl describe pod` shows why it ended, too.
+                        "terminationMessagePolicy": "FallbackToLogsOnError",
                         "livenessProbe": probe("/healthz"),
                         "readinessProbe": probe("/readyz"),
                         "resources": {
@@ -161,6 +163,8 @@ pub fn agent(namespace: &str, image: &str) -> Value {
                         ],
                         "env": [field("NODE_NAME", "spec.nodeName"), field("POD_NAMESPACE", "metadata.namespace")],
                         "ports": [{"name": "metrics", "containerPort": AGENT_PORT}],
+                        // `kubectl describe pod` shows why it ended, too.
+                        "terminationMessagePolicy": "FallbackToLogsOnError",
                         "livenessProbe": probe("/healthz"),
                         "readinessProbe": probe("/readyz"),
                         "resources": {

@@ -205,6 +205,24 @@ async fn a_server_that_fails_is_not_flooded() {
 }
 
 #[tokio::test]
+async fn lists_that_are_refused_are_asked_for_less_and_less() {
+    let mut world = World::complete().await;
+    world.api.fail("list", "*", Answer::Status(403, None), u32::MAX);
+    let before = world.api.asked("list", "nodes").len();
+    let refused = |api: &ApiServer| api.asked("list", "nodes").len() - before;
+    world.restart_controller();
+    world.wait("list", |api| refused(api) > 0).await;
+    sleep(Duration::from_secs(10)).await;
+    // The pauses are of 1, 2, 4 and 8 seconds, more or less. If they did not grow, it would be asked seven times.
+    let asked = refused(&world.api);
+    assert!((2..=5).contains(&asked), "{asked} lists of nodes in 10 s");
+    world.api.mend();
+    upgrade(&world.api, 2);
+    world.wait_proven(2, &NODES).await;
+    world.nothing_is_removed();
+}
+
+#[tokio::test]
 async fn watches_that_end_at_once_are_not_begun_in_circles() {
     let world = World::complete().await;
     world.api.fail("watch", "*", Answer::End, u32::MAX);

@@ -16,7 +16,7 @@ pub(crate) use kubectl::{
 };
 pub(crate) use limits::LimitArgs;
 pub(crate) use node::NodeArgs;
-pub(crate) use package::{InstallArgs, PackArgs, PullArgs};
+pub(crate) use package::{InstallArgs, PackArgs, PullArgs, descriptor_text};
 pub(crate) use service::{AgentArgs, ControllerArgs, ReportArgs, UninstallArgs, WorkerArgs};
 pub(crate) use store::{StoreArgs, StoreCommand};
 pub(crate) use trust::TrustArgs;
@@ -313,6 +313,9 @@ pub(crate) struct RepairArgs {
     /// The package to take files from [default: where they came from]
     #[arg(long, value_name = "SOURCE", value_parser = source, requires = "name")]
     pub(crate) from: Option<PlaceArg>,
+    /// The runtime.toml that it was installed with, if its package has none
+    #[arg(long, value_name = "FILE", requires = "name")]
+    pub(crate) descriptor: Option<PathBuf>,
     /// Replace what someone edited in files and tables that are ours
     #[arg(long)]
     pub(crate) overwrite: bool,

@@ -245,6 +245,12 @@ fn an_artifact_of_plain_files_takes_the_rest_from_its_base() {
     let toml = bench.read("/etc/containerd/cofferdam.d/kata-gpu.toml");
     assert!(toml.contains(&format!("{called}/{SHIM}")), "{toml}");
 
+    // What describes it is not in the package: a repair needs it, too.
+    put(&at.join("gpu.img"), "other", 0o644);
+    bench.run(&["repair"]).expect(2).says("if it was installed with --descriptor");
+    bench.run(&["repair", "kata-gpu", "--descriptor", descriptor.to_str().unwrap()]).expect(0);
+    bench.run(&["verify"]).expect(0);
+
     // The base may go: nothing of it is missing.
     bench.run(&["remove", "kata"]).expect(0);
     bench.run(&["verify"]).expect(0);

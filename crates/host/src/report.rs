@@ -33,6 +33,9 @@ pub const REPORT_UNIT: &str = "cofferdam-report.service";
 
 const POLL: Duration = Duration::from_millis(30);
 
+/// How often it is tried whether another report has ended.
+const TURN: Duration = Duration::from_millis(500);
+
 /// Checking every file of a large runtime on a slow disk takes a while.
 const LIMIT: Duration = Duration::from_secs(300);
 
@@ -70,6 +73,9 @@ pub struct Report {
     /// What runtimes may require of a node, and this one does not have; empty in a quick report.
     #[serde(default)]
     pub requirements: Vec<CheckReport>,
+    /// Why nothing could be compared with what was installed: no `drift` then means nothing.
+    #[serde(default)]
+    pub not_compared: Option<String>,
 }
 
 /// One installed runtime.
@@ -115,7 +121,10 @@ pub struct CheckReport {
 /// If our own records cannot be read. An engine that does not answer is part of the report.
 pub fn take(root: &HostRoot, options: &SurveyOptions, depth: Depth) -> Result<Report> {
     let look = Look::take(root, options)?;
-    let drift = drift(root, options, depth);
+    let (drift, not_compared) = match drift(root, options, depth) {
+        Ok(drift) => (drift, None),
+        Err(error) => (Vec::new(), Some(error.chain())),
+    };
     let checkup = Checkup::take(root, options)?;
     let facts = checkup.facts();
     let cri = look.cri();
@@ -137,6 +146,7 @@ pub fn take(root: &HostRoot, options: &SurveyOptions, depth: Depth) -> Result<Re
         runtimes: runtimes.collect(),
         checks: if is_full { checks(&checkup) } else { Vec::new() },
         requirements: if is_full { requirements(&checkup) } else { Vec::new() },
+        not_compared,
     })
 }
 
@@ -197,23 +207,20 @@ fn engine_error(look: &Look, cri: &CriObservation) -> Option<String> {
     }
 }
 
-/// What differs; why it could not be compared concerns every runtime.
-fn drift(root: &HostRoot, options: &SurveyOptions, depth: Depth) -> std::result::Result<Vec<Drift>, String> {
-    let compare = || -> Result<Vec<Drift>> {
-        let mut survey = Survey::take(root, options)?;
-        if depth == Depth::Quick {
-            survey.trust_trees()?;
-        }
-        survey.plan(plan::drift)
-    };
-    compare().map_err(|error| error.chain())
+/// What differs, of any runtime.
+fn drift(root: &HostRoot, options: &SurveyOptions, depth: Depth) -> Result<Vec<Drift>> {
+    let mut survey = Survey::take(root, options)?;
+    if depth == Depth::Quick {
+        survey.trust_trees()?;
+    }
+    survey.plan(plan::drift)
 }
 
 fn runtime(
     name: &RuntimeName,
     installed: &Installed,
     cri: &CriObservation,
-    drift: &std::result::Result<Vec<Drift>, String>,
+    drift: &[Drift],
     users: Vec<User>,
 ) -> RuntimeReport {
     let listed: &[String] = match cri {
@@ -230,10 +237,7 @@ fn runtime(
             .handlers()
             .map(|handler| (handler.clone(), listed.iter().any(|listed| listed == handler.as_str())))
             .collect(),
-        drift: match drift {
-            Ok(drift) => drift.iter().filter(concerns).map(ToString::to_string).collect(),
-            Err(why) => vec![format!("could not compare: {why}")],
-        },
+        drift: drift.iter().filter(concerns).map(ToString::to_string).collect(),
         users,
         declared: installed.declared,
         verified: installed.verified.clone(),
@@ -266,10 +270,9 @@ fn not_yes(name: String, answer: Answer) -> Option<CheckReport> {
 /// Has systemd run the report with the program at `program` on the host, and reads it.
 ///
 /// # Errors
-/// If systemd refuses, or the report fails or takes too long.
+/// If systemd refuses, or the report fails or takes too long, as one before it may.
 pub fn ask(program: &Path, unit: &str, depth: Depth) -> Result<Report> {
     let mut manager = Manager::connect()?;
-    manager.reset_failed(REPORT_UNIT)?;
     let path = report_path();
     let (program, out) = (program.display().to_string(), path.display().to_string());
     let full = (depth == Depth::Full).then_some("--full");
@@ -284,15 +287,30 @@ pub fn ask(program: &Path, unit: &str, depth: Depth) -> Result<Report> {
         after: Vec::new(),
         runtime_limit: Some(LIMIT),
     };
-    manager.start_transient(&transient).map_err(|error| match error {
-        SystemdError::UnitExists { .. } => {
-            HostError::new(Class::Unavailable, "another report is being made on this node")
-        }
-        other => other.into(),
-    })?;
+    start(&mut manager, &transient)?;
     let report = wait(&mut manager, &path);
     let _ = std::fs::remove_file(&path);
     report
+}
+
+/// Starts it once no other report is being made: one that an earlier agent asked for may outlive that agent.
+fn start(manager: &mut Manager, unit: &TransientUnit) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        manager.reset_failed(&unit.name)?;
+        match manager.start_transient(unit) {
+            Ok(_) => return Ok(()),
+            Err(SystemdError::UnitExists { .. }) if Instant::now() < deadline => {
+                std::thread::sleep(TURN);
+            }
+            Err(SystemdError::UnitExists { .. }) => {
+                let text = "another report is being made on this node, and does not end";
+                return Err(HostError::new(Class::Unavailable, text)
+                    .with_hint(format!("journalctl -u {REPORT_UNIT} on the node says why")));
+            }
+            Err(other) => return Err(other.into()),
+        }
+    }
 }
 
 fn report_path() -> PathBuf {

@@ -10,6 +10,7 @@ use cofferdam_core::name::Digest;
 use cofferdam_core::trust::{Covers, Form, Policy, Signer};
 use cofferdam_host::net::Patience;
 use cofferdam_host::package::{Access, Place, Remote};
+use cofferdam_host::registry::HostSettings;
 use cofferdam_host::signature::read_policy;
 use serde_json::{Value, json};
 use signed::{BUNDLE, INDEX, Key, MANIFEST, Shop, base64, open, payload, refused, statement};
@@ -361,17 +362,51 @@ fn attacks_are_refused_with_the_right_reason_before_a_byte_is_unpacked() {
 fn what_cannot_be_asked_is_not_taken_for_unsigned() {
     let key = Key::new();
     let shop = Shop::new();
-    let (layout, image) = (shop.layout(), shop.image);
-    let fake = fake::Fake::start(move |request| match request.path.contains(".sig") {
+    let behind = shop.fake.port;
+    let fake = fake::Fake::start(move |request| match request.path.ends_with(".sig") {
         true => fake::Answer::status(503),
+        false => {
+            fake::Answer::status(307).with("Location", &format!("http://127.0.0.1:{behind}{}", request.path))
+        }
+    });
+    let look = || {
+        let reference = format!("127.0.0.1:{}/team/toy:1.0", fake.port);
+        let reference = cofferdam_core::reference::Reference::new(reference).unwrap();
+        let patience = Patience { tries: 1, ..Patience::default() };
+        open(Place::Oci(Remote { reference, access: Access { patience, ..Access::default() } }), key.policy())
+    };
+    let error = look().unwrap_err();
+    assert_eq!(error.class(), cofferdam_core::class::Class::Unavailable, "{}", signed::told(&error));
+    // A signature of the other form is enough.
+    shop.put_bundle(shop.image, key.bundle(shop.image).to_string().as_bytes(), |_| {});
+    look().unwrap();
+}
+
+#[test]
+fn a_mirror_that_lists_nothing_does_not_speak_for_its_registry() {
+    let (key, shop) = (Key::new(), Shop::new());
+    shop.keep_lists();
+    shop.put_bundle(shop.image, key.bundle(shop.image).to_string().as_bytes(), |_| {});
+    let (layout, image) = (shop.layout(), shop.image);
+    let mirror = fake::Fake::start(move |request| match request.path.contains("/referrers/") {
+        true => fake::Answer::ok(b"{\"schemaVersion\":2,\"manifests\":[]}"),
         false => fake::serve_layout(&layout, &image, request),
     });
-    let reference = format!("127.0.0.1:{}/team/toy:1.0", fake.port);
-    let reference = cofferdam_core::reference::Reference::new(reference).unwrap();
-    let patience = Patience { tries: 1, ..Patience::default() };
-    let place = Place::Oci(Remote { reference, access: Access { patience, ..Access::default() } });
-    let error = open(place, key.policy()).unwrap_err();
-    assert_eq!(error.class(), cofferdam_core::class::Class::Unavailable, "{}", signed::told(&error));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("_default")).unwrap();
+    let text = format!("[host.\"http://127.0.0.1:{}\"]\n", mirror.port);
+    std::fs::write(folder.path().join("_default/hosts.toml"), text).unwrap();
+    let settings = HostSettings { hosts: vec![folder.path().into()], ..HostSettings::none() };
+    let access = Access { settings, ..Access::default() };
+    open(Place::Oci(Remote { reference: shop.reference(":1.0"), access }), key.policy()).unwrap();
+    let lists: Vec<String> =
+        mirror.requests().into_iter().map(|r| r.path).filter(|path| path.contains("/referrers/")).collect();
+    let namespace = format!("&ns=127.0.0.1:{}", shop.fake.port);
+    assert!(
+        !lists.is_empty()
+            && lists.iter().all(|path| path.contains("?artifactType=") && path.ends_with(&namespace)),
+        "{lists:?}"
+    );
 }
 
 /// A policy in a folder of its own, with the public key `acme.pub` beside it.

@@ -6,7 +6,7 @@
 //! secrets   pull secrets, as mounted files
 //! api       watching the own SandboxNode, patching its status: the only two calls
 //! host      what it needs of its machine
-//! run       the loop between them
+//! run       the loop between them;  begin: reaching the host;  job: a task, for the host's worker
 //! simulated agents of machines that are not there, for benchmarks and tests
 //! ```
 //!

@@ -1,29 +1,23 @@
 //! The agent's loop.
 
+mod begin;
+mod job;
+
 use super::api::{self, Seen};
-use super::host::{Host, blocking};
+use super::host::Host;
 use super::state::{self, Done, Known, Looked};
-use super::{secrets, task};
+use super::task;
 use crate::agent::task::Task;
-use crate::api::{Assigned, SandboxNode, SandboxNodeStatus};
+use crate::api::{SandboxNode, SandboxNodeStatus};
 use crate::client::ClientError;
 use crate::metrics::AgentMetrics;
 use crate::now;
 use crate::serve::Ready;
-use crate::source::source;
 use cofferdam_core::class::Class;
-use cofferdam_core::doctor::Skip;
-use cofferdam_core::history::Through;
-use cofferdam_core::plan::Overwrite;
 use cofferdam_host::error::HostError;
 use cofferdam_host::event::{Ending, Outcome};
-use cofferdam_host::history;
 use cofferdam_host::net::Proxies;
-use cofferdam_host::outpost::Outpost;
 use cofferdam_host::report::{Depth, Report};
-use cofferdam_host::survey::{EngineChoice, SurveyOptions};
-use cofferdam_host::transact::{self, Mend};
-use cofferdam_host::worker::{Job, Wish};
 use futures::StreamExt;
 use kube::Client;
 use std::collections::hash_map::RandomState;
@@ -46,6 +40,9 @@ const RETRY_MOST: Duration = Duration::from_secs(30);
 
 /// After so many looks that failed in a row the node counts as one that cannot be looked at.
 const LOOKS: u32 = 3;
+
+/// When such a node is looked at again, unless a heartbeat comes first: what is in the way is often gone soon.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// How the agent is to work.
 #[derive(Clone, Debug)]
@@ -91,12 +88,9 @@ pub async fn run(
     metrics: AgentMetrics,
     ready: Ready,
 ) -> Result<(), AgentError> {
-    let unit = options.unit.clone();
-    let outpost = blocking(move || Outpost::establish(&unit)).await??;
-    ready.set();
-    let (send, seen) = watch::channel(Seen::Nothing);
+    let (send, mut seen) = watch::channel(Seen::Nothing);
     let watching = {
-        let (client, name) = (client.clone(), options.node.clone());
+        let (client, name, ready) = (client.clone(), options.node.clone(), ready.clone());
         async move {
             let mut stream = pin!(api::watch(&client, &name, ready));
             while let Some(news) = stream.next().await {
@@ -104,9 +98,17 @@ pub async fn run(
             }
         }
     };
+    let working = async move {
+        let outpost = begin::outpost(&client, &options, &mut seen).await?;
+        // The host is reached. Its SandboxNode is known, or that there is none, once the watch has listed it.
+        let listed = seen.wait_for(|seen| !matches!(seen, Seen::Nothing)).await.map(drop);
+        listed.map_err(|_| AgentError::WatchEnded)?;
+        ready.set();
+        work(client, outpost, options, metrics, seen).await
+    };
     tokio::select! {
         () = watching => Err(AgentError::WatchEnded),
-        result = work(client, outpost, options, metrics, seen) => result,
+        result = working => result,
     }
 }
 
@@ -133,6 +135,16 @@ pub(super) async fn work(
     agent.work().await
 }
 
+/// The present SandboxNode, once there is one.
+async fn object(seen: &mut watch::Receiver<Seen>) -> Result<Arc<SandboxNode>, AgentError> {
+    loop {
+        if let Seen::Object(object) = &*seen.borrow_and_update() {
+            return Ok(Arc::clone(object));
+        }
+        seen.changed().await.map_err(|_| AgentError::WatchEnded)?;
+    }
+}
+
 /// A part of a tenth of `period`, another one each time: agents that began together, or waited together for the API, do
 /// not go on together.
 fn jitter(period: Duration) -> Duration {
@@ -157,13 +169,13 @@ struct Agent<H> {
 
 impl<H: Host> Agent<H> {
     async fn work(&mut self) -> Result<(), AgentError> {
-        let first = self.object().await?;
+        let first = object(&mut self.seen).await?;
         self.known = Known::of(first.status.as_ref().unwrap_or(&SandboxNodeStatus::default()));
         self.written = first.status.clone().unwrap_or_default();
         self.follow_running(&first).await?;
         self.look().await?;
         loop {
-            let object = self.object().await?;
+            let object = object(&mut self.seen).await?;
             self.known.keep_only(&object.spec.runtimes);
             if let Some(task) = task::next(&object.spec.runtimes, &self.known) {
                 self.carry_out(&object, task).await?;
@@ -176,19 +188,11 @@ impl<H: Host> Agent<H> {
         }
     }
 
-    /// The present SandboxNode, once there is one.
-    async fn object(&mut self) -> Result<Arc<SandboxNode>, AgentError> {
-        loop {
-            if let Seen::Object(object) = &*self.seen.borrow_and_update() {
-                return Ok(Arc::clone(object));
-            }
-            self.seen.changed().await.map_err(|_| AgentError::WatchEnded)?;
-        }
-    }
-
     /// Sleeps until the spec changes or it is time for a look.
     async fn rest(&mut self, object: &SandboxNode) -> Result<(), AgentError> {
-        let heartbeat = Instant::now() + self.options.heartbeat - jitter(self.options.heartbeat);
+        let heartbeat = self.options.heartbeat;
+        let period = if self.unseen.is_some() { LOOK_AGAIN.min(heartbeat) } else { heartbeat };
+        let due = Instant::now() + period - jitter(period);
         let uid = object.metadata.uid.as_ref();
         let generation = self.written.observed_generation;
         loop {
@@ -204,14 +208,15 @@ impl<H: Host> Agent<H> {
                         return Ok(());
                     }
                 }
-                () = sleep_until(heartbeat) => return self.look().await,
+                () = sleep_until(due) => return self.look().await,
             }
         }
     }
 
     /// Another agent's work may still be going on, or have ended unheard.
     async fn follow_running(&mut self, object: &SandboxNode) -> Result<(), AgentError> {
-        match self.host.follow_running().await? {
+        let host = self.host.clone();
+        match self.telling(object, async move { host.follow_running().await }).await? {
             Ok(Some((errand, done))) => {
                 tracing::info!(errand, "a change from before ended");
                 let mut tasks = object.spec.runtimes.iter().map(Task::of);
@@ -248,7 +253,7 @@ impl<H: Host> Agent<H> {
         let depth = if thorough { Depth::Full } else { Depth::Quick };
         match self.host.report(depth).await? {
             Ok(report) => {
-                if depth == Depth::Full {
+                if depth == Depth::Full && report.not_compared.is_none() {
                     self.full_due = Instant::now() + self.options.verify;
                 }
                 self.known.see(&report, &now());
@@ -257,6 +262,20 @@ impl<H: Host> Agent<H> {
                 Ok(Ok(()))
             }
             Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// Waits for the end of `work`, and says meanwhile that it lives.
+    async fn telling<T>(&mut self, object: &SandboxNode, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        let mut pause = SHOWN_AFTER;
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = sleep(pause) => {
+                    pause = if self.tell_once(object).await { self.options.heartbeat } else { RETRY };
+                }
+            }
         }
     }
 
@@ -280,16 +299,7 @@ impl<H: Host> Agent<H> {
             };
             Ok::<_, AgentError>(Done { result, descriptor: None })
         };
-        let mut working = pin!(working);
-        let mut pause = SHOWN_AFTER;
-        let done = loop {
-            tokio::select! {
-                done = &mut working => break done?,
-                () = sleep(pause) => {
-                    pause = if self.tell_once(object).await { self.options.heartbeat } else { RETRY };
-                }
-            }
-        };
+        let done = self.telling(object, working).await?;
         let removal = matches!(task, Task::Remove(_));
         let word = if removal { "remove" } else { "install" };
         match &done.result {
@@ -308,58 +318,18 @@ impl<H: Host> Agent<H> {
         Ok(())
     }
 
-    /// What the worker is to do; nothing, if what is to go was never there.
-    fn job(&self, task: &Task) -> Result<Option<Job>, HostError> {
-        let wish = match task {
-            Task::Install(assigned) => {
-                let source =
-                    source(&assigned.target.package, |name| secrets::read(&self.options.pull_secrets, name))?
-                        .through(&self.options.proxies);
-                let drifted = self.report.as_ref().is_some_and(|r| self.known.is_drifted(assigned, r));
-                match drifted {
-                    true => Wish::Repair(Mend {
-                        name: self.known.runtime_of(assigned),
-                        from: Some(source.place),
-                        overwrite: Overwrite::No,
-                        policy: source.policy,
-                        limits: source.limits,
-                    }),
-                    false => Wish::Install { source, expect: self.known.expected(assigned) },
-                }
-            }
-            Task::Remove(assigned) => match self.known.runtime_of(assigned) {
-                Some(name) if self.is_there(&name) => Wish::Remove { name },
-                _ => return Ok(None),
-            },
-        };
-        let survey = SurveyOptions {
-            prefix: None,
-            engine: EngineChoice::Running { unit: self.host.unit().to_owned() },
-            systemd: true,
-            skip_checks: match task {
-                Task::Install(assigned) => skips(assigned)?,
-                // A removal must not fail on what only an installation looks at.
-                Task::Remove(_) => Vec::new(),
-            },
-        };
-        let asker = history::asker(Through::Agent);
-        let (options, errand) = (transact::Options::default(), Some(task.errand()));
-        Ok(Some(Job { wish, survey, options, asker, errand }))
-    }
-
-    /// Whether the host has it; yes, if that is not known.
-    fn is_there(&self, name: &cofferdam_core::name::RuntimeName) -> bool {
-        self.report.as_ref().is_none_or(|report| report.runtimes.contains_key(name))
-    }
-
     fn status(&self, object: &SandboxNode) -> SandboxNodeStatus {
         let generation = object.metadata.generation.unwrap_or_default();
-        let looked = match (&self.unseen, &self.report) {
+        state::status(&self.known, self.looked(), &self.written, generation, &now())
+    }
+
+    /// What the last look gave.
+    fn looked(&self) -> Looked<'_> {
+        match (&self.unseen, &self.report) {
             (Some(why), _) => Looked::Failed(why),
             (None, Some(report)) => Looked::Saw(report),
             (None, None) => Looked::NotYet,
-        };
-        state::status(&self.known, looked, &self.written, generation, &now())
+        }
     }
 
     async fn tell_once(&mut self, object: &SandboxNode) -> bool {
@@ -392,12 +362,4 @@ impl<H: Host> Agent<H> {
         }
         true
     }
-}
-
-fn skips(assigned: &Assigned) -> Result<Vec<Skip>, HostError> {
-    let skip = |name: &String| {
-        Skip::new(name)
-            .map_err(|error| HostError::new(Class::Invalid, format!("skipChecks: `{name}`: {error}")))
-    };
-    assigned.target.skip_checks.iter().map(skip).collect()
 }

@@ -10,6 +10,8 @@ use super::state::Done;
 use crate::api::SandboxNode;
 use crate::client::{self, ClientError};
 use crate::metrics::AgentMetrics;
+use crate::serve::Ready;
+use crate::watch::events;
 use cofferdam_core::descriptor::Descriptor;
 use cofferdam_core::name::{Digest, RuntimeName, Version};
 use cofferdam_core::preset;
@@ -22,7 +24,7 @@ use cofferdam_host::worker::{Job, Wish};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::PostParams;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, ResourceExt};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -173,7 +175,8 @@ async fn agents(simulation: &Simulation, clients: &[Client], metrics: &AgentMetr
     }
     let Some(client) = clients.first() else { return };
     let api: Api<SandboxNode> = Api::all(client.clone());
-    let mut events = pin!(watcher(api, watcher::Config::default().page_size(500)).default_backoff());
+    let config = watcher::Config::default().page_size(500);
+    let mut events = pin!(events(api, config, Ready::default()));
     while let Some(event) = events.next().await {
         let Ok(watcher::Event::InitApply(mut node) | watcher::Event::Apply(mut node)) = event else {
             continue;
@@ -213,6 +216,7 @@ impl Host for Machine {
             runtimes: self.installed.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             checks: Vec::new(),
             requirements: Vec::new(),
+            not_compared: None,
         }))
     }
 

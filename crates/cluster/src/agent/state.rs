@@ -231,22 +231,32 @@ impl RuntimeState {
         let settled = matches!(self.state, State::Proven | State::Unproven | State::Drifted);
         // While a change of somebody else's is under way, nothing can be said.
         if settled && report.journal.is_none() {
-            let drift = if found.drift.is_empty() { None } else { Some(found.drift.join("; ")) };
-            match (drift, &found.verdict) {
-                (Some(drift), _) => {
-                    let hint =
-                        "kubectl cofferdam retry has it put back; cofferdam verify on the node shows it";
-                    self.set(State::Drifted, "drift", &format!("{drift}; next: {hint}"), now);
-                }
-                (None, Verdict::Proven) => self.set(State::Proven, "", "", now),
-                (None, Verdict::Unproven { reason }) => self.set(State::Unproven, "", reason, now),
-                (None, Verdict::Offline) => {
-                    self.set(State::Unproven, "", "installed into the node's image, never probed", now);
-                }
-            }
+            self.settle(found, report.not_compared.as_deref(), now);
         }
         for (handler, served) in self.handlers.iter_mut().zip(found.handlers.values()) {
             handler.judge(*served, self.state, &found.drift);
+        }
+    }
+
+    /// By what differs from what was installed (or why that is not known), and what the probe said.
+    fn settle(&mut self, found: &RuntimeReport, not_compared: Option<&str>, now: &Time) {
+        if !found.drift.is_empty() {
+            let hint = "kubectl cofferdam retry has it put back; cofferdam verify on the node shows it";
+            let text = format!("{}; next: {hint}", found.drift.join("; "));
+            return self.set(State::Drifted, "drift", &text, now);
+        }
+        match (not_compared, &found.verdict) {
+            // What could not be looked at clears nobody.
+            (Some(_), _) if self.state == State::Drifted => {}
+            (Some(why), _) => {
+                let text = format!("it could not be compared: {why}; next: cofferdam status on the node");
+                self.set(State::Unproven, "", &text, now);
+            }
+            (None, Verdict::Proven) => self.set(State::Proven, "", "", now),
+            (None, Verdict::Unproven { reason }) => self.set(State::Unproven, "", reason, now),
+            (None, Verdict::Offline) => {
+                self.set(State::Unproven, "", "installed into the node's image, never probed", now);
+            }
         }
     }
 

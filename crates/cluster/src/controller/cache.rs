@@ -3,12 +3,13 @@
 use super::shelf::{News, Shelf};
 use crate::api::{SandboxNode, SandboxNodeStatus, SandboxRuntime, names};
 use crate::serve::Ready;
+use crate::watch::events;
 use cofferdam_core::rollout::{Moment, Time};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, NodeSpec, NodeStatus};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::core::DeserializeGuard;
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -293,21 +294,15 @@ where
     let shelf = Arc::new(Mutex::new(Shelf::default()));
     let (done, listed) = watch::channel(false);
     let store = Store { shelf: Arc::clone(&shelf), listed };
-    let (wakes, ready) = (wakes.clone(), ready.clone());
-    let stream = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff();
+    let wakes = wakes.clone();
+    let stream = events(api, watcher::Config::default().page_size(PAGE), ready.clone());
     tokio::spawn(async move {
         let mut stream = pin!(stream);
         while let Some(event) = stream.next().await {
-            let event = match event {
-                Ok(event) => event,
-                Err(error) => {
-                    tracing::warn!(kind = %K::kind(&()), %error, "watching");
-                    ready.fails(&K::kind(&()));
-                    gap();
-                    continue;
-                }
+            let Ok(event) = event else {
+                gap();
+                continue;
             };
-            ready.works(&K::kind(&()));
             let (news, listed) = {
                 let mut shelf = lock(&shelf);
                 (shelf.take(event, handling.prune, handling.same), shelf.is_listed())

@@ -8,7 +8,7 @@ use cofferdam_core::reference::Reference;
 use cofferdam_host::error::{HostError, Result};
 use cofferdam_host::package::{Place, Source};
 use cofferdam_host::survey::SurveyOptions;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Debug, Args)]
 pub(crate) struct InstallArgs {
@@ -84,16 +84,15 @@ pub(crate) struct DescribedArgs {
 impl DescribedArgs {
     /// The package at `place`.
     pub(crate) fn source(&self, place: Place) -> Result<Source> {
-        let descriptor = match &self.descriptor {
-            Some(path) => Some(
-                std::fs::read_to_string(path)
-                    .map_err(|error| HostError::std_io("read", path.display(), error))?,
-            ),
-            None => None,
-        };
+        let descriptor = self.descriptor.as_deref().map(descriptor_text).transpose()?;
         let (preset, version) = (self.preset.clone(), self.runtime_version.clone());
         Ok(Source { preset, version, descriptor, ..Source::plain(place) })
     }
+}
+
+/// A descriptor's text.
+pub(crate) fn descriptor_text(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|error| HostError::std_io("read", path.display(), error))
 }
 
 #[derive(Debug, Args)]

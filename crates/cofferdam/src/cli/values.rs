@@ -8,6 +8,7 @@ use cofferdam_host::error::{HostError, Result};
 use cofferdam_host::net::{Patience, Proxies};
 use cofferdam_host::package::{Access, AccessFiles, Place, Remote};
 use cofferdam_host::registry::HelperHost;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -126,10 +127,17 @@ pub(crate) struct AccessArgs {
 }
 
 impl AccessArgs {
+    /// Whether something is said of a certain registry.
+    pub(crate) const fn is_given(&self) -> bool {
+        self.auth_file.is_some() || self.ca_file.is_some() || self.client_cert.is_some() || self.plain_http
+    }
+
     /// The image, and all that is needed to reach it.
     pub(crate) fn remote(&self, reference: Reference) -> Result<Remote> {
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         let helpers =
-            self.credential_helpers.then(|| HelperHost::of_variables(|name| std::env::var(name).ok()));
+            self.credential_helpers.then(|| HelperHost::of_variables(std::env::vars_os().filter_map(text)));
         let files = AccessFiles {
             auth: self.auth_file.as_deref(),
             helpers: helpers.as_ref(),

@@ -3,12 +3,16 @@
 //! gzip by flate2 with zlib-rs, which is Rust, and zstd by the C library, which is twice as fast as what there is in Rust.
 
 use flate2::bufread::MultiGzDecoder;
+use lzma_rust2::XzReader;
 use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result};
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 use zstd::zstd_safe::get_error_name;
 use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
 
 const BUFFER: usize = 128 << 10;
+
+/// What a decoder of xz may hold in memory, in KiB: what files of `xz -9` ask for, and a little.
+const MOST_XZ: u32 = 68 << 10;
 
 /// How a layer is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,9 +23,23 @@ pub enum Compression {
     Gzip,
     /// zstd, perhaps of several frames.
     Zstd,
+    /// xz, perhaps of several streams. No layer of an image is.
+    Xz,
 }
 
 impl Compression {
+    /// That of what begins with these six bytes: a file's name says nothing.
+    pub(crate) const fn of_head(head: &[u8]) -> Self {
+        match head {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            // A skippable frame of zstd.
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0] => Self::Xz,
+            _ => Self::None,
+        }
+    }
+
     /// That of a layer of this media type; none if it is no layer.
     pub fn of_media_type(media_type: &str) -> Option<Self> {
         let base = media_type.split(';').next().unwrap_or_default().trim();
@@ -44,6 +62,7 @@ impl std::fmt::Display for Compression {
             Self::None => "uncompressed",
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
+            Self::Xz => "xz",
         })
     }
 }
@@ -62,6 +81,7 @@ pub(crate) fn decompress<'r>(
         Compression::None => Box::new(compressed),
         Compression::Gzip => Box::new(MultiGzDecoder::new(compressed)),
         Compression::Zstd => Box::new(Zstd::new(compressed, window)?),
+        Compression::Xz => Box::new(XzReader::new_mem_limit(compressed, true, MOST_XZ)),
     })
 }
 

@@ -36,6 +36,13 @@ impl Roots {
 }
 
 impl Roots {
+    /// The same, and those in `pem` that can be used: a machine's list may hold some that are no authority's.
+    #[must_use]
+    pub fn and_usable(mut self, pem: &[u8]) -> Self {
+        self.0.add_parsable_certificates(CertificateDer::pem_slice_iter(pem).flatten());
+        self
+    }
+
     /// The same, and those in `certificates` (DER), which `origin` names for messages.
     ///
     /// # Errors

@@ -10,10 +10,11 @@ use crate::registry::{self, Attached, Layout};
 use crate::root::HostRoot;
 use crate::tree;
 use cofferdam_core::class::Class;
-use cofferdam_core::descriptor;
-use cofferdam_core::name::{Digest, HostPath};
+use cofferdam_core::descriptor::{self, Descriptor, PackageFiles};
+use cofferdam_core::name::{Digest, FileDigest, HostPath, PackagePath};
 use cofferdam_core::observation::TreeState;
 use cofferdam_core::plan::Package;
+use cofferdam_core::preset::{self, PresetFile};
 use cofferdam_core::record::{Installed, Ledger};
 use cofferdam_core::trust::Verified;
 use rustix::fs::{Mode, OFlags};
@@ -271,15 +272,38 @@ impl Source {
         Ok(None)
     }
 
+    /// Whether the package would be described, and added to, as it was: presets change with Cofferdam, and texts with
+    /// whoever writes them.
+    fn still_describes(
+        &self,
+        installed: &Installed,
+        descriptor: &Descriptor,
+        items: &BTreeMap<PackagePath, Item>,
+    ) -> Result<bool> {
+        let preset = match self.using()? {
+            None => return Ok(true),
+            Some(Using::Text(text)) => {
+                return Ok(descriptor::parse("the descriptor", text).ok().as_ref() == Some(descriptor));
+            }
+            Some(Using::Preset(preset, _)) => preset,
+        };
+        let is_there = |path: &PackagePath, file: &PresetFile| match items.get(path) {
+            Some(Item::File { digest, .. }) => *digest == FileDigest::of(file.text.as_bytes()),
+            _ => false,
+        };
+        let nothing = PackageFiles::new();
+        let mut added = preset.added(&nothing);
+        Ok(preset::descriptor(preset, &installed.version).ok().as_ref() == Some(descriptor)
+            && added.all(|(path, file)| is_there(&path, file)))
+    }
+
     fn of_tree(&self, root: &HostRoot, ledger: &Ledger, installed: &Installed) -> Result<Option<PackageDir>> {
         let internal = |error: &dyn std::fmt::Display| HostError::new(Class::Internal, error.to_string());
         let path = installed.tree.join(MANIFEST).map_err(|error| internal(&error))?;
         let Some(bytes) = root.read(&path)? else { return Ok(None) };
         let Manifest { digest, descriptor, items, base, .. } =
             serde_json::from_slice(&bytes).map_err(|error| internal(&error))?;
-        if let Some(text) = &self.descriptor
-            && descriptor::parse("the descriptor", text).ok().as_ref() != Some(&descriptor)
-        {
+        if !self.still_describes(installed, &descriptor, &items)? {
             return Ok(None);
         }
         // Its base is another one by now: it is put together again. Without one it is as good as it was.

@@ -186,7 +186,7 @@ impl fmt::Display for Place {
 
 impl Place {
     /// Reads what [`Self`] shows. A registry is reached without a login.
-    fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (kind, rest) = text.split_once(':')?;
         match kind {
             "dir" => Some(Self::Dir(rest.into())),

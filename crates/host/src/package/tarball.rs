@@ -5,44 +5,23 @@ use crate::archive::{ArchiveError, Compression, LIMITS_HINT, Options, Telling, U
 use crate::error::{HostError, Result};
 use crate::event::Transfer;
 use cofferdam_core::class::Class;
-use lzma_rust2::XzReader;
 use std::fs::File;
-use std::io::{BufReader, Read, Seek};
+use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-const BUFFER: usize = 128 << 10;
-
-/// What a decoder of xz may hold in memory, in KiB: what files of `xz -9` ask for, and a little.
-const MOST_XZ: u32 = 68 << 10;
-
-/// How a file is compressed, by its first bytes. Its name says nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outer {
-    Known(Compression),
-    Xz,
-}
-
-impl Outer {
-    fn of(file: &mut File) -> std::io::Result<Self> {
-        let mut head = Vec::new();
-        file.take(6).read_to_end(&mut head)?;
-        file.rewind()?;
-        Ok(match head.as_slice() {
-            [0x1f, 0x8b, ..] => Self::Known(Compression::Gzip),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Known(Compression::Zstd),
-            // A skippable frame of zstd.
-            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Known(Compression::Zstd),
-            [0xfd, b'7', b'z', b'X', b'Z', 0] => Self::Xz,
-            _ => Self::Known(Compression::None),
-        })
-    }
+/// How a file is compressed.
+fn compression(file: &mut File) -> std::io::Result<Compression> {
+    let mut head = Vec::new();
+    file.take(6).read_to_end(&mut head)?;
+    file.rewind()?;
+    Ok(Compression::of_head(&head))
 }
 
 /// Whether `path` is a compressed file. None: it cannot be read.
 pub(super) fn is_compressed(path: &Path) -> Option<bool> {
-    let outer = File::open(path).and_then(|mut file| Outer::of(&mut file)).ok()?;
-    Some(outer != Outer::Known(Compression::None))
+    let how = File::open(path).and_then(|mut file| compression(&mut file)).ok()?;
+    Some(how != Compression::None)
 }
 
 /// Unpacks the archive at `path` into `folder`, which is empty and nobody else's. `progress` gets how much was read so
@@ -62,17 +41,10 @@ pub(super) fn unpack(
             .with_hint("a folder that holds a package is dir:PATH"));
     }
     let total = metadata.len();
-    let outer = Outer::of(&mut file).map_err(fail)?;
+    let how = compression(&mut file).map_err(fail)?;
     let mut tell = |bytes| progress(Transfer::whole(bytes, total));
-    let told = Telling::new(file, &mut tell);
     let mut unpacking = Unpacking::new(folder, options);
-    let unpacked = match outer {
-        Outer::Known(how) => unpacking.compressed_layer(told, how),
-        Outer::Xz => {
-            let buffered = BufReader::with_capacity(BUFFER, told);
-            unpacking.compressed_layer(XzReader::new_mem_limit(buffered, true, MOST_XZ), Compression::None)
-        }
-    };
+    let unpacked = unpacking.compressed_layer(Telling::new(file, &mut tell), how);
     unpacked.map_err(|error| match error {
         ArchiveError::Write { source, action, path } => {
             HostError::std_io(action, format!("{path} of {shown}"), source)

@@ -2,7 +2,7 @@
 
 use super::client::{Asked, Want};
 use super::endpoint::{Call, Endpoint};
-use super::manifest::{ACCEPT, Blob, Index, MOST_MANIFEST};
+use super::manifest::{ACCEPT, Blob, Index, MOST_MANIFEST, Platform};
 use super::origin::{Origin, Sent};
 use super::{Layout, Registry, RegistryError, Tarred};
 use crate::error::Result;
@@ -85,7 +85,7 @@ impl Attached for Registry {
     }
 
     fn referrers(&self, digest: &Digest, kind: &str) -> Result<Option<Vec<Referrer>>> {
-        // A mirror may keep no lists where the registry does.
+        // A mirror may keep no lists where the registry does, or empty ones.
         Ok(or_none(self.each(Want::Tag, |endpoint| listed(endpoint, digest, kind)))?)
     }
 }
@@ -106,8 +106,8 @@ fn or_none<T>(found: Asked<T>) -> Asked<Option<T>> {
 fn listed(endpoint: &Endpoint, digest: &Digest, kind: &str) -> Asked<Vec<Referrer>> {
     let what = format!("list of what refers to {digest}");
     let refuse = |reason: String| RegistryError::Manifest { what: what.clone(), reason };
-    let mut place = endpoint.site.place("referrers", &digest.to_string());
-    place.push_str(&format!("?artifactType={}", kind.replace('+', "%2B")));
+    let list = format!("{digest}?artifactType={}", kind.replace('+', "%2B"));
+    let mut place = endpoint.site.place("referrers", &list);
     let mut all = Vec::new();
     for _ in 0..MOST_PAGES {
         let call = Call { accept: &ACCEPT, ..Call::plain(Method::GET, &place) };
@@ -124,6 +124,11 @@ fn listed(endpoint: &Endpoint, digest: &Digest, kind: &str) -> Asked<Vec<Referre
         drop(reply);
         match next {
             Some(target) => place = endpoint.absolute(&target)?,
+            // A mirror that lists nothing need not have asked its registry.
+            None if all.is_empty() && endpoint.site.mirror => {
+                let registry = endpoint.site.name.clone();
+                return Err(RegistryError::NotFound { registry, what });
+            }
             None => return Ok(all),
         }
     }
@@ -199,12 +204,42 @@ fn named(origin: &dyn Origin, index: &[u8]) -> Result<Vec<Referrer>> {
     Ok(read?)
 }
 
-/// The images that an index of a layout names, without what is kept beside them.
-pub(super) fn images(index: &Index, text: &[u8]) -> Vec<Blob> {
+/// The image for this machine that the index of a layout names, without what is kept beside images. Nobody can say which of
+/// several is meant, so there may be one only; it may have several names.
+pub(super) fn the_image(index: &Index, text: &[u8], what: &str) -> Asked<Blob> {
     // What cannot be read here could be read as an index a moment ago: then nothing in it is a signature.
-    let beside: Vec<Referrer> = read_referrers(text).unwrap_or_default();
-    let is_beside = |digest| beside.iter().any(|one| one.digest == digest && one.is_beside());
-    index.manifests.iter().filter(|blob| !is_beside(blob.digest)).cloned().collect()
+    let named: Vec<Referrer> = read_referrers(text).unwrap_or_default();
+    let is_beside = |digest| named.iter().any(|one| one.digest == digest && one.is_beside());
+    let mut images: Vec<Blob> = Vec::new();
+    for blob in index.manifests.iter().filter(|blob| !is_beside(blob.digest)) {
+        if images.iter().all(|known| known.digest != blob.digest) {
+            images.push(blob.clone());
+        }
+    }
+    if let [only] = images.as_slice() {
+        return Ok(only.clone());
+    }
+    let own = Platform::own();
+    let fits = |blob: &&Blob| blob.platform.as_ref().is_none_or(|platform| *platform == own);
+    let fitting: Vec<&Blob> = images.iter().filter(fits).collect();
+    match fitting.as_slice() {
+        [only] => Ok((*only).clone()),
+        [] => Index { manifests: images, ..index.clone() }.choose(&own, what).cloned(),
+        several => {
+            let name = |blob: &&Blob| {
+                let one = named.iter().find(|one| one.digest == blob.digest);
+                one.and_then(|one| one.annotations.get(REF_NAME)).cloned().unwrap_or(blob.digest.to_string())
+            };
+            let names: Vec<String> = several.iter().map(name).collect();
+            let reason = format!(
+                "it holds {} images for this machine ({}), and must hold one; next: copy the one that is \
+                 wanted into a layout of its own (skopeo copy oci:LAYOUT:NAME oci:OTHER)",
+                names.len(),
+                names.join(", ")
+            );
+            Err(RegistryError::Manifest { what: what.to_owned(), reason })
+        }
+    }
 }
 
 impl Referrer {

@@ -1,5 +1,6 @@
 //! A blob as it streams. If the connection breaks, the rest is fetched by another one: whoever reads does not notice.
 
+use super::endpoint::Endpoint;
 use super::error::Failed;
 use super::manifest::Blob;
 use super::{Registry, RegistryError};
@@ -22,6 +23,8 @@ pub(super) struct BlobReader<'r> {
     /// How many of those that come now were given already.
     skip: u64,
     body: Option<BodyReader<'r>>,
+    /// Who sends it.
+    sender: Option<&'r Endpoint>,
     /// How often it broke since [`Self::mark`].
     breaks: u32,
     mark: u64,
@@ -33,21 +36,25 @@ impl<'r> BlobReader<'r> {
     pub(super) fn open(registry: &'r Registry, blob: &Blob) -> Result<Self, RegistryError> {
         let (digest, size) = (blob.digest, blob.size);
         let (at, skip, breaks, mark) = (0, 0, 0, 0);
-        let mut reader = Self { registry, digest, size, at, skip, body: None, breaks, mark, ended: None };
+        let (body, sender, ended) = Default::default();
+        let mut reader = Self { registry, digest, size, at, skip, body, sender, breaks, mark, ended };
         reader.connect()?;
         Ok(reader)
     }
 
     fn connect(&mut self) -> Result<(), RegistryError> {
-        let (reply, start) = self.registry.blob_from(&self.digest, self.at)?;
+        let (sender, reply, start) = self.registry.blob_from(&self.digest, self.at)?;
         self.skip = self.at.saturating_sub(start);
-        self.body = Some(reply.body);
+        (self.body, self.sender) = (Some(reply.body), Some(sender));
         Ok(())
     }
 
     /// What to do about a break: nothing but to go on, or `cause`.
     fn broke(&mut self, cause: RegistryError) -> Result<(), RegistryError> {
         self.body = None;
+        if let Some(sender) = self.sender.take() {
+            self.registry.avoid(sender);
+        }
         if self.at.saturating_sub(self.mark) >= PROGRESS {
             self.breaks = 0;
         }

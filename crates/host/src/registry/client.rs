@@ -13,7 +13,7 @@ use cofferdam_core::name::Digest;
 use cofferdam_core::reference::Reference;
 use http::Method;
 use http::header::{CONTENT_RANGE, CONTENT_TYPE};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -32,6 +32,9 @@ pub struct Registry {
     endpoints: Vec<Endpoint>,
     /// In which order they are asked. Whoever failed is asked last from then on.
     order: Mutex<Vec<usize>>,
+    /// Who did not answer as long as patience lasted: they are asked once from then on. A mirror may have all that is needed,
+    /// and nobody should wait for its registry again and again.
+    away: Mutex<BTreeSet<usize>>,
 }
 
 impl std::fmt::Debug for Registry {
@@ -79,6 +82,7 @@ impl Registry {
             patience: access.patience.clone(),
             pause: Box::new(std::thread::sleep),
             order: Mutex::new((0..endpoints.len()).collect()),
+            away: Mutex::default(),
             endpoints,
         })
     }
@@ -145,11 +149,16 @@ impl Registry {
             for index in std::mem::take(&mut open) {
                 let Some(endpoint) = self.endpoints.get(index) else { continue };
                 match work(endpoint) {
-                    Ok(done) => return Ok(done),
+                    Ok(done) => {
+                        lock(&self.away).remove(&index);
+                        return Ok(done);
+                    }
                     Err(error) => {
                         if error.is_passing() {
-                            open.push(index);
                             self.ask_last(index);
+                            if !lock(&self.away).contains(&index) {
+                                open.push(index);
+                            }
                         }
                         failures.insert(index, error);
                     }
@@ -157,6 +166,7 @@ impl Registry {
             }
             let asked = open.iter().filter_map(|index| failures.get(index)?.wait()).min();
             if open.is_empty() || !self.wait(done, asked) {
+                lock(&self.away).extend(open);
                 break;
             }
         }
@@ -173,6 +183,13 @@ impl Registry {
             })
         };
         lock(&self.order).iter().copied().filter(can).collect()
+    }
+
+    /// From now on every other place is asked before `endpoint`.
+    pub(super) fn avoid(&self, endpoint: &Endpoint) {
+        if let Some(index) = self.endpoints.iter().position(|one| std::ptr::eq(one, endpoint)) {
+            self.ask_last(index);
+        }
     }
 
     fn ask_last(&self, index: usize) {
@@ -208,18 +225,18 @@ impl Registry {
     }
 
     /// The blob from byte `from` on, and at which byte what comes begins: the one that was asked for, or the first.
-    pub(super) fn blob_from(&self, digest: &Digest, from: u64) -> Asked<(Reply<'_>, u64)> {
+    pub(super) fn blob_from(&self, digest: &Digest, from: u64) -> Asked<(&Endpoint, Reply<'_>, u64)> {
         let what = format!("blob {digest} of {}", self.reference);
         self.each(Want::Content, |endpoint| {
             let place = endpoint.site.place("blobs", &digest.to_string());
             let call = Call { from, ..Call::plain(Method::GET, &place) };
             let reply = endpoint.found(endpoint.send(&call)?, &what, "GET of a blob")?;
             if reply.status.as_u16() != 206 {
-                return Ok((reply, 0));
+                return Ok((endpoint, reply, 0));
             }
             let range = reply.headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
             match range.and_then(retry::range_start) {
-                Some(start) if start <= from => Ok((reply, start)),
+                Some(start) if start <= from => Ok((endpoint, reply, start)),
                 _ => {
                     let reason = "it sent another part of it than was asked for".to_owned();
                     Err(RegistryError::Manifest { what: what.clone(), reason })

@@ -75,10 +75,10 @@ impl Configured {
 impl Endpoint {
     /// The place `site`, by what `access` has for it.
     pub(super) fn new(mut site: Site, access: &Access, action: Action) -> Result<Self> {
-        let roots = match &access.ca {
-            Some(pem) => Roots::public().and_pem(pem.as_bytes(), "the authorities' certificates")?,
-            None => Roots::public(),
-        };
+        let mut roots = access.settings.with_own_authorities(Roots::public())?;
+        if let Some(pem) = &access.ca {
+            roots = roots.and_pem(pem.as_bytes(), "the authorities' certificates")?;
+        }
         let mut tls = mirror::trusting(Tls::trusting(roots), &site.trust)?;
         if let Some(own) = access.identity.as_ref().filter(|_| !site.mirror) {
             let (certificate, key) = (own.certificate.as_bytes(), own.key.as_bytes());

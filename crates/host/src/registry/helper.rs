@@ -19,8 +19,9 @@ const DOCKER_SERVER: &str = "https://index.docker.io/v1/";
 /// What a helper says as its name if the secret is a token.
 const TOKEN_NAME: &str = "<token>";
 
-/// Which variables a helper gets: where the user's files and keys are.
-const VARIABLES: [&str; 9] = [
+/// Which variables a helper gets: where the user's files and keys are, and how it gets out.
+const VARIABLES: [&str; 19] = [
+    "PATH",
     "HOME",
     "USER",
     "LOGNAME",
@@ -30,7 +31,19 @@ const VARIABLES: [&str; 9] = [
     "DBUS_SESSION_BUS_ADDRESS",
     "GNUPGHOME",
     "DOCKER_CONFIG",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "KUBECONFIG",
 ];
+
+/// What the names of variables begin with that tell the clouds' helpers who asks.
+const CLOUDS: [&str; 5] = ["AWS_", "AZURE_", "CLOUDSDK_", "GOOGLE_", "ACR_"];
 
 /// Where credential helpers run.
 #[derive(Clone, Debug)]
@@ -48,13 +61,12 @@ struct Answer {
 }
 
 impl HelperHost {
-    /// With what `variable` gives of those variables that helpers get, and `PATH`.
-    pub fn of_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let of = |name: &&str| variable(name).map(|value| ((*name).to_owned(), value));
-        Self {
-            variables: VARIABLES.iter().chain(&["PATH"]).filter_map(of).collect(),
-            limit: Duration::from_secs(30),
-        }
+    /// With those of the environment `all` that helpers get.
+    pub fn of_variables(all: impl IntoIterator<Item = (String, String)>) -> Self {
+        let is_given =
+            |name: &str| VARIABLES.contains(&name) || CLOUDS.iter().any(|prefix| name.starts_with(prefix));
+        let variables = all.into_iter().filter(|(name, _)| is_given(name)).collect();
+        Self { variables, limit: Duration::from_secs(30) }
     }
 
     /// The same with another time limit.

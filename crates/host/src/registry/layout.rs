@@ -7,7 +7,7 @@
 //! ```
 
 use super::RegistryError;
-use super::attached::images;
+use super::attached::the_image;
 use super::manifest::{Blob, Document, INDEX, Index, MOST_MANIFEST, Platform};
 use super::origin::{Origin, Sent};
 use crate::archive::Measuring;
@@ -44,11 +44,7 @@ impl Layout {
             let reason = "it is no index".to_owned();
             return Err(RegistryError::Manifest { what, reason }.into());
         };
-        let index = Index { manifests: images(&index, &bytes), ..index };
-        let manifest = match index.manifests.as_slice() {
-            [only] => only.clone(),
-            _ => index.choose(&Platform::own(), &what)?.clone(),
-        };
+        let manifest = the_image(&index, &bytes, &what)?;
         Ok(Self { folder: folder.to_owned(), manifest })
     }
 

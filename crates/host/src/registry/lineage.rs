@@ -26,6 +26,8 @@ impl Lineage {
         let (own, what) = (Platform::own(), origin.name());
         let mut subjects = Vec::new();
         let mut wanted = image;
+        // Of a manifest that does not say what it is, the index says it: a layout has no header to say it in.
+        let mut called = String::new();
         for _ in 0..=MOST_INDEXES {
             let sent = origin.manifest(&wanted)?;
             let digest = Digest::of(&sent.bytes);
@@ -33,7 +35,8 @@ impl Lineage {
                 let what = format!("the manifest of {what}");
                 return Err(RegistryError::Digest { what, expected: wanted, found: digest }.into());
             }
-            let document = Document::parse(&sent.bytes, &sent.media_type, &what)?;
+            let sent_as = if sent.media_type.is_empty() { &called } else { &sent.media_type };
+            let document = Document::parse(&sent.bytes, sent_as, &what)?;
             let bytes = sent.bytes;
             match document {
                 Document::Manifest(manifest) => {
@@ -42,7 +45,8 @@ impl Lineage {
                 }
                 Document::Index(index) => {
                     subjects.push(Subject { digest, covers: Covers::Index, bytes });
-                    wanted = index.choose(&own, &what)?.digest;
+                    let chosen = index.choose(&own, &what)?;
+                    (wanted, called) = (chosen.digest, chosen.media_type.clone());
                 }
             }
         }

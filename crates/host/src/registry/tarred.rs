@@ -3,9 +3,9 @@
 //! The archive is not unpacked: its headers are read once, and blobs where they lie.
 
 use super::RegistryError;
-use super::attached::images;
+use super::attached::the_image;
 use super::manifest::{
-    Blob, CONFIG, Config, Document, INDEX, Index, MANIFEST, MOST_CONFIG, MOST_MANIFEST, Manifest, Platform,
+    Blob, CONFIG, Config, Document, INDEX, MANIFEST, MOST_CONFIG, MOST_MANIFEST, Manifest, Platform,
 };
 use super::origin::{Origin, Sent};
 use crate::error::{HostError, Result};
@@ -168,11 +168,7 @@ fn chosen(text: &[u8], what: &str) -> Result<Blob> {
         let (what, reason) = (what.to_owned(), "its index.json is no index".to_owned());
         return Err(RegistryError::Manifest { what, reason }.into());
     };
-    let index = Index { manifests: images(&index, text), ..index };
-    match index.manifests.as_slice() {
-        [only] => Ok(only.clone()),
-        _ => Ok(index.choose(&Platform::own(), what)?.clone()),
-    }
+    Ok(the_image(&index, text, what)?)
 }
 
 /// Where each file's content lies; until `enough` says so of a path. Links within the archive (older releases of

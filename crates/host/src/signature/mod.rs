@@ -117,12 +117,18 @@ fn signed(
     };
     let (scope, policy) = (rule.scope.to_string(), policy.name.clone());
     let mut refusals: Vec<(Form, Refusal)> = Vec::new();
+    // What could not be asked may be unsigned or not. A mirror without its registry has what it has: that may be enough.
+    let mut unasked = None;
     for form in [Form::Tag, Form::Bundle] {
         for subject in &subjects {
-            let found = match find::signatures(origin, form, subject, &subjects)? {
-                Ok(found) => found,
-                Err(find::TooMany(count)) => {
+            let found = match find::signatures(origin, form, subject, &subjects) {
+                Ok(Ok(found)) => found,
+                Ok(Err(find::TooMany(count))) => {
                     return Err(TrustError::TooMany { what, form, count, limit: find::MOST }.into());
+                }
+                Err(error) => {
+                    unasked.get_or_insert(error);
+                    continue;
                 }
             };
             for evidence in found {
@@ -134,6 +140,9 @@ fn signed(
                 }
             }
         }
+    }
+    if let Some(error) = unasked {
+        return Err(error);
     }
     if refusals.is_empty() {
         let tags: Vec<String> =

@@ -4,6 +4,7 @@ use super::{Host, Options, fetch, generation, run, run_with, settle};
 use crate::archive::Limits;
 use crate::error::{HostError, Result};
 use crate::event::{Ending, Event, Outcome};
+use crate::net::Proxies;
 use crate::package::{PackageDir, Place, Source};
 use crate::store::Store;
 use crate::survey::Survey;
@@ -22,6 +23,12 @@ pub struct Mend {
     pub name: Option<RuntimeName>,
     /// Where the package is to take files from; none: where they came from.
     pub from: Option<Place>,
+    /// What describes the package if neither it nor a preset does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub descriptor: Option<String>,
+    /// What stands between us and the registry that it came from.
+    #[serde(default)]
+    pub proxies: Proxies,
     /// Whether edits of ours that someone made are replaced.
     pub overwrite: Overwrite,
     /// What is asked of the package before it is unpacked, beside that it is the one which was installed.
@@ -109,6 +116,15 @@ fn damaged(host: &Host<'_>, name: Option<&RuntimeName>) -> Result<Vec<Damaged>> 
         .collect())
 }
 
+/// `place`; if it is the repository that `installed` came from, the very image: its tag may stand for another one by now.
+fn same_image(place: Place, installed: &Installed) -> Place {
+    let before = Place::parse(&installed.source);
+    let (Place::Oci(asked), Some(Place::Oci(known))) = (&place, &before) else { return place };
+    let (asked, known) = (&asked.reference, &known.reference);
+    let is_same = (asked.registry(), asked.repository()) == (known.registry(), known.repository());
+    if is_same && asked.digest().is_none() { place.pinned(installed.image) } else { place }
+}
+
 /// The package that a damaged tree was made of.
 fn package_of(
     damaged: &Damaged,
@@ -117,23 +133,29 @@ fn package_of(
 ) -> Result<PackageDir> {
     let Damaged { name, installed, .. } = damaged;
     let Installed { version, digest, .. } = installed;
+    let described = match installed.preset.is_none() && mend.descriptor.is_none() {
+        true => "; if it was installed with --descriptor, give that as well",
+        false => "",
+    };
     let hint = || match installed.source.starts_with("oci:") {
         // What opened the registry is not written down.
-        true => format!(
-            "name it with what opens it: cofferdam repair {name} --from {} --auth-file FILE --ca-file FILE",
-            installed.source
-        ),
-        false => format!("name the package of {version}: cofferdam repair {name} --from dir:FOLDER"),
+        true => {
+            format!("say what opens it: cofferdam repair {name} --auth-file FILE --ca-file FILE{described}")
+        }
+        false => {
+            format!("name the package of {version}: cofferdam repair {name} --from dir:FOLDER{described}")
+        }
     };
     let source = match &mend.from {
-        Some(place) => Some(Source::like(place.clone(), installed)),
-        None => Source::of(installed),
+        Some(place) => Some(Source::like(same_image(place.clone(), installed), installed)),
+        None => Source::of(installed).map(|source| source.through(&mend.proxies)),
     };
     let Some(source) = source else {
         let text = format!("where {name} {version} came from is not known");
         return Err(HostError::new(Class::Invalid, text).with_hint(hint()));
     };
-    let source = Source { policy: mend.policy.clone(), limits: mend.limits, ..source };
+    let descriptor = mend.descriptor.clone().filter(|_| source.preset.is_none());
+    let source = Source { policy: mend.policy.clone(), limits: mend.limits, descriptor, ..source };
     let package = fetch(&source).map_err(|error| {
         HostError::new(
             error.class(),

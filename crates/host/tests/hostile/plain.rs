@@ -1,6 +1,7 @@
 //! What comes out of sound archives, beyond names and content.
 
 use super::canary::Canary;
+use super::sizes::xz;
 use super::streams::{gzip, zstd};
 use super::tar::{Head, record, tar};
 use super::{Limits, peak_memory};
@@ -19,6 +20,7 @@ fn the_digest_is_that_of_what_was_compressed() {
         (archive.clone(), Compression::None),
         (gzip(&archive), Compression::Gzip),
         (zstd(&archive), Compression::Zstd),
+        (xz(archive.as_slice()), Compression::Xz),
     ] {
         let canary = Canary::new();
         let mut unpacking = Unpacking::new(canary.inside(), Limits::NORMAL);
@@ -107,13 +109,14 @@ fn a_reader_that_fails_says_why() {
             Err(std::io::Error::other("the connection broke"))
         }
     }
-    for how in [Compression::None, Compression::Gzip, Compression::Zstd] {
+    for how in [Compression::None, Compression::Gzip, Compression::Zstd, Compression::Xz] {
         let canary = Canary::new();
         let head = Head::new(b'0', "a").size(1 << 20).summed();
         let bytes = match how {
             Compression::None => head.to_vec(),
             Compression::Gzip => gzip(&head)[..10].to_vec(),
             Compression::Zstd => zstd(&head)[..5].to_vec(),
+            Compression::Xz => xz(&head[..])[..10].to_vec(),
         };
         let archive = std::io::Cursor::new(bytes).chain(Broken);
         let error =

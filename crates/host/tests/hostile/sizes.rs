@@ -22,6 +22,13 @@ fn gzip(mut from: impl Read) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+pub fn xz(mut from: impl Read) -> Vec<u8> {
+    let options = lzma_rust2::XzOptions::with_preset(0);
+    let mut encoder = lzma_rust2::XzWriter::new(Vec::new(), options).unwrap();
+    std::io::copy(&mut from, &mut encoder).unwrap();
+    encoder.finish().unwrap()
+}
+
 /// A zstd frame of blocks that say one byte, over and over: four bytes become 128 KiB.
 pub fn zstd_bomb(head: &[u8], blocks: usize, byte: u8) -> Vec<u8> {
     // A window of 128 KiB, no size, no checksum.
@@ -51,6 +58,7 @@ fn bombs() -> Vec<Case> {
         bomb("zstd, one byte again and again", zstd_bomb(&head, 65_536, 0), Compression::Zstd),
         bomb("zstd, no archive at all", zstd_bomb(&[], 65_536, 0), Compression::Zstd),
         bomb("gzip of zeros", zeros.clone(), Compression::Gzip),
+        bomb("xz of zeros", xz(file_of_zeros(96 << 20)), Compression::Xz),
         bomb("gzip in members", zeros.repeat(2), Compression::Gzip),
         bomb("zstd in frames", zstd_bomb(&head, 1000, 0).repeat(50), Compression::Zstd),
         Case::of(

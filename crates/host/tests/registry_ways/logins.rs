@@ -158,19 +158,16 @@ fn credential_helpers_run_where_they_are_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.json");
     let path = format!("{}:/usr/bin:/bin", folder.path().display());
-    let variables = |name: &str| match name {
-        "PATH" => Some(path.clone()),
-        "HOME" => Some("/home/ann".to_owned()),
-        _ => Some("hidden".to_owned()),
-    };
-    let host = HelperHost::of_variables(variables);
+    let variables =
+        [("PATH", path.as_str()), ("HOME", "/home/ann"), ("AWS_PROFILE", "prod"), ("VAULT_TOKEN", "hidden")];
+    let host = HelperHost::of_variables(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
     let access = |text: &str, helpers: Option<&HelperHost>| {
         fs::write(&file, text).unwrap();
         let reference = Reference::new(format!("{registry}/team/toy:1.0")).unwrap();
         let files = AccessFiles { auth: Some(&file), helpers, ..AccessFiles::default() };
         Access::of(&reference, &files).map(|access| Access { patience: quick().patience, ..access })
     };
-    let script = "read server; test \"$1 $server $HOME$AWS_SECRET\" = \"get $WANTED /home/ann\" || exit 9\n\
+    let script = "read server; test \"$1 $server $HOME $AWS_PROFILE$VAULT_TOKEN\" = \"get $WANTED /home/ann prod\" || exit 9\n\
                   echo '{\"ServerURL\": \"x\", \"Username\": \"ann\", \"Secret\": \"hunter2\"}'";
     helper(folder.path(), &script.replace("$WANTED", &registry));
     for text in [

@@ -40,6 +40,7 @@ impl Host {
             hosts: at("certs.d"),
             registries: [at("registries.conf"), at("registries.conf.d")].concat(),
             certificates: at("docker"),
+            authorities: ["missing.crt", "own.crt"].map(|name| self.0.path().join(name)).to_vec(),
         };
         Access { settings, ..quick() }
     }
@@ -153,6 +154,16 @@ fn what_a_mirror_breaks_off_or_forges_comes_from_elsewhere() {
     assert_eq!(from(&registry, of(&dying).access()).unwrap().1, bench.digest);
     let rest: Vec<Request> = origin.requests().into_iter().filter(|r| r.header("range").is_some()).collect();
     assert_eq!(rest.len(), 1, "the rest of the layer: {rest:?}");
+
+    // One that goes on breaking what it sends is not asked until all patience is gone.
+    let inner = bench.registry();
+    let breaking = Fake::start(move |request| {
+        let answer = inner(request);
+        if is_layer(request, &answer) { Answer { cut_at: Some(0), ..answer } } else { answer }
+    });
+    assert_eq!(from(&registry, of(&breaking).access()).unwrap().1, bench.digest);
+    let asked = breaking.requests().into_iter().filter(|request| request.path.contains("/blobs/")).count();
+    assert_eq!(asked, 2, "the configuration, and the layer once");
 
     let inner = bench.registry();
     let forging = Fake::start(move |request| {

@@ -104,6 +104,13 @@ fn any_certificate_is_taken_only_where_the_settings_say_so() {
     let name = format!("localhost:{}", registry.port);
     let access = Access { settings: HostSettings::none(), ..quick() };
     refused(from(&name, access), Class::Invalid, &["not trusted", "--ca-file"]);
+    let authority = Authority::new();
+    let known = Secure::start(&authority, "localhost", None, bench.registry());
+    let known = format!("localhost:{}", known.port);
+    let list = format!("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n{}", authority.pem());
+    let host = Host::new().with("own.crt", &list);
+    assert_eq!(from(&known, host.access()).unwrap().1, bench.digest, "by the machine's own list");
+    refused(from(&name, host.access()), Class::Invalid, &["not trusted"]);
     let host = Host::new().with("certs.d/_default/hosts.toml", "skip_verify = true\n");
     assert_eq!(from(&name, host.access()).unwrap().1, bench.digest);
     let text = format!("[[registry]]\nlocation = \"{name}\"\ninsecure = true\n");

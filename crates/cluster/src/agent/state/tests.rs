@@ -48,7 +48,7 @@ fn outcome(result: Ending, class: Option<Class>, verdict: Option<Verdict>) -> Do
     Done { result: Ok(outcome), descriptor: Some(gvisor()) }
 }
 
-fn report(drift: &[&str], verdict: Verdict) -> Report {
+pub(in crate::agent) fn report(drift: &[&str], verdict: Verdict) -> Report {
     let handlers = gvisor().handlers.iter().map(|handler| (handler.name.clone(), true)).collect();
     let runtime = RuntimeReport {
         version: Version::new("1").unwrap(),
@@ -72,6 +72,7 @@ fn report(drift: &[&str], verdict: Verdict) -> Report {
         runtimes: [(RuntimeName::new("gvisor-oci").unwrap(), runtime)].into(),
         checks: Vec::new(),
         requirements: Vec::new(),
+        not_compared: None,
     }
 }
 
@@ -212,6 +213,24 @@ fn what_vanished_from_the_host_is_drift() {
     empty.runtimes.clear();
     known.see(&empty, &now());
     assert_eq!(known.get("gv").unwrap().state, State::Drifted);
+}
+
+#[test]
+fn what_could_not_be_compared_is_unproven_and_no_drift() {
+    let stopped = Report { not_compared: Some("no engine".to_owned()), ..report(&[], Verdict::Proven) };
+    let mut known = installed();
+    known.see(&stopped, &now());
+    let state = known.get("gv").unwrap();
+    assert_eq!(state.state, State::Unproven);
+    assert!(state.message.contains("no engine") && !state.message.contains("retry"), "{}", state.message);
+    known.see(&report(&[], Verdict::Proven), &now());
+    assert_eq!(known.get("gv").unwrap().state, State::Proven);
+    // It does not clear what differed before either.
+    known.see(&report(&["handler runsc-oci of gvisor-oci: missing"], Verdict::Proven), &now());
+    known.see(&stopped, &now());
+    let state = known.get("gv").unwrap();
+    assert_eq!(state.state, State::Drifted);
+    assert!(state.message.contains("missing"), "{}", state.message);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::hosts_toml;
 use super::registries_conf::{Registries, Said};
 use crate::config_files;
 use crate::error::HostError;
-use crate::net::{Identity, Tls};
+use crate::net::{Identity, Roots, Tls};
 use crate::registry::RegistryError;
 use crate::registry::site::{Configured, Site, Trust};
 use crate::root::HostRoot;
@@ -34,6 +34,8 @@ pub struct HostSettings {
     pub registries: Vec<PathBuf>,
     /// Folders with a folder for each registry that holds certificates, as Docker and Podman have them.
     pub certificates: Vec<PathBuf>,
+    /// Where this machine's own list of certificate authorities may be: the first one that is there counts.
+    pub authorities: Vec<PathBuf>,
 }
 
 impl Default for HostSettings {
@@ -54,6 +56,15 @@ impl Default for HostSettings {
             ]),
             registries: paths(&["/etc/containers/registries.conf", "/etc/containers/registries.conf.d"]),
             certificates: paths(&["/etc/containers/certs.d", "/etc/docker/certs.d"]),
+            // Where Go looks on Linux (crypto/x509/root_linux.go), and by that the engines.
+            authorities: paths(&[
+                "/etc/ssl/certs/ca-certificates.crt",
+                "/etc/pki/tls/certs/ca-bundle.crt",
+                "/etc/ssl/ca-bundle.pem",
+                "/etc/pki/tls/cacert.pem",
+                "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+                "/etc/ssl/cert.pem",
+            ]),
         }
     }
 }
@@ -61,7 +72,23 @@ impl Default for HostSettings {
 impl HostSettings {
     /// Nothing is looked at.
     pub const fn none() -> Self {
-        Self { engines: Vec::new(), hosts: Vec::new(), registries: Vec::new(), certificates: Vec::new() }
+        Self {
+            engines: Vec::new(),
+            hosts: Vec::new(),
+            registries: Vec::new(),
+            certificates: Vec::new(),
+            authorities: Vec::new(),
+        }
+    }
+
+    /// `roots`, and those of this machine's own list.
+    pub(in crate::registry) fn with_own_authorities(&self, roots: Roots) -> Result<Roots> {
+        for file in &self.authorities {
+            if let Some(pem) = read(file)? {
+                return Ok(roots.and_usable(pem.as_bytes()));
+            }
+        }
+        Ok(roots)
     }
 
     /// Where `reference` may be had, in the order in which the places are asked. `hosts.toml` counts before what
