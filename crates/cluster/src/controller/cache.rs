@@ -51,7 +51,7 @@ pub(super) struct Wakes {
 #[derive(Debug)]
 pub(super) struct Snapshot {
     pub(super) moment: Moment,
-    /// How often agents say that they live; zero, if that is not known.
+    /// How often agents say that they live.
     pub(super) heartbeat: Duration,
     pub(super) runtimes: Vec<Arc<SandboxRuntime>>,
     /// By name.

@@ -1,7 +1,7 @@
 //! A registry, with the mirrors that stand for it: which is asked, and when again.
 
 use super::blob::BlobReader;
-use super::endpoint::{Call, Endpoint, lock};
+use super::endpoint::{self, Call, Endpoint, lock};
 use super::error::Action;
 use super::manifest::{ACCEPT, Blob, MOST_MANIFEST};
 use super::origin::{Origin, Sent};
@@ -74,8 +74,10 @@ impl Registry {
     fn to(remote: &Remote, action: Action) -> Asked<Self> {
         let Remote { reference, access } = remote;
         let sites = access.settings.sites(reference)?;
+        // They are the same for all places: this machine's list is read once.
+        let roots = endpoint::roots(access)?;
         let endpoints: Asked<Vec<_>> =
-            sites.into_iter().map(|site| Endpoint::new(site, access, action)).collect();
+            sites.into_iter().map(|site| Endpoint::new(site, access, roots.clone(), action)).collect();
         let endpoints = endpoints?;
         Ok(Self {
             reference: reference.clone(),

@@ -72,13 +72,18 @@ impl Configured {
     }
 }
 
+/// The authorities that are trusted wherever `access` leads.
+pub(super) fn roots(access: &Access) -> Result<Roots> {
+    let roots = access.settings.with_own_authorities(Roots::public())?;
+    match &access.ca {
+        Some(pem) => Ok(roots.and_pem(pem.as_bytes(), "the authorities' certificates")?),
+        None => Ok(roots),
+    }
+}
+
 impl Endpoint {
-    /// The place `site`, by what `access` has for it.
-    pub(super) fn new(mut site: Site, access: &Access, action: Action) -> Result<Self> {
-        let mut roots = access.settings.with_own_authorities(Roots::public())?;
-        if let Some(pem) = &access.ca {
-            roots = roots.and_pem(pem.as_bytes(), "the authorities' certificates")?;
-        }
+    /// The place `site`, by what `access` has for it; `roots` are trusted at all places.
+    pub(super) fn new(mut site: Site, access: &Access, roots: Roots, action: Action) -> Result<Self> {
         let mut tls = mirror::trusting(Tls::trusting(roots), &site.trust)?;
         if let Some(own) = access.identity.as_ref().filter(|_| !site.mirror) {
             let (certificate, key) = (own.certificate.as_bytes(), own.key.as_bytes());
